@@ -1,0 +1,33 @@
+# Everything a person types. `make` alone prints this list.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PYTEST_ARGS ?=
+
+help:            ## Show the commands
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready  ## Make .venv with everything in it (a few minutes, once)
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@# A torch that is asked for by its exact release does not drag in a newer one.
+	$(BIN)/python -m pip install --quiet "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --editable ".[training]" --group dev
+	touch $@
+
+demo: setup      ## Ground a real CT with its report, over the network, and show the result
+	$(BIN)/dicom-node demo $(DEMO_ARGS)
+test: setup      ## Everything: style, layers, types, the whole suite
+	$(MAKE) --no-print-directory lint types
+	$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+fast: setup      ## Unit and property tests, stop at the first failure
+	$(BIN)/pytest -q -x -n 2 -m "not slow and not acceptance and not gpu and not peers"
+lint: setup      ## Style, spelling, layering
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell && $(BIN)/lint-imports
+types: setup     ## Strict type check
+	$(BIN)/mypy
+fix: setup       ## Format and repair what can be repaired
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+.PHONY: help setup demo test fast lint types fix

@@ -1,0 +1,261 @@
+"""The settings: frozen, read once (TOML and environment), handed down.
+
+Every key of a table is also an environment variable that wins over the file:
+``DICOM_NODE_<TABLE>_<KEY>``, for example ``DICOM_NODE_NODE_PORT=11113`` or
+``DICOM_NODE_MODEL_DEVICE=cpu``. The lists are JSON: ``DICOM_NODE_CALLERS`` and
+``DICOM_NODE_DESTINATIONS``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from dicom_node.errors import SettingsError
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "AETitle",
+    "CallerSettings",
+    "DestinationSettings",
+    "LimitSettings",
+    "ModelSettings",
+    "NodeSection",
+    "NodeSettings",
+    "WebSettings",
+    "load_settings",
+]
+
+ENVIRONMENT_PREFIX = "DICOM_NODE_"
+"""What every environment variable of the node starts with."""
+
+_TABLES = ("node", "model", "web", "limits")
+_LISTS = ("callers", "destinations")
+
+
+def _check_ae_title(value: str) -> str:
+    # PS3.5 6.2, VR AE: 16 bytes, no backslash or control characters, not blank.
+    title = value.strip(" ")
+    if not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]{1,16}", title):
+        msg = "an AE title has 1 to 16 printable ASCII characters and no backslash"
+        raise ValueError(msg)
+    return title
+
+
+AETitle = Annotated[str, AfterValidator(_check_ae_title)]
+"""An application entity title, PS3.5 6.2."""
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NodeSection(_Section):
+    """``[node]``: who the node is and where it keeps things."""
+
+    ae_title: AETitle = "GROUNDING"
+    """The node's own AE title; callers must call it by this name."""
+    host: str = "127.0.0.1"
+    """Address to listen on; ``0.0.0.0`` listens on every interface."""
+    port: Port = 11112
+    """DICOM port; 0 picks a free one (the log says which)."""
+    data_dir: Path = Path("node-data")
+    """Folder for images, results and, by default, the database."""
+    database_url: str | None = None
+    """SQLAlchemy URL; None: SQLite in ``data_dir``."""
+    quiet_time_s: Annotated[float, Field(gt=0)] = 10.0
+    """A study is complete when nothing arrived for this long and no association
+    that brought some of it is open."""
+
+
+class ModelSettings(_Section):
+    """``[model]``: what grounds the phrases."""
+
+    engine: str = "medglip"
+    """Name of the Grounder."""
+    checkpoint: Path | None = None
+    """Folder of the weights; None: the bundled checkpoint."""
+    device: str = "auto"
+    """``auto``: cuda when there, else cpu; or ``cpu``, ``cuda``, ``cuda:1``."""
+    timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    """One study's grounding is given up after this long."""
+    memory_limit_mb: Annotated[int, Field(gt=0)] = 12_288
+    """Address space that the worker process may use on top of the model's device."""
+
+
+class WebSettings(_Section):
+    """``[web]``: /health and /metrics."""
+
+    enabled: bool = True
+    """False: no web server."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 8042
+    """HTTP port; 0 picks a free one."""
+
+
+class LimitSettings(_Section):
+    """``[limits]``: what a peer may ask of the node."""
+
+    max_associations: Annotated[int, Field(gt=0)] = 128
+    """Open associations; one more is refused as a transient condition."""
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 24)] = 131_072
+    """Largest P-DATA PDU that is accepted (PS3.8 D.1)."""
+    max_instance_bytes: Annotated[int, Field(gt=0)] = 4 << 30
+    """Largest instance that is accepted."""
+    pdu_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """A PDU that has begun must be complete after this long."""
+    idle_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """A silent association is aborted after this long."""
+    min_free_bytes: Annotated[int, Field(ge=0)] = 1 << 30
+    """Instances are refused with 0xA700 when less disk than this is free."""
+    decode_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """Decoding one instance's pixels is given up after this long."""
+    decode_memory_mb: Annotated[int, Field(gt=0)] = 4096
+    """Address space of the decoding process."""
+    max_pixels_bytes: Annotated[int, Field(gt=0)] = 2 << 30
+    """Largest decoded size of one instance."""
+
+
+class CallerSettings(_Section):
+    """``[[callers]]``: who may associate. None listed: loopback only."""
+
+    ae_title: AETitle
+    """Calling AE title."""
+    address: str
+    """Address or network (CIDR) that the caller's connection comes from."""
+
+    @field_validator("address")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        ipaddress.ip_network(value, strict=False)
+        return value
+
+
+class DestinationSettings(_Section):
+    """``[[destinations]]``: where results are sent. None listed: they stay here."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    """What logs, status and metrics call it."""
+    ae_title: AETitle
+    """Called AE title."""
+    host: str
+    """Host name or address."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """DICOM port."""
+    profile: Literal["default", "ohif", "labelmap"] = "default"
+    """Which objects are sent, encoded how (see ``objects/profiles.py``)."""
+
+
+class NodeSettings(_Section):
+    """Everything the operator decides."""
+
+    node: NodeSection = NodeSection()
+    model: ModelSettings = ModelSettings()
+    web: WebSettings = WebSettings()
+    limits: LimitSettings = LimitSettings()
+    callers: tuple[CallerSettings, ...] = ()
+    destinations: tuple[DestinationSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_names(self) -> NodeSettings:
+        names = [destination.name for destination in self.destinations]
+        if len(names) != len(set(names)):
+            msg = "destinations: two destinations have the same name"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL of the node's own tables."""
+        if self.node.database_url:
+            return self.node.database_url
+        return f"sqlite:///{(self.node.data_dir / 'node.sqlite').resolve()}"
+
+
+def load_settings(
+    path: Path | None = None, environment: Mapping[str, str] | None = None
+) -> NodeSettings:
+    """Read the settings from a TOML file and the environment.
+
+    Parameters
+    ----------
+    path : pathlib.Path, optional
+        The settings file; None: defaults and environment only.
+    environment : mapping, optional
+        Variables to read; the process environment when absent.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, a key is unknown, or a value is out of range;
+        the message names the key.
+
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            msg = f"cannot read {path}: {error.strerror}"
+            raise SettingsError(msg) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            msg = f"{path} is not a TOML file: {error}"
+            raise SettingsError(msg) from error
+    _merge_environment(values, os.environ if environment is None else environment)
+    try:
+        return NodeSettings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_describe(error)) from error
+
+
+def _merge_environment(values: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for name, text in environment.items():
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if key in {"cache", "config"}:  # read by opendata.py and cli.py
+            continue
+        if key in _LISTS:
+            try:
+                values[key] = json.loads(text)
+            except json.JSONDecodeError as error:
+                msg = f"{name} is not a JSON list: {error}"
+                raise SettingsError(msg) from error
+            continue
+        table, _, item = key.partition("_")
+        if table not in _TABLES or not item:
+            msg = f"{name} is not a setting"
+            raise SettingsError(msg)
+        section = values.setdefault(table, {})
+        if not isinstance(section, dict):
+            msg = f"{table}: must be a table"
+            raise SettingsError(msg)
+        section[item] = text
+
+
+def _describe(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        key = ".".join(str(part) for part in item["loc"])
+        what = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
+        lines.append(f"{key}: {what}" if key else what)
+    return "; ".join(lines)

@@ -1,0 +1,152 @@
+"""Everything that can go wrong in the node.
+
+NodeError
+├── SettingsError
+├── ReceiveError
+│   ├── OutOfResourcesError
+│   ├── DatasetMismatchError
+│   └── CannotUnderstandError
+├── ImagingError
+│   ├── NotAnImageError
+│   ├── PixelDecodingError
+│   └── GeometryError
+├── ReportError
+├── GroundingError
+│   ├── ModelLoadError
+│   └── WorkerLostError
+├── ObjectError
+│   └── InvalidObjectError
+├── DeliveryError
+│   ├── AssociationRefusedError
+│   └── StoreRefusedError
+├── OpenDataError
+└── StoreError
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AssociationRefusedError",
+    "CannotUnderstandError",
+    "DatasetMismatchError",
+    "DeliveryError",
+    "GeometryError",
+    "GroundingError",
+    "ImagingError",
+    "InvalidObjectError",
+    "ModelLoadError",
+    "NodeError",
+    "NotAnImageError",
+    "ObjectError",
+    "OpenDataError",
+    "OutOfResourcesError",
+    "PixelDecodingError",
+    "ReceiveError",
+    "ReportError",
+    "SettingsError",
+    "StoreError",
+    "StoreRefusedError",
+    "WorkerLostError",
+]
+
+
+class NodeError(Exception):
+    """The node could not do what it was asked.
+
+    Parameters
+    ----------
+    message : str, optional
+        What happened, free of patient data; the class docstring's first line
+        when absent.
+    **facts : object
+        What a caller or a log line may want to know (``uid``, ``status`` ...);
+        kept as attributes.
+
+    """
+
+    def __init__(self, message: str | None = None, **facts: object) -> None:
+        summary = (type(self).__doc__ or type(self).__name__).splitlines()[0]
+        super().__init__(message or summary)
+        self.facts = facts
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+
+class SettingsError(NodeError):
+    """The settings cannot be used."""
+
+
+class ReceiveError(NodeError):
+    """An incoming instance could not be kept."""
+
+
+class OutOfResourcesError(ReceiveError):
+    """There is no room, or no database, to keep the instance."""
+
+
+class DatasetMismatchError(ReceiveError):
+    """The data set does not match the SOP class or instance of its command."""
+
+
+class CannotUnderstandError(ReceiveError):
+    """The data set cannot be understood."""
+
+
+class ImagingError(NodeError):
+    """The images cannot be processed."""
+
+
+class NotAnImageError(ImagingError):
+    """The instance carries no image pixels."""
+
+
+class PixelDecodingError(ImagingError):
+    """The pixel data cannot be decoded."""
+
+
+class GeometryError(ImagingError):
+    """The images do not form the grid they claim."""
+
+
+class ReportError(NodeError):
+    """The report cannot be read."""
+
+
+class GroundingError(NodeError):
+    """The model could not ground the phrases."""
+
+
+class ModelLoadError(GroundingError):
+    """The model cannot be loaded."""
+
+
+class WorkerLostError(GroundingError):
+    """The worker process ended before it answered."""
+
+
+class ObjectError(NodeError):
+    """A result object could not be made."""
+
+
+class InvalidObjectError(ObjectError):
+    """A result object breaks a rule of the standard."""
+
+
+class DeliveryError(NodeError):
+    """A result could not be delivered."""
+
+
+class AssociationRefusedError(DeliveryError):
+    """The destination cannot be reached or refused the association."""
+
+
+class StoreRefusedError(DeliveryError):
+    """The destination refused an object."""
+
+
+class OpenDataError(NodeError):
+    """A public data package could not be fetched or verified."""
+
+
+class StoreError(NodeError):
+    """The database could not answer."""

@@ -1,0 +1,315 @@
+"""The frozen records that rooms hand on: what flows through the house.
+
+Grids: an ``ImageSeries`` orders its frames once; every mask and box of a result
+counts frames in that order (``frame_index`` from 0) and pixels in the source's
+own rows and columns. Nothing that leaves the node is in another grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "BoundingBox",
+    "Code",
+    "Finding",
+    "FrameReference",
+    "ImageSeries",
+    "Laterality",
+    "Mask",
+    "NotProcessed",
+    "ObjectReference",
+    "Phrase",
+    "PhraseResult",
+    "PhraseStatus",
+    "ReceivedInstance",
+    "Region",
+    "Report",
+    "ResultObject",
+    "StoredInstance",
+    "StudyReady",
+    "StudyResult",
+]
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+"""A binary mask of shape ``(frames, rows, columns)``."""
+
+
+class PhraseStatus(StrEnum):
+    """What the report says about a phrase."""
+
+    PRESENT = "present"
+    """The report states it."""
+    ABSENT = "absent"
+    """The report negates it: it is reported and never drawn."""
+    UNCERTAIN = "uncertain"
+    """The report hedges."""
+
+
+class Laterality(StrEnum):
+    """Side of the body, CID 244."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    BILATERAL = "bilateral"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A coded concept (PS3.3 8): scheme designator, value and meaning."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedInstance:
+    """An instance that lies durably in the spool and not yet in the database.
+
+    ``path`` is relative to the data folder. UIDs are as received: they may be
+    empty, and a study or series without one is named by ``assembly``.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    path: Path
+    sha256: str
+    size_bytes: int
+    calling_ae_title: str
+    peer_address: str
+    received_at: datetime
+    is_own_result: bool = False
+    """True: this node made it; it is kept and never processed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """An instance of a study as the workflow sees it: ``path`` is absolute."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    series_instance_uid: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyReady:
+    """A study whose images have stopped arriving.
+
+    ``content_version`` is the SHA-256 over the sorted hashes of its instances;
+    with the study UID it names the workflow. ``predecessor_version`` is the
+    content version whose results this one supersedes.
+    """
+
+    study_instance_uid: str
+    content_version: str
+    instances: tuple[StoredInstance, ...]
+    predecessor_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Report text and where it came from.
+
+    ``source`` is ``sr:<SOP Instance UID>``, ``file`` or ``argument``.
+    ``sop_class_uid`` is set for documents, so that results can refer to them.
+    """
+
+    text: str
+    source: str
+    sop_instance_uid: str | None = None
+    sop_class_uid: str | None = None
+    series_instance_uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How a phrase is coded in SEG and SR.
+
+    ``category`` and ``type`` are the Segmented Property codes (CID 7150, 7151),
+    ``finding`` the SR Finding (121071, DCM), ``site`` its Finding Site.
+    """
+
+    category: Code
+    type: Code
+    finding: Code
+    site: Code | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A phrase to ground.
+
+    ``report.text[start:end] == text`` when the phrase comes from a report;
+    ``start`` and ``end`` are None otherwise. ``source`` is the report's source,
+    ``argument`` or ``vocabulary``. ``prompt`` is what the model is asked: the
+    phrase in its own words, with the laterality spelled out.
+    """
+
+    text: str
+    source: str
+    status: PhraseStatus
+    finding: Finding
+    prompt: str
+    laterality: Laterality | None = None
+    start: int | None = None
+    end: int | None = None
+    section: str | None = None
+    measurements_mm: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReference:
+    """One frame of a series, in the series' order.
+
+    ``position_lps`` is Image Position (Patient) in millimetres, or None.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    frame_number: int
+    """Frame Number (0008,1160), from 1; 1 for single-frame instances."""
+    path: Path
+    position_lps: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSeries:
+    """The frames of one series that share rows, columns, spacing and orientation.
+
+    A volume has its frames sorted along the normal with even spacing, and its
+    ``affine_lps`` maps ``(frame, row, column)`` indices to LPS millimetres
+    (PS3.3 C.7.6.2.1.1). Other series keep instance order and have no affine.
+    One DICOM series may yield several of these (localizer, two stacks).
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    body_part: str | None
+    frames: tuple[FrameReference, ...]
+    rows: int
+    columns: int
+    is_colour: bool
+    pixel_spacing_mm: tuple[float, float] | None
+    """Between rows, between columns; None: unknown."""
+    affine_lps: npt.NDArray[np.float64] | None
+    frame_of_reference_uid: str | None
+    series_description: str = ""
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the frames form an evenly spaced stack in patient space."""
+        return self.affine_lps is not None
+
+
+@dataclass(frozen=True, slots=True)
+class BoundingBox:
+    """A box on one frame: ``xyxy`` in pixels, pixel (0, 0) covers [0, 1) x [0, 1)."""
+
+    frame_index: int
+    xyxy: tuple[float, float, float, float]
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Where a phrase is in one series.
+
+    ``mask`` is cropped to its bounding box and starts at ``mask_origin``
+    ``(frame_index, row, column)`` of the series' grid.
+    """
+
+    series_instance_uid: str
+    mask: Mask
+    mask_origin: tuple[int, int, int]
+    boxes: tuple[BoundingBox, ...]
+    score: float
+    uncertainty: float
+    tracking_id: str
+    tracking_uid: str
+
+
+@dataclass(frozen=True, eq=False)
+class PhraseResult:
+    """A phrase with what the model found for it.
+
+    ``status`` is the final word: the report's ABSENT, or the model's "not
+    present" for phrases of the vocabulary, or the report's own status.
+    ``regions`` is empty when nothing is drawn; ``score`` is the model's
+    probability that the phrase is in the images, None when it was not asked.
+    """
+
+    phrase: Phrase
+    status: PhraseStatus
+    regions: tuple[Region, ...] = ()
+    score: float | None = None
+    uncertainty: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotProcessed:
+    """A series, or an instance of it, that was left out, and why."""
+
+    series_instance_uid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectReference:
+    """A reference to a DICOM object (PS3.3 10.8)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """A DICOM object that the node made, as a file. ``path`` is absolute.
+
+    ``segments`` maps a region's tracking UID to its segment number (SEG only).
+    """
+
+    path: Path
+    reference: ObjectReference
+    sha256: str
+    transfer_syntax_uid: str
+    segments: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """Everything the node found in one version of a study."""
+
+    study_instance_uid: str
+    content_version: str
+    series: tuple[ImageSeries, ...]
+    reports: tuple[Report, ...]
+    phrases: tuple[PhraseResult, ...]
+    not_processed: tuple[NotProcessed, ...]
+    model_name: str
+    model_version: str
+    model_sha256: str
+    configuration_sha256: str
+    """Hash of every setting that changes what is computed."""
+    content_datetime: datetime
+    """The latest date and time found in the source instances: results carry it as
+    their content date, so that the same input gives the same bytes wherever and
+    whenever it is processed."""
+    predecessors: tuple[ObjectReference, ...] = ()
