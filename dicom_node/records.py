@@ -291,6 +291,9 @@ class ResultObject:
     sha256: str
     transfer_syntax_uid: str
     segments: Mapping[str, int] = field(default_factory=dict)
+    profile: str = "default"
+    """The destination profile it was made for; only destinations with this profile
+    get it."""
 
 
 @dataclass(frozen=True, eq=False)

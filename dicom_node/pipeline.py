@@ -1,0 +1,223 @@
+"""What happens to a study, on one page.
+
+    instances -> series -> phrases -> grounding -> regions -> objects -> verify
+
+`interpret` finds the regions, `process_study` writes them as verified objects.
+Both are functions of their arguments: the same study, model and settings give the
+same files, whether they run in the daemon's workflow or from the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node import __version__
+from dicom_node.config import NodeSettings
+from dicom_node.errors import GroundingError, ModelLoadError, PixelDecodingError
+from dicom_node.grounding import GroundedPrompt, Grounder
+from dicom_node.imaging import PixelReader, find_series, latest_datetime
+from dicom_node.objects import make_objects
+from dicom_node.records import (
+    ImageSeries,
+    NotProcessed,
+    ObjectReference,
+    Phrase,
+    PhraseStatus,
+    Report,
+    ResultObject,
+    StudyReady,
+    StudyResult,
+)
+from dicom_node.regions import make_phrase_results
+from dicom_node.reports import collect_phrases, find_reports
+from dicom_node.result import write_result_json
+from dicom_node.verify import verify_objects
+
+__all__ = ["ProcessedStudy", "Progress", "Rooms", "interpret", "process_study"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with the step's name, what is done and what there is to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The two rooms that keep processes: one decodes pixels, one grounds phrases."""
+
+    reader: PixelReader
+    grounder: Grounder
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessedStudy:
+    """What one version of a study became: verified files under one folder."""
+
+    result: StudyResult
+    objects: tuple[ResultObject, ...]
+    result_json: Path
+
+
+def interpret(
+    ready: StudyReady,
+    *,
+    rooms: Rooms,
+    phrases: Sequence[str] = (),
+    report_text: str | None = None,
+    predecessors: tuple[ObjectReference, ...] = (),
+    progress: Progress | None = None,
+) -> StudyResult:
+    """Find the regions of a study's phrases.
+
+    Parameters
+    ----------
+    ready : StudyReady
+        The study's instances.
+    rooms : Rooms
+        Who decodes and who grounds.
+    phrases : sequence of str
+        Phrases to ground instead of those of the report.
+    report_text : str, optional
+        A report that did not come as a document of the study.
+    predecessors : tuple of ObjectReference
+        Result documents that this result supersedes.
+    progress : Progress, optional
+        Told how far grounding is.
+
+    Raises
+    ------
+    ModelLoadError
+        There is no model to ask. Every other trouble with one series ends in
+        ``StudyResult.not_processed`` with its reason.
+
+    """
+    series, left_out = find_series(ready.instances)
+    reports, unreadable = find_reports(ready.instances)
+    if report_text is not None:
+        reports = (*reports, Report(text=report_text, source="file"))
+    asked = collect_phrases(reports, phrases, series)
+    not_processed = [*left_out, *unreadable]
+    grounded: list[tuple[ImageSeries, tuple[GroundedPrompt, ...]]] = []
+    for image_series in series:
+        try:
+            answers = _ground_series(image_series, asked, rooms, progress)
+        except ModelLoadError:
+            raise
+        except (PixelDecodingError, GroundingError) as error:
+            uid = image_series.series_instance_uid
+            not_processed.append(NotProcessed(uid, str(error)))
+        else:
+            grounded.append((image_series, answers))
+    identity = rooms.grounder.identity
+    return StudyResult(
+        study_instance_uid=ready.study_instance_uid,
+        content_version=ready.content_version,
+        series=tuple(one for one, _ in grounded),
+        reports=reports,
+        phrases=make_phrase_results(
+            asked,
+            grounded,
+            study_instance_uid=ready.study_instance_uid,
+            content_version=ready.content_version,
+            model_sha256=identity.sha256,
+        ),
+        not_processed=tuple(not_processed),
+        model_name=identity.name,
+        model_version=identity.version,
+        model_sha256=identity.sha256,
+        configuration_sha256=_configuration_sha256(phrases, report_text),
+        content_datetime=latest_datetime(ready.instances),
+        predecessors=predecessors,
+    )
+
+
+def process_study(
+    ready: StudyReady,
+    *,
+    rooms: Rooms,
+    out_dir: Path,
+    profiles: Sequence[str] = ("default",),
+    phrases: Sequence[str] = (),
+    report_text: str | None = None,
+    predecessors: tuple[ObjectReference, ...] = (),
+    progress: Progress | None = None,
+) -> ProcessedStudy:
+    """Interpret a study and write its objects and ``result.json`` into a folder.
+
+    Parameters
+    ----------
+    ready, rooms, phrases, report_text, predecessors, progress
+        As for `interpret`.
+    out_dir : pathlib.Path
+        An existing folder; the objects of the first profile lie in it, those of
+        each further profile in a folder of that name.
+    profiles : sequence of str
+        Which sets of objects to make (`NodeSettings.destinations`).
+
+    Raises
+    ------
+    ModelLoadError
+        There is no model to ask.
+    ObjectError
+        An object could not be made, or breaks a rule of the standard.
+
+    """
+    result = interpret(
+        ready,
+        rooms=rooms,
+        phrases=phrases,
+        report_text=report_text,
+        predecessors=predecessors,
+        progress=progress,
+    )
+    objects: list[ResultObject] = []
+    for index, profile in enumerate(profiles):
+        folder = out_dir if index == 0 else out_dir / profile
+        folder.mkdir(exist_ok=True)
+        made = make_objects(result, profile=profile, out_dir=folder)
+        verify_objects(made, result.series)
+        objects.extend(made)
+    primary = tuple(one for one in objects if one.profile == profiles[0])
+    path = write_result_json(result, primary, out_dir)
+    return ProcessedStudy(result=result, objects=tuple(objects), result_json=path)
+
+
+def profiles_of(settings: NodeSettings) -> tuple[str, ...]:
+    """Return the profiles that the destinations ask for, ``default`` if none does."""
+    names = dict.fromkeys(one.profile for one in settings.destinations)
+    return tuple(names) or ("default",)
+
+
+def _ground_series(
+    series: ImageSeries,
+    phrases: Sequence[Phrase],
+    rooms: Rooms,
+    progress: Progress | None,
+) -> tuple[GroundedPrompt, ...]:
+    # What the report negates is reported and never drawn, so it is never asked.
+    prompts = tuple(
+        dict.fromkeys(
+            one.prompt for one in phrases if one.status is not PhraseStatus.ABSENT
+        )
+    )
+    if not prompts:
+        return ()
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress("ground", done, total)
+
+    pixels = rooms.reader.read(series)
+    return rooms.grounder.ground(series, pixels, prompts, progress=tell)
+
+
+def _configuration_sha256(phrases: Sequence[str], report_text: str | None) -> str:
+    """Hash what the operator or caller chose that changes the result."""
+    chosen = {
+        "software": __version__,
+        "phrases": list(phrases),
+        "report": report_text,
+    }
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
