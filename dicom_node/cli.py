@@ -1,0 +1,255 @@
+"""The command line: ``dicom-node serve | ground | send | status | ...``.
+
+Exit codes: 0 done; 1 something was not processed, delivered or valid (it says which
+and why); 2 bad usage or settings.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from dicom_node import __version__
+from dicom_node.config import load_settings
+from dicom_node.errors import NodeError, SettingsError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Ground a study's report phrases in its images, as a DICOM node or on files.",
+)
+conformance_app = typer.Typer(no_args_is_help=True, help="What we claim, and judging.")
+app.add_typer(conformance_app, name="conformance")
+
+_out = Console()
+_err = Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Settings file (TOML).", envvar="DICOM_NODE_CONFIG"
+    ),
+]
+PathsArgument = Annotated[
+    list[Path], typer.Argument(help="DICOM files or folders.", metavar="PATH...")
+]
+
+
+def main() -> None:
+    """Run the command line; settings and usage errors end with exit code 2."""
+    try:
+        app()
+    except SettingsError as error:
+        _fail(str(error), 2)
+    except NodeError as error:
+        _fail(str(error), 1)
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run the node: receive studies, ground their phrases, send results."""
+    from dicom_node.service import NodeService
+
+    NodeService(load_settings(config)).run_forever()
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where to leave the results.")] = Path(
+        "demo-out"
+    ),
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open the picture when a display is there.")
+    ] = False,
+) -> None:
+    """Send a real CT with its report to a node of its own and show what returns."""
+    from dicom_node.demo import run_demo
+
+    raise typer.Exit(run_demo(out, console=_out, open_picture=open_page))
+
+
+@app.command()
+def ground(
+    paths: PathsArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    phrase: Annotated[
+        list[str] | None,
+        typer.Option("--phrase", "-p", help="A phrase to ground; repeat."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Report text (UTF-8) instead of the study's own."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Ground phrases on files: the same rooms as the node, without a network."""
+    from dicom_node.file_mode import ground_files
+
+    for path in paths:
+        if not path.exists():
+            _fail(f"{path}: no such file or folder", 2)
+    text = _read_report(report)
+    with _progress() as bar:
+        task = bar.add_task("ground", total=None)
+        outcome = ground_files(
+            paths,
+            out_dir=out,
+            settings=load_settings(config),
+            phrases=tuple(phrase or ()),
+            report_text=text,
+            progress=lambda name, done, total: bar.update(
+                task, description=name, completed=done, total=total
+            ),
+        )
+    if not outcome.documents:
+        _fail("no DICOM study among these files", 1, *outcome.reasons)
+    for path in outcome.documents:
+        _out.print(str(path), soft_wrap=True)
+    if outcome.reasons:
+        _fail("not processed:", 1, *outcome.reasons)
+
+
+@app.command()
+def send(
+    paths: PathsArgument,
+    to: Annotated[str, typer.Option(help="Destination.", metavar="AET@HOST:PORT")],
+    from_: Annotated[
+        str, typer.Option("--from", help="Calling AE title.", metavar="AET")
+    ] = "GROUNDING",
+) -> None:
+    """Send DICOM files by C-STORE, exactly as they are."""
+    from dicom_node.deliver import parse_destination, send_objects
+    from dicom_node.study_files import list_files
+
+    try:
+        files = list_files(paths)
+        destination = parse_destination(to)
+    except (FileNotFoundError, ValueError) as error:
+        _fail(str(error), 2)
+    outcomes = send_objects(files, destination, ae_title=from_)
+    failed = [one for one in outcomes if not one.is_delivered]
+    _out.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} sent to {to}")
+    if failed:
+        _fail("not sent:", 1, *(f"{one.path.name}: {one.reason}" for one in failed))
+
+
+@app.command()
+def status(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what the node has received, processed and delivered."""
+    from dicom_node.status import read_status, status_tables
+
+    snapshot = read_status(load_settings(config))
+    if as_json:
+        typer.echo(json.dumps(snapshot.as_json(), indent=2))
+        return
+    for table in status_tables(snapshot):
+        _out.print(table)
+
+
+@app.command()
+def requeue(
+    study: Annotated[str, typer.Argument(help="Study Instance UID.", metavar="STUDY")],
+    config: ConfigOption = None,
+) -> None:
+    """Process a study again, or try its undelivered results at once."""
+    from dicom_node.status import requeue_study
+
+    _out.print(requeue_study(load_settings(config), study))
+
+
+@app.command()
+def doctor(config: ConfigOption = None) -> None:
+    """Check the set-up, echo every destination, say what is wrong in plain words."""
+    from dicom_node.doctor import examine
+
+    findings = examine(load_settings(config))
+    for one in findings:
+        mark = "[green]ok[/]" if one.is_good else "[red]problem[/]"
+        _out.print(f"{mark:>18}  {one.text}", soft_wrap=True)
+    if not all(one.is_good for one in findings):
+        raise typer.Exit(1)
+
+
+@conformance_app.command("statement")
+def conformance_statement() -> None:
+    """Print the DICOM conformance statement (PS3.2 Annex N), as Markdown."""
+    from conformance.statement import render_statement
+
+    typer.echo(render_statement(), nl=False)
+
+
+@conformance_app.command("check")
+def conformance_check(paths: PathsArgument) -> None:
+    """Judge SEG and SR files by our validators, and by dciodvfy where installed."""
+    from conformance.validators import judge_file
+
+    from dicom_node.study_files import list_files
+
+    try:
+        files = list_files(paths)
+    except FileNotFoundError as error:
+        _fail(str(error), 2)
+    bad = 0
+    for path in files:
+        judgement = judge_file(path)
+        bad += not judgement.is_valid
+        verdict = "[green]valid[/]" if judgement.is_valid else "[red]invalid[/]"
+        _out.print(
+            f"{path.name}: {verdict} ({', '.join(judgement.judges)})", soft_wrap=True
+        )
+        for violation in judgement.violations:
+            _out.print(f"    {violation}", soft_wrap=True, markup=False)
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and leave.", is_eager=True),
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"dicom-node {__version__}")
+        raise typer.Exit
+
+
+def _read_report(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return path.read_bytes().decode("latin-1")
+    except OSError as error:
+        _fail(f"cannot read {path}: {error.strerror}", 2)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=_err,
+        transient=True,
+    )
+
+
+def _fail(message: str, code: int, *details: str) -> NoReturn:
+    _err.print(f"[red]{'error' if code == 2 else 'incomplete'}:[/] ", end="")
+    _err.print(message, markup=False, soft_wrap=True)
+    for detail in details:
+        _err.print(f"  - {detail}", markup=False, soft_wrap=True)
+    raise typer.Exit(code) if code != 2 else SystemExit(2)

@@ -1,0 +1,134 @@
+"""`dicom-node doctor`: is this set-up going to work, in plain words."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dicom_node.config import NodeSettings
+from dicom_node.deliver import echo
+from dicom_node.errors import DeliveryError, NodeError, StoreError
+from dicom_node.grounding import GroundingWorker
+from dicom_node.store import Store
+
+__all__ = ["DoctorFinding", "examine"]
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorFinding:
+    """One thing that was looked at, and what was seen."""
+
+    is_good: bool
+    text: str
+
+
+def examine(settings: NodeSettings) -> tuple[DoctorFinding, ...]:
+    """Look at the folder, database, ports, callers, destinations and model.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+        The set-up to examine. Nothing is changed but for the data folder, which
+        is made where it is missing, and the database schema, which is migrated.
+
+    """
+    findings: list[DoctorFinding] = []
+    for check in (_folder, _database, _ports, _callers, _destinations, _model):
+        findings.extend(check(settings))
+    return tuple(findings)
+
+
+def _folder(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    folder = settings.node.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".doctor"
+        probe.write_bytes(b"ok")
+        probe.unlink()
+    except OSError as error:
+        yield DoctorFinding(False, f"data folder {folder}: {error.strerror}")
+        return
+    free = shutil.disk_usage(folder).free
+    enough = free > settings.limits.min_free_bytes
+    text = f"data folder {folder} is writable, {free >> 30} GiB free"
+    if not enough:
+        text += ": below limits.min_free_bytes, so instances would be refused"
+    yield DoctorFinding(enough, text)
+
+
+def _database(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    kind = settings.database_url.partition(":")[0]
+    try:
+        store = Store(settings.database_url)
+        store.migrate()
+        store.close()
+    except StoreError as error:
+        yield DoctorFinding(False, f"database ({kind}): {error}")
+        return
+    yield DoctorFinding(True, f"database ({kind}) answers and has the current schema")
+
+
+def _ports(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    wanted = [("DICOM", settings.node.host, settings.node.port)]
+    if settings.web.enabled:
+        wanted.append(("web", settings.web.host, settings.web.port))
+    for name, host, port in wanted:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                one.bind((host, port))
+            except OSError as error:
+                yield DoctorFinding(
+                    False,
+                    f"{name} port {host}:{port}: {error.strerror} "
+                    "(is the node running already?)",
+                )
+            else:
+                yield DoctorFinding(True, f"{name} port {host}:{port} is free")
+
+
+def _callers(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    loopback = settings.node.host in {"127.0.0.1", "::1", "localhost"}
+    if settings.callers:
+        yield DoctorFinding(True, f"{len(settings.callers)} callers may associate")
+        if loopback:
+            yield DoctorFinding(
+                False,
+                f"the node listens on {settings.node.host} only, so callers on other "
+                'hosts cannot reach it: set node.host = "0.0.0.0"',
+            )
+    elif loopback:
+        yield DoctorFinding(True, "no callers listed: only this machine may associate")
+    else:
+        yield DoctorFinding(
+            False, "no callers listed: only this machine may associate; list the PACS"
+        )
+
+
+def _destinations(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    if not settings.destinations:
+        yield DoctorFinding(True, "no destinations listed: results stay in data_dir")
+    for one in settings.destinations:
+        where = f"destination {one.name} ({one.ae_title}@{one.host}:{one.port})"
+        try:
+            echo(one, ae_title=settings.node.ae_title)
+        except DeliveryError as error:
+            yield DoctorFinding(False, f"{where}: {error}")
+        else:
+            yield DoctorFinding(True, f"{where} answers C-ECHO")
+
+
+def _model(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    try:
+        with GroundingWorker(settings.model) as worker:
+            identity = worker.identity
+    except NodeError as error:
+        yield DoctorFinding(False, f"model: {error}")
+        return
+    yield DoctorFinding(
+        True,
+        f"model {identity.name} {identity.version} loads "
+        f"(sha256 {identity.sha256[:12]})",
+    )

@@ -1,0 +1,95 @@
+"""`dicom-node ground`: the node's rooms on files, without network or database."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node.config import NodeSettings
+from dicom_node.grounding import GroundingWorker
+from dicom_node.imaging import PixelReader
+from dicom_node.overlay import segmentation_paths, write_overlays
+from dicom_node.pipeline import ProcessedStudy, Progress, Rooms, process_study
+from dicom_node.study_files import gather_studies
+
+__all__ = ["FilesOutcome", "ground_files"]
+
+
+@dataclass(frozen=True, slots=True)
+class FilesOutcome:
+    """What became of the files: one ``result.json`` a study, and what was left out."""
+
+    studies: tuple[ProcessedStudy, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def documents(self) -> tuple[Path, ...]:
+        """The ``result.json`` of each study."""
+        return tuple(one.result_json for one in self.studies)
+
+
+def ground_files(
+    paths: Sequence[Path],
+    *,
+    out_dir: Path,
+    settings: NodeSettings,
+    phrases: Sequence[str] = (),
+    report_text: str | None = None,
+    progress: Progress | None = None,
+) -> FilesOutcome:
+    """Ground the phrases of the studies among files.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+        DICOM files or folders.
+    out_dir : pathlib.Path
+        Where ``*.dcm``, ``result.json`` and overlay pictures go; when the files
+        hold several studies, each gets a folder named by a hash of its UID.
+    settings : NodeSettings
+        Which model, which limits, which destination profiles.
+    phrases, report_text, progress
+        As for `pipeline.interpret`.
+
+    Raises
+    ------
+    ModelLoadError, ObjectError
+        As `pipeline.process_study`.
+
+    """
+    gathered = gather_studies(paths)
+    reasons = [one.reason for one in gathered.left_out]
+    done: list[ProcessedStudy] = []
+    with (
+        PixelReader(settings.limits) as reader,
+        GroundingWorker(settings.model) as grounder,
+    ):
+        rooms = Rooms(reader=reader, grounder=grounder)
+        for ready in gathered.studies:
+            folder = out_dir
+            if len(gathered.studies) > 1:
+                name = hashlib.sha256(ready.study_instance_uid.encode()).hexdigest()
+                folder = out_dir / name[:16]
+            folder.mkdir(parents=True, exist_ok=True)
+            processed = process_study(
+                ready,
+                rooms=rooms,
+                out_dir=folder,
+                phrases=phrases,
+                report_text=report_text,
+                progress=progress,
+            )
+            write_overlays(
+                segmentation_paths(processed.objects),
+                processed.result.series,
+                reader,
+                folder,
+            )
+            done.append(processed)
+            reasons.extend(
+                f"series {one.series_instance_uid}: {one.reason}"
+                for one in processed.result.not_processed
+            )
+    return FilesOutcome(studies=tuple(done), reasons=tuple(reasons))
