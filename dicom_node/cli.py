@@ -181,6 +181,14 @@ def doctor(config: ConfigOption = None) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def settings() -> None:
+    """Print every setting, its default and its meaning, as Markdown."""
+    from dicom_node.settings_page import render_settings
+
+    typer.echo(render_settings(), nl=False)
+
+
 @conformance_app.command("statement")
 def conformance_statement() -> None:
     """Print the DICOM conformance statement (PS3.2 Annex N), as Markdown."""
