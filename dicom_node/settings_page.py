@@ -28,7 +28,8 @@ def render_settings() -> str:
         section, is_list = _section_of(field.annotation)
         lines += ["", f"## `[[{table}]]`" if is_list else f"## `[{table}]`", ""]
         purpose = " ".join((section.__doc__ or "").split())
-        lines += [purpose.partition(": ")[2].capitalize(), ""]
+        purpose = purpose.partition(": ")[2]
+        lines += [purpose[:1].upper() + purpose[1:], ""]
         variable = f"{ENVIRONMENT_PREFIX}{table.upper()}"
         if is_list:
             lines += [f"Environment: `{variable}`, a JSON list of objects.", ""]
