@@ -2,6 +2,7 @@
 
 NodeError
 ├── SettingsError
+├── ProcessLostError
 ├── ReceiveError
 │   ├── OutOfResourcesError
 │   ├── DatasetMismatchError
@@ -41,6 +42,7 @@ __all__ = [
     "OpenDataError",
     "OutOfResourcesError",
     "PixelDecodingError",
+    "ProcessLostError",
     "ReceiveError",
     "ReportError",
     "SettingsError",
@@ -74,6 +76,10 @@ class NodeError(Exception):
 
 class SettingsError(NodeError):
     """The settings cannot be used."""
+
+
+class ProcessLostError(NodeError):
+    """A child process ended before it answered."""
 
 
 class ReceiveError(NodeError):

@@ -191,10 +191,16 @@ class FrameReference:
 class ImageSeries:
     """The frames of one series that share rows, columns, spacing and orientation.
 
-    A volume has its frames sorted along the normal with even spacing, and its
-    ``affine_lps`` maps ``(frame, row, column)`` indices to LPS millimetres
-    (PS3.3 C.7.6.2.1.1). Other series keep instance order and have no affine.
-    One DICOM series may yield several of these (localizer, two stacks).
+    A volume has its frames sorted along the normal (the cross product of the
+    direction of a row and that of a column, so the frames of an axial series in
+    standard orientation run from feet to head) with even spacing, and its
+    ``affine_lps`` maps ``(frame, row, column)`` indices to the centre of the voxel
+    in LPS millimetres (PS3.3 C.7.6.2.1.1); a single slice is a volume whose
+    spacing along the normal is its thickness. Slices of one orientation that do
+    not form such a grid (tilted gantry, uneven spacing) are sorted along the normal
+    and have no affine. Images without a place in the patient keep instance order.
+    One DICOM series may yield several of these (phases, echoes, two stacks), told
+    apart by ``stack_number``.
     """
 
     study_instance_uid: str
@@ -210,6 +216,10 @@ class ImageSeries:
     affine_lps: npt.NDArray[np.float64] | None
     frame_of_reference_uid: str | None
     series_description: str = ""
+    orientation_lps: tuple[float, float, float, float, float, float] | None = None
+    """Image Orientation (Patient): direction of a row, then of a column."""
+    stack_number: int = 1
+    """Counts, from 1, the groups that the DICOM series falls into."""
 
     @property
     def is_volume(self) -> bool:
@@ -242,6 +252,8 @@ class Region:
     uncertainty: float
     tracking_id: str
     tracking_uid: str
+    stack_number: int = 1
+    """With the series UID it names the ``ImageSeries`` whose grid this is in."""
 
 
 @dataclass(frozen=True, eq=False)
