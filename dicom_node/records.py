@@ -328,3 +328,6 @@ class StudyResult:
     their content date, so that the same input gives the same bytes wherever and
     whenever it is processed."""
     predecessors: tuple[ObjectReference, ...] = ()
+    instances: tuple[StoredInstance, ...] = ()
+    """Every instance of the study: where the study module comes from when no series
+    could be processed."""
