@@ -130,6 +130,7 @@ def interpret(
         configuration_sha256=_configuration_sha256(phrases, report_text),
         content_datetime=latest_datetime(ready.instances),
         predecessors=predecessors,
+        instances=ready.instances,
     )
 
 

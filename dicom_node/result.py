@@ -53,7 +53,7 @@ def result_document(
         for one in objects
         for tracking_uid, number in one.segments.items()
     }
-    series = {one.series_instance_uid: one for one in result.series}
+    series = {(one.series_instance_uid, one.stack_number): one for one in result.series}
     return {
         "study_instance_uid": result.study_instance_uid,
         "phrases": [_phrase(one, series, segments) for one in result.phrases],
@@ -90,7 +90,7 @@ def write_result_json(
 
 def _phrase(
     one: PhraseResult,
-    series: Mapping[str, ImageSeries],
+    series: Mapping[tuple[str, int], ImageSeries],
     segments: Mapping[str, Mapping[str, object]],
 ) -> dict[str, Any]:
     phrase = one.phrase
@@ -110,7 +110,7 @@ def _phrase(
             for region in one.regions
             for box in _boxes(
                 region,
-                series[region.series_instance_uid],
+                series[region.series_instance_uid, region.stack_number],
                 segments.get(region.tracking_uid),
             )
         ],

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.errors import ReceiveError
 from dicom_node.header import InstanceHeader, read_header
+from dicom_node.identity import content_version
 from dicom_node.records import NotProcessed, StoredInstance, StudyReady
 
-__all__ = ["StudyFiles", "content_version", "gather_studies", "list_files"]
+__all__ = ["StudyFiles", "gather_studies", "list_files"]
 
 _BLOCK_BYTES = 1 << 20
 
@@ -91,11 +92,6 @@ def gather_studies(paths: Iterable[Path]) -> StudyFiles:
         ),
         left_out=tuple(left_out),
     )
-
-
-def content_version(hashes: Iterable[str] | Sequence[str]) -> str:
-    """Return the SHA-256 over the sorted hashes of a study's instances."""
-    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
 
 
 def _stored(path: Path, header: InstanceHeader) -> StoredInstance:
