@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-__all__ = ["require_program"]
+__all__ = ["cannot_run", "require_program"]
 
 _SYSTEM_FOLDERS = ("/usr/local/bin", "/usr/bin", "/usr/sbin", "/bin")
 
@@ -34,9 +35,20 @@ def require_program(name: str) -> Path:
     """
     path = shutil.which(name, path=os.pathsep.join(_SYSTEM_FOLDERS))
     path = path or shutil.which(name)
-    if path is not None:
-        return Path(path)
-    reason = f"{name} is not installed (see the README: what the tests need)"
+    if path is None:
+        cannot_run(f"{name} is not installed (docs/testing.md: what needs which peer)")
+    return Path(path)
+
+
+def cannot_run(reason: str) -> NoReturn:
+    """Skip the test that needs what is not here; where ``CI`` is set, fail it.
+
+    Parameters
+    ----------
+    reason : str
+        What is missing.
+
+    """
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -1,0 +1,145 @@
+"""The node as an operator runs it: a settings file, a process, and its ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dicom_node.config import DestinationSettings
+from tests.builders.process import Program, wait_until
+
+__all__ = ["RunningNode", "run_node", "write_settings"]
+
+_START_S = 120.0
+"""The first import of everything takes a while on a busy machine."""
+
+
+class RunningNode:
+    """A running ``dicom-node serve``.
+
+    Parameters
+    ----------
+    program : Program
+        The process.
+    data_dir : pathlib.Path
+        Its data folder.
+    config : pathlib.Path
+        Its settings file.
+    dicom_port : int
+        Where it listens.
+
+    """
+
+    ae_title = "GROUNDING"
+
+    def __init__(
+        self, program: Program, *, data_dir: Path, config: Path, dicom_port: int
+    ) -> None:
+        self.program = program
+        self.data_dir = data_dir
+        self.config = config
+        self.dicom_port = dicom_port
+
+    def results(self) -> list[dict[str, Any]]:
+        """Return every ``result.json`` that the node has written, oldest first."""
+        paths = sorted(
+            self.data_dir.glob("results/*/result.json"),
+            key=lambda path: path.stat().st_mtime_ns,
+        )
+        return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+    def object_paths(self) -> dict[str, Path]:
+        """Return the result objects' files by SOP Instance UID."""
+        found = {}
+        for path in self.data_dir.glob("results/*/result.json"):
+            document = json.loads(path.read_text(encoding="utf-8"))
+            for one in document["objects"]:
+                found[one["sop_instance_uid"]] = path.parent / one["path"]
+        return found
+
+    def wait_for_results(self, count: int, *, timeout_s: float) -> list[dict[str, Any]]:
+        """Wait until the node has finished so many versions of studies."""
+
+        def is_done() -> bool:
+            self.program.check_alive()
+            return len(self.results()) >= count
+
+        wait_until(is_done, timeout_s=timeout_s, what=self._describe)
+        return self.results()
+
+    def _describe(self) -> str:
+        return f"the node's results\n{self.program.tail()}"
+
+
+def write_settings(
+    folder: Path,
+    *,
+    destinations: Sequence[DestinationSettings] = (),
+    quiet_time_s: float = 1.0,
+) -> Path:
+    """Write a settings file with free ports and the data folder beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data_dir = folder / "data"
+    lines = [
+        "[node]",
+        "port = 0",
+        f"data_dir = {json.dumps(str(data_dir))}",
+        f"quiet_time_s = {quiet_time_s}",
+        "[model]",
+        'device = "cpu"',
+        "[web]",
+        "port = 0",
+        "[limits]",
+        "min_free_bytes = 0",
+    ]
+    for one in destinations:
+        values = one.model_dump()
+        lines.append("[[destinations]]")
+        lines += [f"{key} = {json.dumps(values[key])}" for key in values]
+    path = folder / "node.toml"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@contextmanager
+def run_node(
+    folder: Path,
+    *,
+    destinations: Sequence[DestinationSettings] = (),
+    quiet_time_s: float = 1.0,
+) -> Iterator[RunningNode]:
+    """Run the installed ``dicom-node serve`` while the block lasts.
+
+    The bundled model, real sockets, SQLite in ``folder/data``; nothing replaced.
+    """
+    config = write_settings(
+        folder, destinations=destinations, quiet_time_s=quiet_time_s
+    )
+    data_dir = folder / "data"
+    ports_file = data_dir / "ports.json"
+    ports_file.unlink(missing_ok=True)
+    command = [Path(sys.executable).with_name("dicom-node"), "serve", "-c", config]
+    environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    with Program(
+        command, log_path=folder / "node.log", environment=environment
+    ) as program:
+
+        def is_ready() -> bool:
+            program.check_alive()
+            return ports_file.exists()
+
+        wait_until(
+            is_ready,
+            timeout_s=_START_S,
+            what=lambda: f"the node to start\n{program.tail()}",
+        )
+        ports = json.loads(ports_file.read_text(encoding="utf-8"))
+        program.wait_for_port(ports["dicom"])
+        yield RunningNode(
+            program, data_dir=data_dir, config=config, dicom_port=ports["dicom"]
+        )

@@ -1,0 +1,160 @@
+// Open a study in OHIF, load a SEG and an SR by double click as a person does, and
+// say what is on the screen. The task comes as JSON on standard input, the answer goes
+// as JSON to standard output, pictures go to the task's folder.
+//
+// task: {url, study, folder, slices: [{sop_instance_uid, points_lps: [[x, y, z], ...]}],
+//        seg: series description or null, sr: series description or null}
+// answer: {slices: [{plain, overlaid, points_canvas}], segments: [{number, label}],
+//          segmentation_panel, measurement_panel, complaints}
+import fs from 'node:fs';
+import path from 'node:path';
+import { chromium } from 'playwright-core';
+
+const task = JSON.parse(fs.readFileSync(0, 'utf8'));
+const complaints = [];
+const thumbnail = '[data-cy^="study-browser-thumbnail"]';
+
+const browser = await chromium.launch({
+  executablePath: '/usr/bin/chromium',
+  args: [
+    '--no-sandbox', // root's Chromium has none
+    '--use-gl=angle',
+    '--use-angle=swiftshader', // WebGL without a graphics card
+    '--enable-unsafe-swiftshader',
+    '--ignore-gpu-blocklist',
+    '--disable-dev-shm-usage',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--no-first-run',
+  ],
+});
+try {
+  const answer = await inspect(await openStudy());
+  process.stdout.write(JSON.stringify({ ...answer, complaints }));
+} finally {
+  await browser.close();
+}
+
+async function openStudy() {
+  const page = await browser.newPage({ viewport: { width: 1500, height: 1200 } });
+  page.setDefaultTimeout(60_000);
+  page.on('pageerror', error => complaints.push(`page: ${error}`.slice(0, 400)));
+  page.on('console', message => {
+    if (message.type() === 'error') complaints.push(`console: ${message.text()}`.slice(0, 400));
+  });
+  page.on('response', response => {
+    if (response.status() >= 400) complaints.push(`${response.status()} ${response.url()}`);
+  });
+  await page.goto(`${task.url}/viewer?StudyInstanceUIDs=${task.study}`, {
+    waitUntil: 'domcontentloaded',
+  });
+  await page.waitForSelector('canvas.cornerstone-canvas');
+  await page.waitForFunction(
+    () => window.cornerstone.getEnabledElements()[0]?.viewport.getCurrentImageId?.(),
+  );
+  await settle(page);
+  // The first visit's tour lies over the page; it comes a moment after the images.
+  const tour = page.getByText('Skip all');
+  await tour.first().click({ timeout: 5000 }).catch(() => {});
+  return page;
+}
+
+async function inspect(page) {
+  const slices = [];
+  for (const [index, slice] of task.slices.entries()) {
+    slices.push({ plain: await capture(page, slice, `slice-${index}-plain.png`) });
+  }
+  let segments = [];
+  let segmentationPanel = '';
+  if (task.seg) {
+    await load(page, task.seg);
+    await page.waitForFunction(
+      () => window.cornerstoneTools.segmentation.state.getSegmentations().length,
+    );
+    for (const [index, slice] of task.slices.entries()) {
+      slices[index].overlaid = await capture(page, slice, `slice-${index}-overlaid.png`);
+      slices[index].points_canvas = await page.evaluate(
+        points =>
+          points.map(point =>
+            Array.from(window.cornerstone.getEnabledElements()[0].viewport.worldToCanvas(point)),
+          ),
+        slice.points_lps,
+      );
+      await page.screenshot({ path: path.join(task.folder, `page-${index}.png`) });
+    }
+    segments = await page.evaluate(() =>
+      window.cornerstoneTools.segmentation.state
+        .getSegmentations()
+        .flatMap(one => Object.values(one.segments))
+        .map(one => ({ number: one.segmentIndex, label: one.label })),
+    );
+    segmentationPanel = await readPanel(page, 'panelSegmentation', 'segmentation-panel.png');
+  }
+  let measurementPanel = '';
+  if (task.sr) {
+    await load(page, task.sr);
+    measurementPanel = await readPanel(page, 'trackedMeasurements', 'measurement-panel.png');
+  }
+  return {
+    slices,
+    segments,
+    segmentation_panel: segmentationPanel,
+    measurement_panel: measurementPanel,
+  };
+}
+
+// Show one image of the first viewport and keep the pixels of its canvas.
+async function capture(page, slice, name) {
+  await page.evaluate(async uid => {
+    const { viewport } = window.cornerstone.getEnabledElements()[0];
+    const index = viewport.getImageIds().findIndex(id => id.includes(`/instances/${uid}/`));
+    if (index < 0) throw new Error('the image is not in the viewport');
+    await viewport.setImageIdIndex(index);
+    viewport.render();
+  }, slice.sop_instance_uid);
+  await settle(page);
+  const url = await page.evaluate(() =>
+    window.cornerstone.getEnabledElements()[0].viewport.canvas.toDataURL('image/png'),
+  );
+  const file = path.join(task.folder, name);
+  fs.writeFileSync(file, Buffer.from(url.split(',')[1], 'base64'));
+  return file;
+}
+
+async function load(page, description) {
+  await page.locator(thumbnail).filter({ hasText: description }).first().dblclick();
+  await settle(page);
+}
+
+// Open one of the panels at the right and return its text.
+async function readPanel(page, name, picture) {
+  await page.evaluate(part => {
+    const { panelService } = window.services;
+    const panel = panelService.getPanels('right').find(one => one.id.includes(part));
+    if (!panel) {
+      const ids = panelService.getPanels('right').map(one => one.id);
+      throw new Error(`no panel ${part} among ${ids}`);
+    }
+    panelService.activatePanel(panel.id, true);
+  }, name);
+  await settle(page);
+  await page.screenshot({ path: path.join(task.folder, picture) });
+  return page.evaluate(() => document.body.innerText);
+}
+
+// Wait until the first viewport's pixels and the page's text stay as they are.
+async function settle(page) {
+  let last = '';
+  let same = 0;
+  for (let turn = 0; turn < 200 && same < 3; turn += 1) {
+    await page.waitForTimeout(200);
+    const now = await page.evaluate(() => {
+      const canvas = window.cornerstone?.getEnabledElements()[0]?.viewport.canvas;
+      return (canvas?.toDataURL('image/png') ?? '') + document.body.innerText;
+    });
+    same = now === last ? same + 1 : 0;
+    last = now;
+  }
+  if (same < 3) throw new Error('the page does not come to rest');
+}
