@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterable
 
 __all__ = [
     "MANUFACTURER",
     "MODEL_NAME",
+    "content_version",
     "derive_uid",
     "series_uid_or_derived",
     "study_uid_or_derived",
@@ -95,3 +97,8 @@ def series_uid_or_derived(
         series_description,
         frame_of_reference_uid,
     )
+
+
+def content_version(hashes: Iterable[str]) -> str:
+    """Return the SHA-256 over the sorted hashes of a study's instances."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()

@@ -1,0 +1,159 @@
+"""What the node says about itself: events, logs and counters, free of patient data."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from enum import StrEnum
+from typing import TextIO
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter
+from structlog.typing import EventDict, WrappedLogger
+
+__all__ = ["Counters", "EventKind", "configure_logging"]
+
+
+class EventKind(StrEnum):
+    """What can be in the audit trail; each is written with the change it tells."""
+
+    NODE_STARTED = "node_started"
+    NODE_STOPPED = "node_stopped"
+    INSTANCE_RECEIVED = "instance_received"
+    INSTANCE_CONFLICT = "instance_conflict"
+    """The same SOP Instance UID came with other bytes; both are kept."""
+    INSTANCE_REINDEXED = "instance_reindexed"
+    """A file without a row was found at start and recorded."""
+    FILE_MISSING = "file_missing"
+    """A row's file is gone or damaged."""
+    STUDY_COMPLETE = "study_complete"
+    STUDY_REQUEUED = "study_requeued"
+    STUDY_PROCESSED = "study_processed"
+    STUDY_FAILED = "study_failed"
+    STUDY_SUPERSEDED = "study_superseded"
+    """Newer images came before this version was processed."""
+    RESULT_DELIVERED = "result_delivered"
+    DELIVERY_FAILED = "delivery_failed"
+    DELIVERY_DEAD = "delivery_dead"
+
+
+class Counters:
+    """What is counted since the process began.
+
+    Parameters
+    ----------
+    registry : prometheus_client.CollectorRegistry
+        Where ``/metrics`` finds them.
+
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.instances = Counter(
+            "dicom_node_instances_received",
+            "Instances acknowledged with 0x0000.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.associations = Counter(
+            "dicom_node_associations",
+            "Associations that ended.",
+            registry=registry,
+        )
+        self.studies = Counter(
+            "dicom_node_studies_processed",
+            "Study versions that a worker finished.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.deliveries = Counter(
+            "dicom_node_delivery_attempts",
+            "C-STORE requests to destinations.",
+            ["destination", "outcome"],
+            registry=registry,
+        )
+
+
+def configure_logging(
+    *, level: str = "INFO", stream: TextIO | None = None, as_json: bool | None = None
+) -> None:
+    """Send every log line of the process to one stream, one event a line.
+
+    Parameters
+    ----------
+    level : str
+        Lowest level that is written.
+    stream : text stream, optional
+        Standard error when absent.
+    as_json : bool, optional
+        One JSON object a line; default: unless the stream is a terminal.
+
+    """
+    out = sys.stderr if stream is None else stream
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _describe_exception,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=out.isatty())
+        if (out.isatty() if as_json is None else not as_json)
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name, quietest in _OTHERS.items():
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(quietest)
+
+
+_OTHERS = {
+    # pynetdicom and pydicom tell AE titles and element values at lower levels.
+    "pynetdicom": "CRITICAL",
+    "pydicom": "CRITICAL",
+    "dbos": "WARNING",
+    "sqlalchemy": "ERROR",
+    "alembic": "WARNING",
+    "uvicorn": "WARNING",
+    "uvicorn.error": "WARNING",
+    "uvicorn.access": "ERROR",
+}
+"""Libraries whose lines may hold what must not be logged, and their level."""
+
+
+def _describe_exception(
+    _logger: WrappedLogger, _name: str, event_dict: EventDict
+) -> EventDict:
+    # The text of an exception from elsewhere may quote a data set: only its class
+    # and the place where it was raised are written.
+    info = event_dict.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    elif isinstance(info, BaseException):
+        info = (type(info), info, info.__traceback__)
+    if info and info[0] is not None:
+        event_dict["exception"] = info[0].__name__
+        frames = traceback.extract_tb(info[2])
+        if frames:
+            event_dict["raised_at"] = f"{frames[-1].filename}:{frames[-1].lineno}"
+    return event_dict

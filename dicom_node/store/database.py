@@ -1,0 +1,195 @@
+"""The engine: durable commits, one writer at a time, errors as `StoreError`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from dicom_node.errors import StoreError
+
+__all__ = ["BUSY_TIMEOUT_S", "Database", "database_url"]
+
+BUSY_TIMEOUT_S = 10
+"""How long a write waits for another process's lock; the peer that waits for our
+answer has its own time limit, 30 s is common."""
+
+_MAX_BATCH = 64
+
+Result = TypeVar("Result")
+
+
+def database_url(text: str) -> URL:
+    """Return the SQLAlchemy URL, with the driver that we ship for PostgreSQL."""
+    url = make_url(text)
+    if url.get_backend_name() == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() == "sqlite":
+        return url
+    msg = f"{url.get_backend_name()}: the database must be SQLite or PostgreSQL"
+    raise StoreError(msg)
+
+
+@dataclass(eq=False)
+class _Waiting(Generic[Result]):
+    """A change that waits to be committed together with others."""
+
+    change: Callable[[Connection], Result]
+    is_done: bool = False
+    result: Result | None = None
+    error: Exception | None = None
+
+
+class Database:
+    """Transactions on SQLite or PostgreSQL.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy URL.
+
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = database_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _make_engine(self.url)
+        self._writer = threading.Lock()
+        self._queue: list[_Waiting[Any]] = []
+        self._queue_lock = threading.Lock()
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that only reads.
+
+        Raises
+        ------
+        StoreError
+            The database could not answer.
+
+        """
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise _store_error(error) from error
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction that is durable when the block ends.
+
+        One thread of the process writes at a time: on SQLite there is no more to
+        win, on PostgreSQL it makes every check in the block free of races.
+
+        Raises
+        ------
+        StoreError
+            The database could not answer; nothing was changed.
+
+        """
+        with self._writer:
+            try:
+                with (
+                    self.engine.connect().execution_options(
+                        is_write=True
+                    ) as connection,
+                    connection.begin(),
+                ):
+                    yield connection
+            except SQLAlchemyError as error:
+                raise _store_error(error) from error
+
+    def commit_together(self, change: Callable[[Connection], Result]) -> Result:
+        """Make a change durable, in one commit with those of other threads.
+
+        A commit waits for the disk; fifty associations that wait for the same one
+        are as fast as one. A change that fails takes no other with it.
+
+        Raises
+        ------
+        StoreError
+            The database could not answer; the change was not made.
+
+        """
+        waiting: _Waiting[Result] = _Waiting(change)
+        with self._queue_lock:
+            self._queue.append(waiting)
+        while not waiting.is_done:
+            # Who waits here finds, when its turn comes, that the one before has
+            # committed its change too, or commits for all that wait by then.
+            with self._turn:
+                if not waiting.is_done:
+                    self._commit_batch()
+        if waiting.error is not None:
+            raise waiting.error
+        return waiting.result  # type: ignore[return-value]
+
+    def _commit_batch(self) -> None:
+        with self._queue_lock:
+            batch = self._queue[:_MAX_BATCH]
+            del self._queue[:_MAX_BATCH]
+        try:
+            with self.write() as connection:
+                results = [one.change(connection) for one in batch]
+        except Exception:  # noqa: BLE001 - each change meets its own error below
+            for one in batch:
+                self._commit_alone(one)
+            return
+        for one, result in zip(batch, results, strict=True):
+            one.result = result
+            one.is_done = True
+
+    def _commit_alone(self, waiting: _Waiting[Any]) -> None:
+        try:
+            with self.write() as connection:
+                waiting.result = waiting.change(connection)
+        except Exception as error:  # noqa: BLE001 - raised in the thread that waits
+            waiting.error = error
+        waiting.is_done = True
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _make_engine(url: URL) -> Engine:
+    if url.get_backend_name() == "postgresql":
+        return create_engine(
+            url,
+            pool_pre_ping=True,
+            pool_size=8,
+            connect_args={"options": "-c synchronous_commit=on", "connect_timeout": 5},
+        )
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, pool_size=8, connect_args={"timeout": BUSY_TIMEOUT_S})
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        # The driver's own BEGIN is too late and too weak: `_begin` sends ours.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        # NORMAL would lose acknowledged instances at a power cut.
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        is_write = connection.get_execution_options().get("is_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+    return engine
+
+
+def _store_error(error: SQLAlchemyError) -> StoreError:
+    # The driver's message quotes parameters; its class is enough to act on.
+    cause = getattr(error, "orig", None) or error
+    return StoreError(f"the database could not answer ({type(cause).__name__})")

@@ -1,0 +1,158 @@
+"""Instances as they arrive: new, the same again, or the same UID with other bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from sqlalchemy import Connection, insert, select, update
+
+from dicom_node.audit import EventKind
+from dicom_node.records import ReceivedInstance
+from dicom_node.store.events import record_event
+from dicom_node.store.schema import StudyState, instances, studies
+
+__all__ = [
+    "InstanceOutcome",
+    "RecordedFile",
+    "insert_instance",
+    "known_paths",
+    "recorded_files",
+]
+
+
+class InstanceOutcome(StrEnum):
+    """What an arriving instance is to the node."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    """The same UID and bytes were there: nothing changes."""
+    CONFLICT = "conflict"
+    """The same UID was there with other bytes: kept beside the first, flagged, and
+    not processed, so that a study never has two images in one place."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFile:
+    """A file that a row vouches for."""
+
+    instance_id: int
+    study_id: int
+    path: Path
+    sha256: str
+    size_bytes: int
+
+
+def insert_instance(
+    connection: Connection, instance: ReceivedInstance
+) -> InstanceOutcome:
+    """Record an instance and what it means for its study.
+
+    The caller holds the write transaction, so nothing comes between the look and
+    the insert.
+    """
+    known = set(
+        connection.scalars(
+            select(instances.c.sha256).where(
+                instances.c.sop_instance_uid == instance.sop_instance_uid
+            )
+        )
+    )
+    if instance.sha256 in known:
+        return InstanceOutcome.DUPLICATE
+    is_conflict = bool(known)
+    counts = not instance.is_own_result and not is_conflict
+    study_id = _study_id(connection, instance)
+    connection.execute(
+        insert(instances).values(
+            study_id=study_id,
+            series_instance_uid=instance.series_instance_uid,
+            sop_instance_uid=instance.sop_instance_uid,
+            sop_class_uid=instance.sop_class_uid,
+            transfer_syntax_uid=instance.transfer_syntax_uid,
+            path=instance.path.as_posix(),
+            sha256=instance.sha256,
+            size_bytes=instance.size_bytes,
+            calling_ae_title=instance.calling_ae_title,
+            peer_address=instance.peer_address,
+            received_at=instance.received_at,
+            is_own_result=instance.is_own_result,
+            is_conflict=is_conflict,
+        )
+    )
+    if counts:
+        connection.execute(
+            update(studies)
+            .where(studies.c.id == study_id)
+            .values(state=StudyState.COLLECTING, last_received_at=instance.received_at)
+        )
+    record_event(
+        connection,
+        EventKind.INSTANCE_CONFLICT if is_conflict else EventKind.INSTANCE_RECEIVED,
+        at=instance.received_at,
+        study_id=study_id,
+        subject=instance.sop_instance_uid,
+        detail={
+            "sha256": instance.sha256,
+            "calling_ae_title": instance.calling_ae_title,
+            "is_own_result": instance.is_own_result,
+        },
+    )
+    return InstanceOutcome.CONFLICT if is_conflict else InstanceOutcome.NEW
+
+
+def known_paths(connection: Connection, paths: Iterable[str]) -> set[str]:
+    """Return which of these relative paths a row vouches for."""
+    return set(
+        connection.scalars(
+            select(instances.c.path).where(instances.c.path.in_(list(paths)))
+        )
+    )
+
+
+def recorded_files(connection: Connection) -> Iterator[RecordedFile]:
+    """Yield every file that a row vouches for, oldest first."""
+    rows = connection.execution_options(yield_per=1000).execute(
+        select(
+            instances.c.id,
+            instances.c.study_id,
+            instances.c.path,
+            instances.c.sha256,
+            instances.c.size_bytes,
+        ).order_by(instances.c.id)
+    )
+    for row in rows:
+        yield RecordedFile(
+            row.id, row.study_id, Path(row.path), row.sha256, row.size_bytes
+        )
+
+
+def _study_id(connection: Connection, instance: ReceivedInstance) -> int:
+    found = connection.scalar(
+        select(studies.c.id).where(
+            studies.c.study_instance_uid == instance.study_instance_uid
+        )
+    )
+    if found is not None:
+        return int(found)
+    return _insert_study(
+        connection, instance.study_instance_uid, received_at=instance.received_at
+    )
+
+
+def _insert_study(
+    connection: Connection, study_instance_uid: str, *, received_at: datetime
+) -> int:
+    key = connection.execute(
+        insert(studies).values(
+            study_instance_uid=study_instance_uid,
+            state=StudyState.IDLE,
+            is_forced=False,
+            first_received_at=received_at,
+            last_received_at=received_at,
+        )
+    ).inserted_primary_key
+    return int(key[0])  # type: ignore[index]

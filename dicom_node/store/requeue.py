@@ -1,0 +1,76 @@
+"""A person asks for a study again: the request is a row that the node picks up."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Connection, select, update
+
+from dicom_node.audit import EventKind
+from dicom_node.errors import StoreError
+from dicom_node.store.events import record_event
+from dicom_node.store.outbox import revive_deliveries
+from dicom_node.store.schema import StudyState, VersionState, studies, versions
+from dicom_node.store.versions import set_study_state
+
+__all__ = ["RequeueOutcome", "requeue_study"]
+
+
+class RequeueOutcome(StrEnum):
+    """What a request starts, in words for the person who made it."""
+
+    PROCESS_NOW = "it is processed now, without waiting for more images"
+    PROCESS_AGAIN = "it is processed again"
+    DELIVER_NOW = "its undelivered results are sent now"
+    RUNNING = "it is being processed already"
+    NOTHING = "it has no images of its own to process"
+
+
+def requeue_study(
+    connection: Connection, study_instance_uid: str, *, now: datetime
+) -> RequeueOutcome:
+    """Ask for a study again, whether or not the node runs.
+
+    Raises
+    ------
+    StoreError
+        No such study.
+
+    """
+    study = connection.execute(
+        select(studies)
+        .where(studies.c.study_instance_uid == study_instance_uid)
+        .with_for_update()
+    ).one_or_none()
+    if study is None:
+        msg = "no study with this UID was received"
+        raise StoreError(msg, study_instance_uid=study_instance_uid)
+    revived = revive_deliveries(connection, study.id, now=now)
+    if study.state == StudyState.COLLECTING:
+        outcome = RequeueOutcome.PROCESS_NOW
+    elif study.state == StudyState.IDLE:
+        return RequeueOutcome.NOTHING
+    elif study.state in {StudyState.READY, StudyState.PROCESSING}:
+        outcome = RequeueOutcome.RUNNING
+    elif study.state == StudyState.DONE and revived:
+        outcome = RequeueOutcome.DELIVER_NOW
+    else:
+        outcome = RequeueOutcome.PROCESS_AGAIN
+        connection.execute(
+            update(versions)
+            .where(versions.c.id == study.latest_version_id)
+            .values(state=VersionState.READY, run=versions.c.run + 1, reason=None)
+        )
+        set_study_state(connection, study.latest_version_id, StudyState.READY)
+    connection.execute(
+        update(studies).where(studies.c.id == study.id).values(is_forced=True)
+    )
+    record_event(
+        connection,
+        EventKind.STUDY_REQUEUED,
+        at=now,
+        study_id=study.id,
+        detail={"outcome": outcome.name.lower()},
+    )
+    return outcome

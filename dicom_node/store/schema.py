@@ -1,0 +1,242 @@
+"""The tables: one schema on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.types import BigInteger, TypeDecorator
+
+__all__ = [
+    "DeliveryState",
+    "StudyState",
+    "UtcDateTime",
+    "VersionState",
+    "deliveries",
+    "events",
+    "instances",
+    "metadata",
+    "results",
+    "studies",
+    "versions",
+]
+
+
+class StudyState(StrEnum):
+    """Where a study stands: its newest version's state, or why it has none."""
+
+    IDLE = "idle"
+    """Nothing to process: only our own results came."""
+    COLLECTING = "collecting"
+    """It has instances that are in no version yet."""
+    READY = "ready"
+    PROCESSING = "processing"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class VersionState(StrEnum):
+    """Where one content version of a study stands."""
+
+    READY = "ready"
+    """Complete, waiting for the worker."""
+    PROCESSING = "processing"
+    DONE = "done"
+    """Its results are recorded; each delivery has a state of its own."""
+    FAILED = "failed"
+    """Given up; ``reason`` says why. It can be requeued."""
+    SUPERSEDED = "superseded"
+    """A newer version came before this one was processed."""
+
+
+class DeliveryState(StrEnum):
+    """Where one result stands with one destination."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    """Given up after seven days, or the destination was removed."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment, aware and in UTC on both databases; SQLite keeps no time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(
+        self, value: datetime | None, dialect: Dialect
+    ) -> datetime | None:
+        """Convert to UTC, without the zone where the database cannot keep it."""
+        if value is None:
+            return None
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(
+        self, value: datetime | None, dialect: Dialect
+    ) -> datetime | None:
+        """Return it aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+"""Every constraint has a name, so that a migration can drop it."""
+
+
+def _key() -> Column[Any]:
+    return Column("id", Integer, primary_key=True, autoincrement=True)
+
+
+def _uid(name: str, **options: Any) -> Column[Any]:
+    return Column(name, String(64), nullable=False, **options)
+
+
+studies = Table(
+    "studies",
+    metadata,
+    _key(),
+    _uid("study_instance_uid", unique=True),
+    Column("state", String(16), nullable=False),
+    Column("is_forced", Boolean, nullable=False, default=False),
+    Column("first_received_at", UtcDateTime, nullable=False),
+    Column("last_received_at", UtcDateTime, nullable=False),
+    Column("latest_version_id", Integer),
+    Index(None, "state", "last_received_at"),
+    Index(None, "is_forced"),
+    sqlite_autoincrement=True,
+)
+"""``latest_version_id`` is the newest version; ``is_forced`` asks to process now."""
+
+instances = Table(
+    "instances",
+    metadata,
+    _key(),
+    Column("study_id", ForeignKey("studies.id"), nullable=False),
+    _uid("series_instance_uid"),
+    _uid("sop_instance_uid"),
+    _uid("sop_class_uid"),
+    _uid("transfer_syntax_uid"),
+    Column("path", String(512), nullable=False),
+    _uid("sha256"),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("peer_address", String(64), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("is_own_result", Boolean, nullable=False),
+    Column("is_conflict", Boolean, nullable=False),
+    UniqueConstraint("sop_instance_uid", "sha256"),
+    Index(None, "study_id", "id"),
+    Index(None, "path"),
+    # An identifier is never given twice: versions say "up to this instance".
+    sqlite_autoincrement=True,
+)
+"""Every instance that was ever acknowledged. ``path`` is relative to the data
+folder; ``is_conflict``: the UID was there before with other bytes."""
+
+versions = Table(
+    "versions",
+    metadata,
+    _key(),
+    Column("study_id", ForeignKey("studies.id"), nullable=False),
+    _uid("content_version"),
+    Column("predecessor_id", ForeignKey("versions.id")),
+    Column("last_instance_id", Integer, nullable=False),
+    Column("instance_count", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(1024)),
+    Column("run", Integer, nullable=False),
+    Column("predecessors", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("result_dir", String(512)),
+    UniqueConstraint("study_id", "content_version"),
+    Index(None, "state"),
+    sqlite_autoincrement=True,
+)
+"""``run`` counts requests to process this version. ``predecessors`` maps a
+fingerprint (model and configuration) to the result objects that its results
+supersede: chosen once, so that a repeated run writes the same bytes."""
+
+results = Table(
+    "results",
+    metadata,
+    _key(),
+    Column("version_id", ForeignKey("versions.id"), nullable=False),
+    _uid("sop_instance_uid", unique=True),
+    _uid("sop_class_uid"),
+    _uid("series_instance_uid"),
+    _uid("study_instance_uid"),
+    _uid("transfer_syntax_uid"),
+    Column("profile", String(32), nullable=False),
+    Column("path", String(512), nullable=False),
+    _uid("sha256"),
+    Column("fingerprint", String(128), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index(None, "version_id"),
+    sqlite_autoincrement=True,
+)
+"""Result objects: one row per SOP Instance UID for ever."""
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _key(),
+    Column("result_id", ForeignKey("results.id"), nullable=False),
+    Column("version_id", ForeignKey("versions.id"), nullable=False),
+    Column("destination", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("give_up_at", UtcDateTime, nullable=False),
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("last_attempt_at", UtcDateTime),
+    Column("last_status", Integer),
+    Column("last_comment", String(256)),
+    Column("delivered_at", UtcDateTime),
+    UniqueConstraint("result_id", "destination"),
+    Index(None, "destination", "state"),
+    Index(None, "version_id", "destination", "state"),
+    sqlite_autoincrement=True,
+)
+"""The outbox. A crash between the receiver's success and our commit sends the same
+UID and bytes once more; nothing else is ever sent twice."""
+
+events = Table(
+    "events",
+    metadata,
+    _key(),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("study_id", ForeignKey("studies.id")),
+    Column("subject", String(128)),
+    Column("detail", JSON, nullable=False),
+    Index(None, "study_id", "id"),
+    Index(None, "kind", "id"),
+    sqlite_autoincrement=True,
+)
+"""The audit trail, written in the transaction of the change it tells."""

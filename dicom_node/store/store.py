@@ -1,0 +1,276 @@
+"""The node's memory: what was received, made and delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import select, text, update
+
+from dicom_node.audit import EventKind
+from dicom_node.errors import StoreError
+from dicom_node.records import ReceivedInstance, ResultObject
+from dicom_node.store import instances as _instances
+from dicom_node.store import outbox as _outbox
+from dicom_node.store import requeue as _requeue
+from dicom_node.store import snapshot as _snapshot
+from dicom_node.store import versions as _versions
+from dicom_node.store.database import Database
+from dicom_node.store.events import record_event
+from dicom_node.store.schema import studies
+
+__all__ = ["Store"]
+
+
+class Store:
+    """Instances, studies, versions, results, deliveries and events.
+
+    Every method is one transaction; what it changed is durable when it returns.
+    Any number of threads may use it.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy URL of a SQLite file or a PostgreSQL database.
+
+    Raises
+    ------
+    StoreError
+        From every method, when the database cannot answer; nothing was changed.
+
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    def migrate(self) -> None:
+        """Bring the tables to the current schema, from nothing or an older one."""
+        config = Config()
+        config.set_main_option(
+            "script_location", str(Path(__file__).parent / "migrations")
+        )
+        with self._database.write() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def ping(self) -> None:
+        """Ask the database for a sign of life."""
+        with self._database.read() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def record_instance(self, instance: ReceivedInstance) -> _instances.InstanceOutcome:
+        """Record an instance whose file is durable; safe to acknowledge after it."""
+        return self._database.commit_together(
+            lambda connection: _instances.insert_instance(connection, instance)
+        )
+
+    def known_paths(self, paths: Iterable[str]) -> set[str]:
+        """Return which of these paths, relative to the data folder, have a row."""
+        with self._database.read() as connection:
+            return _instances.known_paths(connection, paths)
+
+    def recorded_files(self) -> tuple[_instances.RecordedFile, ...]:
+        """Return every file that a row vouches for, oldest first."""
+        with self._database.read() as connection:
+            return tuple(_instances.recorded_files(connection))
+
+    def collecting_studies(self) -> tuple[_versions.CollectingStudy, ...]:
+        """Return the studies that wait for a version or were asked for again."""
+        with self._database.read() as connection:
+            return _versions.collecting_studies(connection)
+
+    def open_version(
+        self,
+        study_id: int,
+        *,
+        now: datetime,
+        version_of: Callable[[Iterable[str]], str],
+    ) -> _versions.VersionKey | None:
+        """Make a version of everything a study has; None when nothing is new."""
+        with self._database.write() as connection:
+            return _versions.open_version(
+                connection, study_id, now=now, version_of=version_of
+            )
+
+    def clear_request(self, study_id: int) -> None:
+        """Note that a request for a study is being served."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(studies).where(studies.c.id == study_id).values(is_forced=False)
+            )
+
+    def unfinished_versions(self) -> tuple[_versions.VersionKey, ...]:
+        """Return the versions that wait for a worker or were with one."""
+        with self._database.read() as connection:
+            return _versions.unfinished_versions(connection)
+
+    def start_version(
+        self,
+        version_id: int,
+        *,
+        run: int,
+        fingerprint: str,
+        data_dir: Path,
+        now: datetime,
+    ) -> _versions.Work | None:
+        """Take a version into work; None when there is nothing to do for this run."""
+        with self._database.write() as connection:
+            return _versions.start_version(
+                connection,
+                version_id,
+                run=run,
+                fingerprint=fingerprint,
+                data_dir=data_dir,
+                now=now,
+            )
+
+    def fail_version(
+        self, version_id: int, *, run: int, reason: str, now: datetime
+    ) -> None:
+        """Give a version up; it stays visible and can be requeued."""
+        with self._database.write() as connection:
+            _versions.fail_version(
+                connection, version_id, run=run, reason=reason, now=now
+            )
+
+    def finish_version(
+        self,
+        version_id: int,
+        *,
+        run: int,
+        fingerprint: str,
+        objects: Iterable[ResultObject],
+        result_dir: Path,
+        data_dir: Path,
+        destinations: Mapping[str, str],
+        now: datetime,
+    ) -> tuple[str, ...]:
+        """Record a version's results and put them in the outbox.
+
+        Returns the folders of an earlier run that no row names any more.
+        """
+        with self._database.write() as connection:
+            return _outbox.finish_version(
+                connection,
+                version_id,
+                run=run,
+                fingerprint=fingerprint,
+                objects=objects,
+                result_dir=result_dir,
+                data_dir=data_dir,
+                destinations=destinations,
+                now=now,
+            )
+
+    def pending_parcels(
+        self, *, version_id: int | None = None, destination: str | None = None
+    ) -> tuple[_outbox.Parcel, ...]:
+        """Return what is undelivered, by version and destination."""
+        with self._database.read() as connection:
+            return _outbox.pending_parcels(
+                connection, version_id=version_id, destination=destination
+            )
+
+    def pending_items(
+        self, version_id: int, destination: str, *, data_dir: Path
+    ) -> tuple[_outbox.OutboxItem, ...]:
+        """Return the results of a version that a destination does not have yet."""
+        with self._database.read() as connection:
+            return _outbox.pending_items(
+                connection, version_id, destination, data_dir=data_dir
+            )
+
+    def record_attempt(
+        self,
+        parcel: _outbox.Parcel,
+        outcomes: Iterable[_outbox.AttemptOutcome],
+        *,
+        now: datetime,
+        next_attempt_at: datetime,
+    ) -> None:
+        """Record what a destination answered."""
+        with self._database.write() as connection:
+            _outbox.record_attempt(
+                connection, parcel, outcomes, now=now, next_attempt_at=next_attempt_at
+            )
+
+    def abandon_parcel(
+        self, parcel: _outbox.Parcel, *, comment: str, now: datetime
+    ) -> None:
+        """Give up what can never be delivered."""
+        with self._database.write() as connection:
+            _outbox.abandon_parcel(connection, parcel, comment=comment, now=now)
+
+    def requeue_study(
+        self, study_instance_uid: str, *, now: datetime | None = None
+    ) -> _requeue.RequeueOutcome:
+        """Ask for a study again, whether or not the node runs.
+
+        Raises
+        ------
+        StoreError
+            No such study.
+
+        """
+        with self._database.write() as connection:
+            return _requeue.requeue_study(
+                connection, study_instance_uid, now=now or datetime.now(UTC)
+            )
+
+    def snapshot(self, *, limit: int = 1000) -> _snapshot.StatusSnapshot:
+        """Return what the node has received, processed and delivered."""
+        with self._database.read() as connection:
+            return _snapshot.read_snapshot(connection, limit=limit)
+
+    def counts(self) -> _snapshot.StoreCounts:
+        """Return the numbers behind ``/metrics``."""
+        with self._database.read() as connection:
+            return _snapshot.read_counts(connection)
+
+    def record_event(
+        self,
+        kind: EventKind,
+        *,
+        study_id: int | None = None,
+        subject: str | None = None,
+        **detail: str | int | float | bool | None,
+    ) -> None:
+        """Write an event that tells no change of another table."""
+        with self._database.write() as connection:
+            record_event(
+                connection, kind, study_id=study_id, subject=subject, detail=detail
+            )
+
+    def study_id(self, study_instance_uid: str) -> int:
+        """Return the row of a study.
+
+        Raises
+        ------
+        StoreError
+            No such study.
+
+        """
+        with self._database.read() as connection:
+            found = connection.scalar(
+                select(studies.c.id).where(
+                    studies.c.study_instance_uid == study_instance_uid
+                )
+            )
+        if found is None:
+            msg = "no study with this UID was received"
+            raise StoreError(msg, study_instance_uid=study_instance_uid)
+        return int(found)

@@ -1,0 +1,77 @@
+"""A PostgreSQL cluster of one's own: on loopback, in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from tests.builders.peers import cannot_run
+from tests.builders.process import free_port
+
+__all__ = ["PostgresCluster", "postgres_cluster"]
+
+_BINARIES = Path("/usr/lib/postgresql")
+
+
+class PostgresCluster:
+    """A running cluster that hands out empty databases."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def new_database(self) -> str:
+        """Make an empty database and return its SQLAlchemy URL."""
+        name = f"node_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(
+            host="127.0.0.1",
+            port=self._port,
+            user="postgres",
+            dbname="postgres",
+            autocommit=True,
+        ) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self._port}/{name}"
+
+
+@contextmanager
+def postgres_cluster() -> Iterator[PostgresCluster]:
+    """Start a cluster from Debian's binaries; skip without them, but not in CI."""
+    found = sorted(_BINARIES.glob("*/bin/initdb"))
+    if not found:
+        cannot_run("PostgreSQL is not installed")
+    binaries = found[-1].parent
+    folder = Path(tempfile.mkdtemp(prefix="node-pg-"))
+    # The server refuses to run as root: it runs as the user of Debian's package.
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        shutil.chown(folder, "postgres")
+    data, port = folder / "data", free_port()
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [*user, str(binaries / program), *arguments],
+            check=True,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+        )
+
+    try:
+        run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8")
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+        log = str(folder / "log")
+        run("pg_ctl", "-D", str(data), "-w", "-l", log, "-o", options, "start")
+        try:
+            yield PostgresCluster(port)
+        finally:
+            run("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
