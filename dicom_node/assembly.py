@@ -1,0 +1,175 @@
+"""When is a study complete: images have stopped coming, or a person says so.
+
+DICOM has no message for "that was all". A study is complete when nothing of it came
+for the quiet time and no association that brought some of it is open; a request
+(`dicom-node requeue`) completes it at once. An image that comes later makes a new
+version, whose results supersede those before it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from dicom_node.errors import StoreError
+from dicom_node.identity import content_version
+from dicom_node.records import ReceivedInstance
+from dicom_node.store import CollectingStudy, InstanceOutcome, Store, VersionKey
+
+__all__ = ["RELEASE_SETTLE_S", "Assembler", "AssemblerHooks", "Clock", "system_clock"]
+
+RELEASE_SETTLE_S = 1.0
+"""A study waits this long after the release of the last association that brought some
+of it: senders that open one association per image open the next within this time."""
+
+Clock = Callable[[], datetime]
+"""Tells the moment, aware."""
+
+_SETTLE = timedelta(seconds=RELEASE_SETTLE_S)
+
+_log = structlog.get_logger(__name__)
+
+
+class AssemblerHooks(Protocol):
+    """Who acts on what the assembler finds."""
+
+    def version_ready(self, key: VersionKey) -> None:
+        """Put a version to work; doing so twice must change nothing."""
+
+    def study_requested(self, study: CollectingStudy) -> None:
+        """Put to work at once what a study still has to do: process, deliver."""
+
+
+def system_clock() -> datetime:
+    """Return the moment by the system's clock."""
+    return datetime.now(UTC)
+
+
+class Assembler:
+    """Watches studies grow and opens a version when they have stopped.
+
+    Everything it must not forget is in the store; which associations are open is
+    known by the process that has them, and they end with it.
+
+    Parameters
+    ----------
+    store : Store
+        Where instances are recorded.
+    hooks : AssemblerHooks
+        Who is told.
+    quiet_time_s : float
+        Seconds without a new instance after which a study is complete.
+    clock : Clock
+        The wall clock: it goes on while the node is down.
+
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        hooks: AssemblerHooks,
+        *,
+        quiet_time_s: float,
+        clock: Clock = system_clock,
+    ) -> None:
+        self._store = store
+        self._hooks = hooks
+        self._quiet_time = timedelta(seconds=quiet_time_s)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._open: dict[str, set[str]] = {}
+        self._released_at: dict[str, datetime] = {}
+        self._untold: list[VersionKey] = []
+        self._wake = threading.Event()
+
+    def record_instance(self, instance: ReceivedInstance) -> InstanceOutcome:
+        """Record an instance and note which association brought it.
+
+        Raises
+        ------
+        StoreError
+            It is not recorded and must not be acknowledged.
+
+        """
+        # Before the record: the study must not seem idle between the two.
+        if instance.association_id and not instance.is_own_result:
+            with self._lock:
+                studies = self._open.setdefault(instance.association_id, set())
+                studies.add(instance.study_instance_uid)
+        return self._store.record_instance(instance)
+
+    def association_released(self, association_id: str) -> None:
+        """Note that an association ended, in whatever way."""
+        with self._lock:
+            now = self._clock()
+            for study_instance_uid in self._open.pop(association_id, ()):
+                self._released_at[study_instance_uid] = now
+        self._wake.set()
+
+    def evaluate(self) -> tuple[VersionKey, ...]:
+        """Open a version of every study that is complete and put it to work.
+
+        Returns
+        -------
+        tuple of VersionKey
+            The versions that were opened by this call.
+
+        Raises
+        ------
+        StoreError
+            The database could not answer; the next call does what this one did not.
+
+        """
+        now = self._clock()
+        opened = []
+        with self._lock:
+            self._released_at = {
+                uid: at for uid, at in self._released_at.items() if now - at < _SETTLE
+            }
+        for study in self._store.collecting_studies():
+            if not self._is_complete(study, now):
+                continue
+            if study.is_forced:
+                self._hooks.study_requested(study)
+            key = self._store.open_version(
+                study.study_id, now=now, version_of=content_version
+            )
+            if key is not None:
+                opened.append(key)
+                self._untold.append(key)
+            elif study.is_forced:
+                self._store.clear_request(study.study_id)
+        while self._untold:
+            self._hooks.version_ready(self._untold[0])
+            del self._untold[0]
+        return tuple(opened)
+
+    def resume(self) -> None:
+        """Put to work, after a restart, every version that waits or was in work."""
+        for key in self._store.unfinished_versions():
+            self._hooks.version_ready(key)
+
+    def run(self, stop: threading.Event, *, interval_s: float = 0.25) -> None:
+        """Evaluate until told to stop; a released association is looked at at once."""
+        while not stop.is_set():
+            try:
+                self.evaluate()
+            except StoreError as error:
+                _log.error("assembly_waits", reason=str(error))
+            self._wake.wait(interval_s)
+            self._wake.clear()
+
+    def _is_complete(self, study: CollectingStudy, now: datetime) -> bool:
+        if study.is_forced:
+            return True
+        # A clock that was set back must not hold a study until it catches up.
+        if abs(now - study.last_received_at) < self._quiet_time:
+            return False
+        uid = study.study_instance_uid
+        with self._lock:
+            is_open = any(uid in studies for studies in self._open.values())
+            return not is_open and uid not in self._released_at

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from dicom_node.assembly import RELEASE_SETTLE_S, Assembler
+from dicom_node.errors import StoreError
+from dicom_node.store import CollectingStudy, Store, VersionKey
+from tests.builders.stores import NOON, received
+
+QUIET_S = 10.0
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.ready: list[VersionKey] = []
+        self.requested: list[str] = []
+        self.failures = 0
+
+    def version_ready(self, key: VersionKey) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreError
+        self.ready.append(key)
+
+    def study_requested(self, study: CollectingStudy) -> None:
+        self.requested.append(study.study_instance_uid)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(f"sqlite:///{tmp_path / 'node.sqlite'}") as opened:
+        opened.migrate()
+        yield opened
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def hooks() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def assembler(store: Store, hooks: Recorder, clock: FakeClock) -> Assembler:
+    return Assembler(store, hooks, quiet_time_s=QUIET_S, clock=clock)
+
+
+def test_a_study_is_complete_after_the_quiet_time_and_not_before(
+    assembler: Assembler, clock: FakeClock, hooks: Recorder
+) -> None:
+    assembler.record_instance(received(1))
+    clock.advance(QUIET_S - 0.001)
+    early = assembler.evaluate()
+    clock.advance(0.001)
+
+    (key,) = assembler.evaluate()
+
+    assert early == ()
+    assert hooks.ready == [key]
+    assert assembler.evaluate() == ()
+
+
+def test_every_new_instance_begins_the_quiet_time_again(
+    assembler: Assembler, clock: FakeClock
+) -> None:
+    for number in range(5):
+        assembler.record_instance(
+            received(number, after_s=(clock.now - NOON).total_seconds())
+        )
+        clock.advance(QUIET_S - 1)
+        assert assembler.evaluate() == ()
+
+
+@pytest.mark.parametrize("changes", [{}, {"sha256": "c" * 64}, {"is_own_result": True}])
+def test_duplicates_conflicts_and_own_results_do_not_hold_a_study(
+    assembler: Assembler, clock: FakeClock, changes: dict[str, object]
+) -> None:
+    assembler.record_instance(received(1))
+    clock.advance(QUIET_S)
+    again = received(1, after_s=QUIET_S, path=Path("spool/other.dcm"), **changes)
+    if changes.get("is_own_result"):
+        again = replace(again, sop_instance_uid="2.25.1")
+
+    assembler.record_instance(again)
+
+    (key,) = assembler.evaluate()
+    assert key.run == 1
+
+
+def test_a_study_waits_for_the_association_that_brought_it(
+    assembler: Assembler, clock: FakeClock
+) -> None:
+    assembler.record_instance(received(1, association_id="a"))
+    clock.advance(10 * QUIET_S)
+    while_open = assembler.evaluate()
+    assembler.association_released("a")
+    at_once = assembler.evaluate()
+    clock.advance(RELEASE_SETTLE_S)
+
+    assert (while_open, at_once) == ((), ())
+    assert len(assembler.evaluate()) == 1
+
+
+def test_an_association_holds_only_the_studies_it_brought(
+    assembler: Assembler, clock: FakeClock
+) -> None:
+    assembler.record_instance(received(1, association_id="a"))
+    assembler.record_instance(
+        received(2, association_id="b", study_instance_uid="1.2.9")
+    )
+    assembler.association_released("b")
+    clock.advance(QUIET_S)
+
+    (key,) = assembler.evaluate()
+
+    assert key.study_instance_uid == "1.2.9"
+
+
+def test_a_release_does_not_shorten_the_quiet_time(
+    assembler: Assembler, clock: FakeClock
+) -> None:
+    assembler.record_instance(received(1, association_id="a"))
+    assembler.association_released("a")
+    clock.advance(QUIET_S - 1)
+
+    assert assembler.evaluate() == ()
+
+
+def test_a_request_completes_a_study_at_once(
+    assembler: Assembler, store: Store, hooks: Recorder
+) -> None:
+    assembler.record_instance(received(1, association_id="a"))
+    store.requeue_study("1.2.3", now=NOON)
+
+    (key,) = assembler.evaluate()
+
+    assert hooks.ready == [key]
+    assert hooks.requested == ["1.2.3"]
+    assert store.collecting_studies() == ()
+
+
+def test_a_request_for_a_finished_study_is_handed_on_once(
+    assembler: Assembler, store: Store, hooks: Recorder, clock: FakeClock
+) -> None:
+    assembler.record_instance(received(1))
+    clock.advance(QUIET_S)
+    (key,) = assembler.evaluate()
+    store.start_version(
+        key.version_id, run=1, fingerprint="m", data_dir=Path("/d"), now=NOON
+    )
+    store.fail_version(key.version_id, run=1, reason="no model", now=NOON)
+    store.requeue_study("1.2.3", now=NOON)
+
+    opened = assembler.evaluate()
+    assembler.evaluate()
+
+    assert opened == ()
+    assert hooks.requested == ["1.2.3"]
+
+
+def test_a_version_whose_hook_failed_is_told_by_the_next_evaluation(
+    assembler: Assembler, clock: FakeClock, hooks: Recorder
+) -> None:
+    assembler.record_instance(received(1))
+    clock.advance(QUIET_S)
+    hooks.failures = 1
+    with pytest.raises(StoreError):
+        assembler.evaluate()
+
+    assembler.evaluate()
+
+    assert len(hooks.ready) == 1
+
+
+def test_after_a_restart_what_waited_is_put_to_work(
+    assembler: Assembler, store: Store, clock: FakeClock
+) -> None:
+    assembler.record_instance(received(1))
+    clock.advance(QUIET_S)
+    (opened,) = assembler.evaluate()
+    assembler.record_instance(received(2, after_s=QUIET_S, study_instance_uid="1.2.9"))
+    hooks = Recorder()
+    restarted = Assembler(store, hooks, quiet_time_s=QUIET_S, clock=clock)
+
+    restarted.resume()
+    clock.advance(QUIET_S)
+    restarted.evaluate()
+
+    assert [one.study_instance_uid for one in hooks.ready] == ["1.2.3", "1.2.9"]
+    assert hooks.ready[0] == opened
+
+
+def test_a_clock_that_was_set_back_holds_no_study(
+    assembler: Assembler, clock: FakeClock
+) -> None:
+    assembler.record_instance(received(1, after_s=86_400))
+    clock.advance(QUIET_S)
+
+    assert len(assembler.evaluate()) == 1
