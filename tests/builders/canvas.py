@@ -103,7 +103,8 @@ def shown_segments(
         Segment number to red, green and blue, 0 to 255.
 
     """
-    pixels = np.asarray(Image.open(picture).convert("RGB"), float)
+    with Image.open(picture) as canvas:
+        pixels = np.asarray(canvas.convert("RGB"), float)
     chroma = pixels - pixels.mean(axis=2, keepdims=True)
     amount = np.linalg.norm(chroma, axis=2)
     numbers = list(colours)

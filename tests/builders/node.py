@@ -13,7 +13,10 @@ from typing import Any
 from dicom_node.config import DestinationSettings
 from tests.builders.process import Program, wait_until
 
-__all__ = ["RunningNode", "run_node", "write_settings"]
+__all__ = ["DICOM_NODE", "RunningNode", "run_node", "write_settings"]
+
+DICOM_NODE = Path(sys.executable).with_name("dicom-node")
+"""The installed command."""
 
 _START_S = 120.0
 """The first import of everything takes a while on a busy machine."""
@@ -123,7 +126,7 @@ def run_node(
     data_dir = folder / "data"
     ports_file = data_dir / "ports.json"
     ports_file.unlink(missing_ok=True)
-    command = [Path(sys.executable).with_name("dicom-node"), "serve", "-c", config]
+    command = [str(DICOM_NODE), "serve", "--config", str(config)]
     environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     with Program(
         command, log_path=folder / "node.log", environment=environment

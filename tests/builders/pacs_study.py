@@ -70,7 +70,7 @@ def make_study(
     folder.mkdir(parents=True, exist_ok=True)
     study_uid = generate_uid() if study_instance_uid is None else study_instance_uid
     series_uid = generate_uid() if study_uid else ""
-    images = []
+    images: list[Path] = []
     for source in sorted((fetch_totalsegmentator() / "example_ct_dicom").iterdir()):
         ds = pydicom.dcmread(source)
         ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID

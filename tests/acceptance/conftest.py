@@ -1,0 +1,34 @@
+"""What the acceptance tests share: a network of their own and kept artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.builders.network import loopback_network
+from tests.builders.peers import cannot_run, require_program
+
+
+@pytest.fixture(scope="module")
+def hospital_network() -> Iterator[None]:
+    """Run the module's tests, and all that they start, in a loopback-only network."""
+    require_program("ip")
+    network = loopback_network()
+    try:
+        network.__enter__()
+    except PermissionError:
+        cannot_run("only root can make the network namespace that Orthanc runs in")
+    try:
+        yield
+    finally:
+        network.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Path:
+    """Return the git-ignored folder for pictures and timings that CI keeps."""
+    folder = Path(__file__).parents[2] / "artifacts"
+    folder.mkdir(exist_ok=True)
+    return folder
