@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.errors import ReceiveError
-from dicom_node.header import InstanceHeader, read_header
+from dicom_node.header import InstanceHeader, instance_sha256, read_header
 from dicom_node.identity import content_version
 from dicom_node.records import NotProcessed, StoredInstance, StudyReady
 
 __all__ = ["StudyFiles", "gather_studies", "list_files"]
-
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +55,9 @@ def gather_studies(paths: Iterable[Path]) -> StudyFiles:
     Returns
     -------
     StudyFiles
-        Studies in the order of their UIDs. Copies of an instance count once; a
-        file that is no DICOM instance is left out with its reason.
+        Studies in the order of their UIDs. Copies of an instance count once,
+        results of this node not at all; a file that is no DICOM instance is left
+        out with its reason.
 
     """
     by_study: dict[str, dict[str, StoredInstance]] = {}
@@ -69,6 +67,8 @@ def gather_studies(paths: Iterable[Path]) -> StudyFiles:
             header = read_header(path)
         except ReceiveError as error:
             left_out.append(NotProcessed("", f"{path.name}: {error}"))
+            continue
+        if header.is_own_result:
             continue
         instance = _stored(path, header)
         known = by_study.setdefault(header.study_instance_uid, {})
@@ -95,15 +95,11 @@ def gather_studies(paths: Iterable[Path]) -> StudyFiles:
 
 
 def _stored(path: Path, header: InstanceHeader) -> StoredInstance:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
     return StoredInstance(
         sop_instance_uid=header.sop_instance_uid,
         sop_class_uid=header.sop_class_uid,
         transfer_syntax_uid=header.transfer_syntax_uid,
         series_instance_uid=header.series_instance_uid,
         path=path.resolve(),
-        sha256=digest.hexdigest(),
+        sha256=instance_sha256(path, header),
     )
