@@ -11,12 +11,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dicom_node.config import DestinationSettings, LimitSettings
-from dicom_node.deliver import send_objects
-from dicom_node.errors import NodeError
+from dicom_node.deliver import echo, send_objects
+from dicom_node.errors import DeliveryError, NodeError
 from dicom_node.identity import derive_uid
 from dicom_node.imaging import PixelReader, find_series
 from dicom_node.opendata import fetch_totalsegmentator
@@ -151,15 +152,15 @@ def prepare_study(reference: Path, folder: Path) -> tuple[Path, ...]:
 def _start_node(data_dir: Path, pacs_port: int) -> Iterator[DestinationSettings]:
     """Run ``dicom-node serve`` as an operator would, with a settings file."""
     data_dir.mkdir()
-    ready_file = data_dir / "ports.json"
+    dicom_port, web_port = _free_ports(2)
     config = data_dir / "node.toml"
     config.write_text(
         "[node]\n"
-        "port = 0\n"
+        f"port = {dicom_port}\n"
         f"data_dir = {json.dumps(str(data_dir.resolve()))}\n"
         "quiet_time_s = 2\n\n"
         "[web]\n"
-        "port = 0\n\n"
+        f"port = {web_port}\n\n"
         "[[destinations]]\n"
         'name = "demo-pacs"\n'
         'ae_title = "DEMOPACS"\n'
@@ -179,10 +180,11 @@ def _start_node(data_dir: Path, pacs_port: int) -> Iterator[DestinationSettings]
             env=environment,
         )
         try:
-            ports = _wait_for_ports(process, ready_file)
-            yield DestinationSettings(
-                name="node", ae_title="GROUNDING", host="127.0.0.1", port=ports["dicom"]
+            address = DestinationSettings(
+                name="node", ae_title="GROUNDING", host="127.0.0.1", port=dicom_port
             )
+            _wait_for_echo(process, address, data_dir / "node.log")
+            yield address
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -192,19 +194,29 @@ def _start_node(data_dir: Path, pacs_port: int) -> Iterator[DestinationSettings]
                 process.wait()
 
 
-def _wait_for_ports(
-    process: subprocess.Popen[bytes], ready_file: Path
-) -> dict[str, int]:
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def _wait_for_echo(
+    process: subprocess.Popen[bytes], address: DestinationSettings, log: Path
+) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            msg = f"the node ended at once; see {ready_file.parent / 'node.log'}"
+            msg = f"the node ended at once; see {log}"
             raise NodeError(msg)
-        if ready_file.exists():
-            ports: dict[str, int] = json.loads(ready_file.read_text())
-            return ports
-        time.sleep(0.1)
-    msg = "the node did not start"
+        try:
+            echo(address, ae_title="DEMOPACS")
+        except DeliveryError:
+            time.sleep(0.1)
+        else:
+            return
+    msg = f"the node did not start; see {log}"
     raise NodeError(msg)
 
 
