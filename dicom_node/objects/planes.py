@@ -1,0 +1,278 @@
+"""The frames of a SEG: which there are, where they lie, what they refer to, their bits.
+
+highdicom builds frames from one array over all segments and planes; with many
+phrases that array does not fit in memory, and it refuses sources without a frame
+of reference that have more than one frame. Here frames are made one by one from the
+cropped masks, in the grid of the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import highdicom as hd
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+
+from dicom_node.errors import ObjectError
+from dicom_node.objects.sources import (
+    FrameGeometry,
+    SourceHeaders,
+    decimal_string,
+    frame_geometry,
+    is_multi_frame,
+)
+
+if TYPE_CHECKING:
+    from dicom_node.records import FrameReference, ImageSeries, Mask, Region
+
+__all__ = ["Grid", "Plane", "make_grid", "pack_bits", "pack_labels", "planes_of"]
+
+_UNIT_ORIENTATION = ("1", "0", "0", "0", "1", "0")
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The source's grid as functional groups describe it.
+
+    Where the source has no place in the patient, ``is_placed`` is False and the
+    geometry is that of the pixel grid itself: rows and columns as axes, frames one
+    spacing apart. Viewers need it to draw anything; no frame of reference is
+    claimed for it, so it relates to nothing but the source (PS3.3 A.51.5: these
+    functional groups may be present without one).
+    """
+
+    series: ImageSeries
+    geometry: tuple[FrameGeometry, ...]
+    is_placed: bool
+    is_multi_frame: tuple[bool, ...]
+    """For each frame: whether its instance has several frames."""
+    slice_thickness_mm: str | None
+
+    @property
+    def shared_orientation(self) -> tuple[str, ...] | None:
+        """Return the orientation of every frame, None where they differ."""
+        first = self.geometry[0].orientation
+        if all(one.orientation == first for one in self.geometry):
+            return first
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One frame of a segmentation: a segment (from 1) on a frame of the series."""
+
+    segment_number: int
+    frame_index: int
+    mask: npt.NDArray[np.bool_]
+    """Cropped, shape ``(rows, columns)``."""
+    row: int
+    column: int
+
+
+def make_grid(series: ImageSeries, headers: SourceHeaders) -> Grid:
+    """Read the grid of a series from its headers.
+
+    Raises
+    ------
+    ObjectError
+        A source instance cannot be read.
+
+    """
+    found = frame_geometry(series, headers)
+    first = headers.geometry(series.frames[0].path)
+    geometry = found or tuple(
+        FrameGeometry(("0", "0", decimal_string(index)), _UNIT_ORIENTATION)
+        for index in range(len(series.frames))
+    )
+    return Grid(
+        series=series,
+        geometry=geometry,
+        is_placed=found is not None,
+        is_multi_frame=tuple(
+            is_multi_frame(headers.geometry(frame.path)) for frame in series.frames
+        ),
+        slice_thickness_mm=_slice_thickness(series, first),
+    )
+
+
+def planes_of(region: Region, grid: Grid, segment_number: int) -> list[Plane]:
+    """Return the frames of one segment: those where its mask is not empty.
+
+    Raises
+    ------
+    ObjectError
+        The mask leaves the grid or is empty.
+
+    """
+    frames, rows, columns = region.mask.shape
+    frame, row, column = region.mask_origin
+    series = grid.series
+    limits = (len(series.frames), series.rows, series.columns)
+    ends = (frame + frames, row + rows, column + columns)
+    if min(region.mask_origin) < 0 or any(
+        end > limit for end, limit in zip(ends, limits, strict=True)
+    ):
+        msg = f"a mask ends at {ends} and its series has {limits} frames, rows, columns"
+        raise ObjectError(msg, tracking_uid=region.tracking_uid)
+    mask: Mask = region.mask.astype(bool, copy=False)
+    planes = [
+        Plane(segment_number, frame + k, mask[k], row, column)
+        for k in np.flatnonzero(mask.any(axis=(1, 2))).tolist()
+    ]
+    if not planes:
+        msg = "a region has an empty mask"
+        raise ObjectError(msg, tracking_uid=region.tracking_uid)
+    return planes
+
+
+def shared_groups(grid: Grid) -> Dataset:
+    """Return the shared functional groups that every frame has (C.7.6.16.2)."""
+    measures = Dataset()
+    rows_mm, columns_mm = grid.series.pixel_spacing_mm or (1.0, 1.0)
+    measures.PixelSpacing = [decimal_string(rows_mm), decimal_string(columns_mm)]
+    affine = grid.series.affine_lps
+    spacing = None if affine is None else float(np.linalg.norm(affine[:3, 0]))
+    thickness = grid.slice_thickness_mm or decimal_string(spacing or 1.0)
+    measures.SliceThickness = thickness
+    if not grid.is_placed:
+        measures.SpacingBetweenSlices = "1"
+    elif spacing is not None and len(grid.series.frames) > 1:
+        measures.SpacingBetweenSlices = decimal_string(spacing)
+    groups = Dataset()
+    groups.PixelMeasuresSequence = [measures]
+    if (orientation := grid.shared_orientation) is not None:
+        groups.PlaneOrientationSequence = [_orientation_item(orientation)]
+    return groups
+
+
+def frame_groups(
+    plane: Plane, grid: Grid, *, position_index: int, with_segment: bool
+) -> Dataset:
+    """Return the functional groups of one frame (C.7.6.16.2, C.8.20.3).
+
+    Parameters
+    ----------
+    plane : Plane
+        The frame.
+    grid : Grid
+        The grid it lies in.
+    position_index : int
+        Rank of its position among those of the object, from 1.
+    with_segment : bool
+        Whether it belongs to one segment; a label map's frames do not.
+
+    """
+    geometry = grid.geometry[plane.frame_index]
+    groups = Dataset()
+    content = Dataset()
+    content.DimensionIndexValues = (
+        [plane.segment_number, position_index] if with_segment else [position_index]
+    )
+    groups.FrameContentSequence = [content]
+    position = Dataset()
+    position.ImagePositionPatient = list(geometry.position)
+    groups.PlanePositionSequence = [position]
+    if grid.shared_orientation is None:
+        groups.PlaneOrientationSequence = [_orientation_item(geometry.orientation)]
+    if with_segment:
+        segment = Dataset()
+        segment.ReferencedSegmentNumber = plane.segment_number
+        groups.SegmentIdentificationSequence = [segment]
+    source = _source_item(
+        grid.series.frames[plane.frame_index],
+        has_frames=grid.is_multi_frame[plane.frame_index],
+    )
+    derivation = Dataset()
+    derivation.SourceImageSequence = [source]
+    derivation.DerivationCodeSequence = [
+        hd.sr.CodedConcept("113076", "DCM", "Segmentation")
+    ]
+    groups.DerivationImageSequence = [derivation]
+    return groups
+
+
+def pack_bits(planes: Sequence[Plane], rows: int, columns: int) -> bytes:
+    """Pack frames as one stream of bits, lowest first (PS3.5 8.1.1).
+
+    Frames follow each other without a gap, so a frame may begin inside a byte;
+    eight frames always end on one.
+    """
+    parts = []
+    for start in range(0, len(planes), 8):
+        group = planes[start : start + 8]
+        bits = np.zeros((len(group), rows, columns), np.uint8)
+        for target, plane in zip(bits, group, strict=True):
+            _paint(target, plane, 1)
+        parts.append(np.packbits(bits, bitorder="little").tobytes())
+    return _padded(b"".join(parts))
+
+
+def pack_labels(
+    planes: Sequence[Plane], rows: int, columns: int, dtype: type[np.unsignedinteger]
+) -> tuple[list[int], bytes]:
+    """Draw segment numbers frame by frame; return the frame indices and the pixels."""
+    frames = sorted({plane.frame_index for plane in planes})
+    by_frame: dict[int, list[Plane]] = {index: [] for index in frames}
+    for plane in planes:
+        by_frame[plane.frame_index].append(plane)
+    parts = []
+    for index in frames:
+        labels = np.zeros((rows, columns), np.dtype(dtype).newbyteorder("<"))
+        for plane in by_frame[index]:
+            _paint(labels, plane, plane.segment_number)
+        parts.append(labels.tobytes())
+    return frames, _padded(b"".join(parts))
+
+
+def _paint(target: npt.NDArray[np.unsignedinteger], plane: Plane, value: int) -> None:
+    rows, columns = plane.mask.shape
+    window = target[plane.row : plane.row + rows, plane.column : plane.column + columns]
+    window[plane.mask] = value
+
+
+def _padded(data: bytes) -> bytes:
+    return data + b"\0" * (len(data) % 2)  # PS3.5 7.1.1: even length
+
+
+def _orientation_item(orientation: Sequence[str]) -> Dataset:
+    item = Dataset()
+    item.ImageOrientationPatient = list(orientation)
+    return item
+
+
+def _source_item(frame: FrameReference, *, has_frames: bool) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = frame.sop_class_uid
+    item.ReferencedSOPInstanceUID = frame.sop_instance_uid
+    if has_frames:
+        item.ReferencedFrameNumber = frame.frame_number
+    item.SpatialLocationsPreserved = "YES"
+    item.PurposeOfReferenceCodeSequence = [
+        hd.sr.CodedConcept(
+            "121322", "DCM", "Source image for image processing operation"
+        )
+    ]
+    return item
+
+
+def _slice_thickness(series: ImageSeries, header: Dataset) -> str | None:
+    for value in (header.get("SliceThickness"), *_shared_thickness(header)):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            continue
+        if np.isfinite(number) and number > 0:
+            return decimal_string(number)
+    return None
+
+
+def _shared_thickness(header: Dataset) -> list[object]:
+    return [
+        measures.get("SliceThickness")
+        for groups in header.get("SharedFunctionalGroupsSequence") or ()
+        for measures in groups.get("PixelMeasuresSequence") or ()
+    ]

@@ -1,0 +1,366 @@
+"""Segmentations: the regions of one series, one segment for each (PS3.3 A.51)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import highdicom as hd
+import numpy as np
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+)
+
+from dicom_node import __version__
+from dicom_node.identity import MANUFACTURER, MODEL_NAME
+from dicom_node.objects.common import (
+    FIRST_SERIES_NUMBER,
+    Making,
+    add_coding_schemes,
+    clean_text,
+    coded,
+    display_colour,
+    laterality_code,
+    long_string,
+)
+from dicom_node.objects.planes import (
+    Grid,
+    Plane,
+    frame_groups,
+    make_grid,
+    pack_bits,
+    pack_labels,
+    planes_of,
+    shared_groups,
+)
+from dicom_node.objects.profiles import SegmentationEncoding
+from dicom_node.objects.sources import SourceHeaders
+from dicom_node.objects.study_module import copy_study_modules
+
+if TYPE_CHECKING:
+    from dicom_node.records import ImageSeries, Phrase, Region
+
+__all__ = ["Segmentation", "make_segmentations"]
+
+_ANATOMICAL_STRUCTURE = "91723000"
+"""Segmented Property Category (CID 7150) of organs: their side modifies the type."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A SEG in memory, and which segment each region became."""
+
+    dataset: Dataset
+    segments: dict[str, int]
+    """Tracking UID of a region to its segment number."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A region to encode: the phrase, its index among all, and its frames."""
+
+    index: int
+    phrase: Phrase
+    region: Region
+
+
+def make_segmentations(making: Making) -> Iterator[Segmentation]:
+    """Make the SEGs of a result, series by series; none where nothing was found.
+
+    A series gets one SEG, unless its regions cannot share one (`_arrange`).
+
+    Raises
+    ------
+    ObjectError
+        A mask does not fit its series, or a source instance cannot be read.
+
+    """
+    headers = SourceHeaders()
+    parts: dict[tuple[str, int], list[_Part]] = {}
+    placed: dict[tuple[str, int], ImageSeries] = {}
+    for index, series, region in making.placed_regions():
+        key = (series.series_instance_uid, series.stack_number)
+        placed[key] = series
+        phrase = making.result.phrases[index].phrase
+        parts.setdefault(key, []).append(_Part(index, phrase, region))
+    for number, (key, series) in enumerate(placed.items(), start=1):
+        grid = make_grid(series, headers)
+        for instance, (encoding, group) in enumerate(
+            _arrange(parts[key], grid, making.profile.segmentation), start=1
+        ):
+            yield _make_segmentation(
+                making,
+                grid,
+                group,
+                encoding=encoding,
+                series_number=FIRST_SERIES_NUMBER + number,
+                instance_number=instance,
+            )
+
+
+def _arrange(
+    parts: Sequence[_Part], grid: Grid, encoding: SegmentationEncoding
+) -> list[tuple[SegmentationEncoding, list[_Part]]]:
+    """Decide which regions share an instance.
+
+    BINARY holds all of them where a frame ends on a byte. Where it does not, OHIF
+    3.13 shears every frame after the first: there each region has an instance of
+    its own, which is whole in every reader as long as it has one frame. Label maps
+    hold no overlap, so a region that overlaps goes to the next instance.
+    """
+    if encoding is SegmentationEncoding.LABELMAP:
+        return [(encoding, group) for group in _without_overlap(parts)]
+    if (grid.series.rows * grid.series.columns) % 8 == 0:
+        return [(encoding, list(parts))]
+    return [(encoding, [part]) for part in parts]
+
+
+def _without_overlap(parts: Sequence[_Part]) -> list[list[_Part]]:
+    groups: list[list[_Part]] = []
+    for part in parts:
+        for group in groups:
+            if not any(_overlap(part.region, other.region) for other in group):
+                group.append(part)
+                break
+        else:
+            groups.append([part])
+    return groups
+
+
+def _overlap(first: Region, second: Region) -> bool:
+    starts = np.maximum(first.mask_origin, second.mask_origin)
+    ends = np.minimum(
+        np.add(first.mask_origin, first.mask.shape),
+        np.add(second.mask_origin, second.mask.shape),
+    )
+    if (starts >= ends).any():
+        return False
+    windows = []
+    for region in (first, second):
+        low = starts - region.mask_origin
+        high = ends - region.mask_origin
+        windows.append(
+            region.mask[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+        )
+    return bool(np.logical_and(*windows).any())
+
+
+def _make_segmentation(
+    making: Making,
+    grid: Grid,
+    parts: Sequence[_Part],
+    *,
+    encoding: SegmentationEncoding,
+    series_number: int,
+    instance_number: int,
+) -> Segmentation:
+    series = grid.series
+    name = (series.series_instance_uid, str(series.stack_number))
+    descriptions = [
+        _segment_description(making, part, number)
+        for number, part in enumerate(parts, start=1)
+    ]
+    ds: Dataset = hd.seg.Segmentation(
+        source_images=[_template(making, series)],
+        pixel_array=np.zeros((1, 1, 8, len(parts)), np.uint8),
+        segmentation_type=encoding.value,
+        segment_descriptions=descriptions,
+        series_instance_uid=making.uid("seg-series", *name),
+        series_number=series_number,
+        sop_instance_uid=making.uid("seg", *name, str(instance_number)),
+        instance_number=instance_number,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MODEL_NAME,
+        software_versions=__version__,
+        device_serial_number=making.result.model_sha256[:16] or "unknown",
+        content_label="REPORT_PHRASES",
+        content_description="Regions of report phrases",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        omit_empty_frames=False,
+        series_description=making.series_description("regions"),
+    )
+    planes = [
+        plane
+        for number, part in enumerate(parts, start=1)
+        for plane in planes_of(part.region, grid, number)
+    ]
+    ds.Rows, ds.Columns = series.rows, series.columns
+    ds.SharedFunctionalGroupsSequence = [shared_groups(grid)]
+    if encoding is SegmentationEncoding.LABELMAP:
+        _fill_label_map(ds, planes, grid)
+    else:
+        _fill_binary(ds, planes, grid)
+        ds.SegmentsOverlap = "YES" if _any_overlap(parts) else "NO"
+    _set_dimensions(ds, making.uid("seg-dimensions", *name, str(instance_number)))
+    _refer_to_source(ds, making, grid)
+    making.stamp(ds)
+    texts = [str(item.SegmentLabel) for item in descriptions]
+    texts += [str(item.get("SegmentDescription", "")) for item in descriptions]
+    texts += [part.phrase.finding.type.meaning for part in parts]
+    copy_study_modules(making.source, ds, texts)
+    ds.StudyInstanceUID = making.result.study_instance_uid
+    add_coding_schemes(ds)
+    return Segmentation(
+        ds,
+        {part.region.tracking_uid: n for n, part in enumerate(parts, start=1)},
+    )
+
+
+def _template(making: Making, series: ImageSeries) -> Dataset:
+    """Return a source image with nothing unusual in it.
+
+    The builder takes modules from it; what is particular to the source is put in
+    afterwards, so that no weird header stops the builder.
+    """
+    ds = Dataset()
+    ds.SOPClassUID = CTImageStorage
+    ds.SOPInstanceUID = series.frames[0].sop_instance_uid
+    ds.StudyInstanceUID = making.result.study_instance_uid
+    ds.SeriesInstanceUID = series.series_instance_uid
+    ds.FrameOfReferenceUID = series.frame_of_reference_uid or making.uid("template")
+    ds.PositionReferenceIndicator = ""
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
+        setattr(ds, keyword, "")
+    for keyword in ("AccessionNumber", "StudyID", "ReferringPhysicianName"):
+        setattr(ds, keyword, "")
+    ds.StudyDate = ds.StudyTime = None
+    ds.Modality = long_string(series.modality, 16) or "OT"
+    ds.Rows, ds.Columns = 1, 8
+    ds.PixelSpacing = ["1", "1"]
+    ds.SliceThickness = "1"
+    ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    ds.ImagePositionPatient = ["0", "0", "0"]
+    return ds
+
+
+def _segment_description(
+    making: Making, part: _Part, number: int
+) -> hd.seg.SegmentDescription:
+    phrase, finding = part.phrase, part.phrase.finding
+    item = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=long_string(phrase.text) or f"Phrase {part.index + 1}",
+        segmented_property_category=coded(finding.category),
+        segmented_property_type=coded(finding.type),
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=making.algorithm_name,
+            family=codes.cid7162.ArtificialIntelligence,
+            version=making.algorithm_version,
+            source=MANUFACTURER,
+            parameters={
+                "model_sha256": making.result.model_sha256,
+                "configuration_sha256": making.result.configuration_sha256,
+            },
+        ),
+        tracking_uid=part.region.tracking_uid,
+        tracking_id=making.tracking_id(part.region),
+        anatomic_regions=None if finding.site is None else [coded(finding.site)],
+        display_color=display_colour(part.index),
+    )
+    item.SegmentDescription = clean_text(phrase.text)[:1024]
+    if phrase.laterality is not None:
+        side = laterality_code(phrase.laterality)
+        if finding.site is None or finding.category.value == _ANATOMICAL_STRUCTURE:
+            type_item = item.SegmentedPropertyTypeCodeSequence[0]
+            type_item.SegmentedPropertyTypeModifierCodeSequence = [side]
+        else:
+            region_item = item.AnatomicRegionSequence[0]
+            region_item.AnatomicRegionModifierSequence = [side]
+    return item
+
+
+def _fill_binary(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> None:
+    frames = sorted({plane.frame_index for plane in planes})
+    ranks = {index: rank for rank, index in enumerate(frames, start=1)}
+    ds.PerFrameFunctionalGroupsSequence = [
+        frame_groups(
+            plane, grid, position_index=ranks[plane.frame_index], with_segment=True
+        )
+        for plane in planes
+    ]
+    ds.NumberOfFrames = len(planes)
+    ds.PixelData = pack_bits(planes, ds.Rows, ds.Columns)
+
+
+def _fill_label_map(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> None:
+    # OHIF takes the first item for segment 1, so a Background item shifts every
+    # colour by one; the standard does not ask for one.
+    ds.SegmentSequence = [item for item in ds.SegmentSequence if item.SegmentNumber]
+    wide = len(ds.SegmentSequence) > 255
+    ds.BitsAllocated = ds.BitsStored = 16 if wide else 8
+    ds.HighBit = ds.BitsStored - 1
+    frames, pixels = pack_labels(
+        planes, ds.Rows, ds.Columns, np.uint16 if wide else np.uint8
+    )
+    first = {plane.frame_index: plane for plane in reversed(planes)}
+    ds.PerFrameFunctionalGroupsSequence = [
+        frame_groups(first[index], grid, position_index=rank, with_segment=False)
+        for rank, index in enumerate(frames, start=1)
+    ]
+    ds.NumberOfFrames = len(frames)
+    ds.PixelData = pixels
+    ds["PixelData"].VR = "OW" if wide else "OB"
+
+
+def _set_dimensions(ds: Dataset, uid: str) -> None:
+    """Replace the builder's random UID, and drop a claim that our frames may break."""
+    for item in ds.DimensionOrganizationSequence:
+        item.DimensionOrganizationUID = uid
+    for item in ds.DimensionIndexSequence:
+        item.DimensionOrganizationUID = uid
+    if "DimensionOrganizationType" in ds:
+        del ds.DimensionOrganizationType
+
+
+def _refer_to_source(ds: Dataset, making: Making, grid: Grid) -> None:
+    series = grid.series
+    references = []
+    for frame in {one.sop_instance_uid: one for one in series.frames}.values():
+        item = Dataset()
+        item.ReferencedSOPClassUID = frame.sop_class_uid
+        item.ReferencedSOPInstanceUID = frame.sop_instance_uid
+        references.append(item)
+    referenced = Dataset()
+    referenced.SeriesInstanceUID = series.series_instance_uid
+    referenced.ReferencedInstanceSequence = references
+    ds.ReferencedSeriesSequence = [referenced]
+    for keyword in ("SourceImageSequence", "ReferencedImageSequence"):
+        if keyword in ds:
+            del ds[keyword]
+    if series.frame_of_reference_uid is None:
+        del ds.FrameOfReferenceUID
+        del ds.PositionReferenceIndicator
+    if not grid.is_placed:
+        ds.PatientOrientation = ""
+    predecessors = [
+        one for one in making.result.predecessors if one.sop_class_uid == ds.SOPClassUID
+    ]
+    if predecessors:
+        ds.RelatedSeriesSequence = [
+            _related_series(study, uid)
+            for study, uid in dict.fromkeys(
+                (one.study_instance_uid, one.series_instance_uid)
+                for one in predecessors
+            )
+        ]
+
+
+def _related_series(study_instance_uid: str, series_instance_uid: str) -> Dataset:
+    item = Dataset()
+    item.StudyInstanceUID = study_instance_uid
+    item.SeriesInstanceUID = series_instance_uid
+    item.PurposeOfReferenceCodeSequence = []
+    return item
+
+
+def _any_overlap(parts: Sequence[_Part]) -> bool:
+    return any(
+        _overlap(first.region, second.region)
+        for index, first in enumerate(parts)
+        for second in parts[index + 1 :]
+    )

@@ -1,0 +1,224 @@
+"""The source instances as results need them: headers and frame geometry.
+
+Headers are read without pixels and never changed on disk.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.errors import InvalidDicomError
+from pydicom.valuerep import format_number_as_ds
+
+from dicom_node.errors import ObjectError
+
+if TYPE_CHECKING:
+    from dicom_node.records import ImageSeries, StudyResult
+
+__all__ = [
+    "UNREADABLE",
+    "FrameGeometry",
+    "SourceHeaders",
+    "decimal_string",
+    "frame_geometry",
+    "is_multi_frame",
+    "study_header",
+]
+
+_GEOMETRY_KEYWORDS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "NumberOfFrames",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PatientOrientation",
+    "SliceThickness",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    LookupError,
+)
+"""What pydicom raises for values that it cannot convert."""
+
+
+class SourceHeaders:
+    """Headers of source instances, read once each."""
+
+    def __init__(self) -> None:
+        self._geometry: dict[Path, Dataset] = {}
+
+    def geometry(self, path: Path) -> Dataset:
+        """Return the elements of an instance that say where its frames are.
+
+        Raises
+        ------
+        ObjectError
+            The file cannot be read.
+
+        """
+        if path not in self._geometry:
+            self._geometry[path] = read_header(path, _GEOMETRY_KEYWORDS)
+        return self._geometry[path]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameGeometry:
+    """Where a frame is: decimal strings as the source writes them.
+
+    ``position`` is Image Position (Patient), ``orientation`` Image Orientation
+    (Patient). A frame without either has no geometry.
+    """
+
+    position: tuple[str, ...]
+    orientation: tuple[str, ...]
+
+
+def read_header(path: Path, keywords: Sequence[str] | None = None) -> Dataset:
+    """Read an instance without its pixels; all elements or only some.
+
+    Raises
+    ------
+    ObjectError
+        The file cannot be read.
+
+    """
+    tags = None if keywords is None else [tag_for_keyword(word) for word in keywords]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return dcmread(
+                path,
+                stop_before_pixels=True,
+                force=True,
+                specific_tags=tags,  # type: ignore[arg-type]
+            )
+    except (OSError, InvalidDicomError, EOFError, *UNREADABLE) as error:
+        msg = "a source instance cannot be read again"
+        raise ObjectError(msg, reason=type(error).__name__) from error
+
+
+def study_header(result: StudyResult) -> Dataset:
+    """Return the header that results take the patient and the study from.
+
+    The first frame of the first series; where no series could be processed, the
+    first instance of the study.
+
+    Raises
+    ------
+    ObjectError
+        The result names no instance, or the first one cannot be read.
+
+    """
+    for series in result.series:
+        for frame in series.frames:
+            return read_header(frame.path)
+    for instance in result.instances:
+        return read_header(instance.path)
+    msg = "the result names no source instance to take the study from"
+    raise ObjectError(msg)
+
+
+def frame_geometry(
+    series: ImageSeries, headers: SourceHeaders
+) -> tuple[FrameGeometry, ...] | None:
+    """Return where each frame is, in the series' order; None if any is nowhere."""
+    found = []
+    for frame in series.frames:
+        header = headers.geometry(frame.path)
+        position = _position(header, frame.frame_number)
+        orientation = _orientation(header, frame.frame_number)
+        if position is None and frame.position_lps is not None:
+            position = tuple(decimal_string(value) for value in frame.position_lps)
+        if orientation is None and series.affine_lps is not None:
+            axes = series.affine_lps[:3, :3] / np.linalg.norm(
+                series.affine_lps[:3, :3], axis=0
+            )
+            orientation = tuple(decimal_string(v) for v in (*axes[:, 2], *axes[:, 1]))
+        if position is None or orientation is None:
+            return None
+        found.append(FrameGeometry(position, orientation))
+    return tuple(found)
+
+
+def decimal_string(value: float) -> str:
+    """Write a number as DS, at most 16 characters (PS3.5 6.2)."""
+    number = float(value) + 0.0  # no negative zero
+    if number == 0.0:
+        return "0"
+    text = repr(number)
+    text = text.removesuffix(".0")
+    return text if len(text) <= 16 else str(format_number_as_ds(number))
+
+
+def _position(header: Dataset, frame_number: int) -> tuple[str, ...] | None:
+    for item in _groups(header, frame_number, "PlanePositionSequence"):
+        return _decimals(item, "ImagePositionPatient", 3)
+    if is_multi_frame(header):  # one position cannot be that of every frame
+        return None
+    return _decimals(header, "ImagePositionPatient", 3)
+
+
+def _orientation(header: Dataset, frame_number: int) -> tuple[str, ...] | None:
+    for item in _groups(header, frame_number, "PlaneOrientationSequence"):
+        return _decimals(item, "ImageOrientationPatient", 6)
+    return _decimals(header, "ImageOrientationPatient", 6)
+
+
+def _groups(header: Dataset, frame_number: int, keyword: str) -> Iterator[Dataset]:
+    """Yield a frame's own functional group, else the shared one (C.7.6.16.1)."""
+    per_frame = _items(header, "PerFrameFunctionalGroupsSequence")
+    own = per_frame[frame_number - 1 : frame_number]
+    for groups in (*own, *_items(header, "SharedFunctionalGroupsSequence")[:1]):
+        yield from _items(groups, keyword)[:1]
+
+
+def is_multi_frame(header: Dataset) -> bool:
+    """Return whether an instance has more than one frame."""
+    try:
+        return int(header.get("NumberOfFrames") or 1) > 1
+    except (ValueError, TypeError):
+        return False
+
+
+def _items(ds: Dataset, keyword: str) -> Sequence[Dataset]:
+    try:
+        value = ds.get(keyword)
+    except UNREADABLE:
+        return ()
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+
+
+def _decimals(ds: Dataset, keyword: str, count: int) -> tuple[str, ...] | None:
+    """Read decimal strings verbatim; None unless `count` finite numbers."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            values = list(ds.get(keyword) or ())
+            numbers = [float(value) for value in values]
+    except UNREADABLE:
+        return None
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        return None
+    texts = (
+        getattr(value, "original_string", None) or decimal_string(number)
+        for value, number in zip(values, numbers, strict=True)
+    )
+    return tuple(
+        text.strip() if len(text.strip()) <= 16 else decimal_string(float(text))
+        for text in texts
+    )

@@ -1,0 +1,379 @@
+"""The report: Comprehensive 3D SR, TID 1500, one for each result (PS3.3 A.35.13)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from highdicom import sr
+from highdicom.sr import RelationshipTypeValues as Relationship
+from pydicom import Dataset
+from pydicom.sr.codedict import Collection, codes
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicom_node import __version__
+from dicom_node.errors import ObjectError
+from dicom_node.identity import MANUFACTURER, MODEL_NAME
+from dicom_node.objects.common import (
+    FIRST_SERIES_NUMBER,
+    Making,
+    add_coding_schemes,
+    long_string,
+)
+from dicom_node.objects.sr_content import phrase_evaluations, region_groups
+from dicom_node.objects.study_module import copy_study_modules, plain_sequence
+
+if TYPE_CHECKING:
+    from dicom_node.records import (
+        ImageSeries,
+        ObjectReference,
+        Report,
+        ResultObject,
+    )
+
+__all__ = ["make_report"]
+
+_QUALITATIVE_EVALUATIONS = sr.CodedConcept(
+    "C0034375", "UMLS", "Qualitative Evaluations"
+)
+_SOURCE = sr.CodedConcept("260753009", "SCT", "Source")
+_MODALITIES = {code.value: code for code in Collection("CID33").concepts.values()}
+"""CID 33: codes of modalities, by what Modality (0008,0060) says."""
+
+_SR_STORAGE_PREFIX = "1.2.840.10008.5.1.4.1.1.88."
+"""SR Storage SOP Classes (PS3.4 B.5)."""
+
+
+def make_report(making: Making, segmentations: Sequence[ResultObject]) -> Dataset:
+    """Make the report of a result.
+
+    Parameters
+    ----------
+    making : Making
+        The result.
+    segmentations : sequence of ResultObject
+        The SEGs that were made of it.
+
+    Raises
+    ------
+    ObjectError
+        A region has no segment, or a value cannot be encoded.
+
+    """
+    reports = {
+        one.source: one
+        for one in making.result.reports
+        if one.sop_instance_uid and one.sop_class_uid and one.series_instance_uid
+    }
+    root = _root(making, segmentations, reports)
+    ds: Dataset = sr.Comprehensive3DSR(
+        evidence=[
+            _template(making),
+            *_evidence(making, segmentations, reports),
+        ],
+        content=root,
+        series_instance_uid=making.uid("sr-series"),
+        series_number=FIRST_SERIES_NUMBER,
+        sop_instance_uid=making.uid("sr"),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        series_description=making.series_description("report"),
+        manufacturer_model_name=MODEL_NAME,
+        software_versions=__version__,
+        device_serial_number=making.result.model_sha256[:16] or "unknown",
+    )
+    _drop_template(ds)
+    _add_requests(ds, making)
+    _add_predecessors(ds, making)
+    making.stamp(ds)
+    copy_study_modules(making.source, ds, list(_texts(ds)))
+    ds.StudyInstanceUID = making.result.study_instance_uid
+    add_coding_schemes(ds)
+    return ds
+
+
+def _root(
+    making: Making,
+    segmentations: Sequence[ResultObject],
+    reports: dict[str, Report],
+) -> Dataset:
+    segments: dict[str, tuple[ObjectReference, int]] = {
+        uid: (one.reference, number)
+        for one in segmentations
+        for uid, number in one.segments.items()
+    }
+    groups = []
+    for index, series, region in making.placed_regions():
+        if region.tracking_uid not in segments:
+            msg = "a region has no segment"
+            raise ObjectError(msg, tracking_uid=region.tracking_uid)
+        phrase = making.result.phrases[index].phrase
+        groups += region_groups(
+            making, phrase, series, region, segments[region.tracking_uid]
+        )
+    report = sr.MeasurementReport(
+        observation_context=_observation_context(making),
+        procedure_reported=_procedures(making.source),
+        imaging_measurements=groups or None,
+        title=codes.DCM.ImagingMeasurementReport,
+        language_of_content_item_and_descendants=(
+            sr.LanguageOfContentItemAndDescendants(
+                sr.CodedConcept("en", "RFC5646", "English")
+            )
+        ),
+    )
+    root: Dataset = report[0]
+    items = [
+        item
+        for item in root.ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeValue != "126010" or groups
+    ]
+    at = len(items) - bool(groups)  # Imaging Measurements come last
+    items[at:at] = _image_library(making.result.series)
+    evaluations = sr.ContainerContentItem(
+        _QUALITATIVE_EVALUATIONS, relationship_type=Relationship.CONTAINS
+    )
+    evaluations.ContentSequence = sr.ContentSequence(
+        list(phrase_evaluations(making, reports))
+    )
+    if len(evaluations.ContentSequence):
+        items.append(evaluations)
+    root.ContentSequence = sr.ContentSequence(items)
+    return root
+
+
+def _observation_context(making: Making) -> sr.ObservationContext:
+    return sr.ObservationContext(
+        observer_device_context=sr.ObserverContext(
+            observer_type=codes.DCM.Device,
+            observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+                uid=making.device_uid,
+                name=MODEL_NAME,
+                manufacturer_name=MANUFACTURER,
+                model_name=MODEL_NAME,
+                serial_number=making.result.model_sha256[:16] or "unknown",
+            ),
+        )
+    )
+
+
+def _procedures(source: Dataset) -> list[sr.CodedConcept]:
+    """Return the procedure codes of the study, else a code for any imaging."""
+    found = []
+    for item in plain_sequence(source, "ProcedureCodeSequence"):
+        value, scheme = item.get("CodeValue"), item.get("CodingSchemeDesignator")
+        if value and scheme:
+            meaning = long_string(str(item.get("CodeMeaning") or value))
+            found.append(sr.CodedConcept(str(value), str(scheme), meaning))
+    return found or [sr.CodedConcept.from_code(codes.SCT.ImagingProcedure)]
+
+
+def _image_library(series: Sequence[ImageSeries]) -> list[Dataset]:
+    """Return the images that were looked at, series by series (TID 1600)."""
+    groups = []
+    for one in series:
+        items: list[sr.ContentItem] = []
+        if one.modality in _MODALITIES:
+            items.append(
+                sr.CodeContentItem(
+                    codes.DCM.Modality,
+                    _MODALITIES[one.modality],
+                    Relationship.HAS_ACQ_CONTEXT,
+                )
+            )
+        if one.frame_of_reference_uid is not None:
+            items.append(
+                sr.UIDRefContentItem(
+                    codes.DCM.FrameOfReferenceUID,
+                    one.frame_of_reference_uid,
+                    Relationship.HAS_ACQ_CONTEXT,
+                )
+            )
+        images = {frame.sop_instance_uid: frame for frame in one.frames}
+        items += [
+            sr.ImageContentItem(
+                _SOURCE,
+                frame.sop_class_uid,
+                frame.sop_instance_uid,
+                relationship_type=Relationship.CONTAINS,
+            )
+            for frame in images.values()
+        ]
+        group = sr.ContainerContentItem(
+            codes.DCM.ImageLibraryGroup, relationship_type=Relationship.CONTAINS
+        )
+        group.ContentSequence = sr.ContentSequence(items)
+        groups.append(group)
+    if not groups:
+        return []
+    library = sr.ContainerContentItem(
+        codes.DCM.ImageLibrary,
+        template_id="1600",
+        relationship_type=Relationship.CONTAINS,
+    )
+    library.ContentSequence = sr.ContentSequence(groups)
+    return [library]
+
+
+def _evidence(
+    making: Making, segmentations: Sequence[ResultObject], reports: dict[str, Report]
+) -> Iterator[Dataset]:
+    """Yield everything the report refers to or was made from (PS3.3 C.17.2.3).
+
+    All of it belongs to the study and so to its requested procedures: it goes into
+    Current Requested Procedure Evidence. Pertinent Other Evidence is for objects of
+    other requested procedures.
+    """
+    study = making.result.study_instance_uid
+    for series in making.result.series:
+        for frame in {one.sop_instance_uid: one for one in series.frames}.values():
+            yield _reference(
+                frame.sop_class_uid,
+                frame.sop_instance_uid,
+                series.series_instance_uid,
+                study,
+            )
+    for one in segmentations:
+        yield _reference(
+            one.reference.sop_class_uid,
+            one.reference.sop_instance_uid,
+            one.reference.series_instance_uid,
+            study,
+        )
+    for report in reports.values():
+        yield _reference(
+            report.sop_class_uid,
+            report.sop_instance_uid,
+            report.series_instance_uid,
+            study,
+        )
+
+
+def _reference(
+    sop_class_uid: str | None,
+    sop_instance_uid: str | None,
+    series_instance_uid: str | None,
+    study_instance_uid: str,
+) -> Dataset:
+    ds = Dataset()
+    ds.SOPClassUID = sop_class_uid
+    ds.SOPInstanceUID = sop_instance_uid
+    ds.SeriesInstanceUID = series_instance_uid
+    ds.StudyInstanceUID = study_instance_uid
+    return ds
+
+
+def _template(making: Making) -> Dataset:
+    """Return an instance that the builder takes an empty patient and study from.
+
+    The real ones are copied afterwards, and the reference to it is dropped.
+    """
+    ds = _reference(
+        "1.2.840.10008.5.1.4.1.1.2",
+        making.uid("template"),
+        making.uid("template-series"),
+        making.result.study_instance_uid,
+    )
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
+        setattr(ds, keyword, "")
+    for keyword in ("AccessionNumber", "StudyID", "ReferringPhysicianName"):
+        setattr(ds, keyword, "")
+    ds.StudyDate = ds.StudyTime = None
+    return ds
+
+
+def _drop_template(ds: Dataset) -> None:
+    for study in ds.CurrentRequestedProcedureEvidenceSequence:
+        # The template came first, as a series of its own.
+        del study.ReferencedSeriesSequence[0]
+    if not any(
+        study.ReferencedSeriesSequence
+        for study in ds.CurrentRequestedProcedureEvidenceSequence
+    ):
+        del ds.CurrentRequestedProcedureEvidenceSequence
+
+
+def _add_requests(ds: Dataset, making: Making) -> None:
+    """Copy what was requested and performed from the source (PS3.3 C.17.2)."""
+    performed = plain_sequence(making.source, "PerformedProcedureCodeSequence")
+    performed = performed or plain_sequence(making.source, "ProcedureCodeSequence")
+    ds.PerformedProcedureCodeSequence = performed
+    if requests := _requests(making.source, making.result.study_instance_uid):
+        ds.ReferencedRequestSequence = requests
+
+
+def _requests(source: Dataset, study_instance_uid: str) -> list[Dataset]:
+    """Return requests with every type 2 element of PS3.3 C.17.2 there.
+
+    Images keep them in Request Attributes Sequence, documents in Referenced Request
+    Sequence.
+    """
+    found = plain_sequence(source, "ReferencedRequestSequence")
+    found = found or plain_sequence(source, "RequestAttributesSequence")
+    requests = []
+    for item in found:
+        request = Dataset()
+        request.StudyInstanceUID = item.get("StudyInstanceUID") or study_instance_uid
+        request.ReferencedStudySequence = []
+        request.AccessionNumber = item.get("AccessionNumber") or ""
+        request.PlacerOrderNumberImagingServiceRequest = (
+            item.get("PlacerOrderNumberImagingServiceRequest") or ""
+        )
+        request.FillerOrderNumberImagingServiceRequest = (
+            item.get("FillerOrderNumberImagingServiceRequest") or ""
+        )
+        request.RequestedProcedureID = item.get("RequestedProcedureID") or ""
+        request.RequestedProcedureDescription = (
+            item.get("RequestedProcedureDescription") or ""
+        )
+        request.RequestedProcedureCodeSequence = (
+            item.get("RequestedProcedureCodeSequence") or []
+        )
+        requests.append(request)
+    return requests
+
+
+def _add_predecessors(ds: Dataset, making: Making) -> None:
+    """Name the documents that this one supersedes (PS3.3 C.17.2.1); SR only."""
+    studies: dict[str, dict[str, list[ObjectReference]]] = {}
+    for one in making.result.predecessors:
+        if one.sop_class_uid.startswith(_SR_STORAGE_PREFIX):
+            series = studies.setdefault(one.study_instance_uid, {})
+            series.setdefault(one.series_instance_uid, []).append(one)
+    if not studies:
+        return
+    ds.PredecessorDocumentsSequence = [
+        _study_item(study, series) for study, series in studies.items()
+    ]
+
+
+def _study_item(study: str, series: dict[str, list[ObjectReference]]) -> Dataset:
+    series_items = []
+    for uid, references in series.items():
+        series_item = Dataset()
+        series_item.SeriesInstanceUID = uid
+        series_item.ReferencedSOPSequence = []
+        for one in references:
+            item = Dataset()
+            item.ReferencedSOPClassUID = one.sop_class_uid
+            item.ReferencedSOPInstanceUID = one.sop_instance_uid
+            series_item.ReferencedSOPSequence.append(item)
+        series_items.append(series_item)
+    study_item = Dataset()
+    study_item.StudyInstanceUID = study
+    study_item.ReferencedSeriesSequence = series_items
+    return study_item
+
+
+def _texts(ds: Dataset) -> Iterator[str]:
+    for element in ds:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _texts(item)
+        elif element.VR in {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}:
+            value: Any = element.value
+            yield str(value)

@@ -1,0 +1,369 @@
+"""The content tree of the report: one measurement group for each link of a region.
+
+A region has two groups under one tracking UID (TID 1500): one refers to its segment
+(TID 1411), one carries a box in the coordinates of the image (TID 1410, or 1501 for
+OHIF), because no viewer follows both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from highdicom import sr
+from highdicom.sr import RelationshipTypeValues as Relationship
+from pydicom.sr.codedict import codes
+
+from dicom_node.objects.common import (
+    PRIVATE_SCHEME,
+    Making,
+    clean_text,
+    coded,
+    laterality_code,
+)
+from dicom_node.objects.profiles import ImageLink
+from dicom_node.records import BoundingBox, PhraseStatus
+
+if TYPE_CHECKING:
+    from dicom_node.records import (
+        ImageSeries,
+        ObjectReference,
+        Phrase,
+        PhraseResult,
+        Region,
+        Report,
+    )
+
+__all__ = ["MAX_BOXES", "key_boxes", "phrase_evaluations", "region_groups"]
+
+MAX_BOXES = 4
+"""Boxes written for one region: those on its key frame, the most certain first.
+The segment holds the whole shape; boxes are for viewers that draw no segments."""
+
+_PREDICTIVE_UNCERTAINTY = sr.CodedConcept(
+    "uncertainty", PRIVATE_SCHEME, "Predictive uncertainty of the model"
+)
+"""A number from 0 (the model is sure) to 1 (it guesses). No public code says it."""
+
+_LOCALIZATION = sr.CodedConcept(
+    "localization", PRIVATE_SCHEME, "Localization in the images"
+)
+_LOCALIZED = sr.CodedConcept("localized", PRIVATE_SCHEME, "Localized")
+_NOT_LOCALIZED = sr.CodedConcept("not-localized", PRIVATE_SCHEME, "Not localized")
+_NOT_ASKED = sr.CodedConcept(
+    "not-asked", PRIVATE_SCHEME, "Not asked of the model, nothing is drawn"
+)
+_NOT_PROCESSED = sr.CodedConcept(
+    "not-processed", PRIVATE_SCHEME, "Series not processed"
+)
+
+_PRESENCE: Mapping[PhraseStatus, sr.CodedConcept] = {
+    PhraseStatus.PRESENT: sr.CodedConcept("52101004", "SCT", "Present"),
+    PhraseStatus.ABSENT: sr.CodedConcept("272519000", "SCT", "Absent"),
+    PhraseStatus.UNCERTAIN: sr.CodedConcept("64957009", "SCT", "Uncertain"),
+}
+"""CID 240, with the qualifier for what the report hedges."""
+
+_Group = (
+    sr.PlanarROIMeasurementsAndQualitativeEvaluations
+    | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+    | sr.MeasurementsAndQualitativeEvaluations
+)
+
+
+def region_groups(
+    making: Making,
+    phrase: Phrase,
+    series: ImageSeries,
+    region: Region,
+    segment: tuple[ObjectReference, int],
+) -> list[_Group]:
+    """Return the groups of a region: its boxes, then its segment.
+
+    Boxes come first: OHIF merges groups of one tracking UID and takes the first
+    coordinates it meets.
+    """
+    groups: list[_Group] = []
+    boxes = key_boxes(region)
+    for box in boxes:
+        if making.profile.image_link is ImageLink.MEASURED_COORDINATES:
+            groups.append(_measured_group(making, phrase, series, region, box))
+        else:
+            groups.append(_planar_group(making, phrase, series, region, box))
+    groups.append(_segment_group(making, phrase, series, region, segment))
+    for group in groups:
+        group[0].ContentSequence.append(
+            sr.TextContentItem(
+                codes.DCM.Comment, clean_text(phrase.text), Relationship.CONTAINS
+            )
+        )
+    return groups
+
+
+def key_boxes(region: Region) -> tuple[BoundingBox, ...]:
+    """Return the boxes on the frame where the region is largest, at most `MAX_BOXES`.
+
+    A region without a box on that frame gets the box around its mask.
+    """
+    areas = region.mask.sum(axis=(1, 2))
+    key = int(np.argmax(areas))
+    frame_index = region.mask_origin[0] + key
+    boxes = [box for box in region.boxes if box.frame_index == frame_index]
+    if not boxes:
+        rows, columns = np.nonzero(region.mask[key])
+        _, row, column = region.mask_origin
+        x0, y0 = column + int(columns.min()), row + int(rows.min())
+        x1, y1 = column + int(columns.max()) + 1, row + int(rows.max()) + 1
+        boxes = [BoundingBox(frame_index, (x0, y0, x1, y1), region.score)]
+    boxes.sort(key=lambda box: -box.score)
+    return tuple(boxes[:MAX_BOXES])
+
+
+def phrase_evaluations(
+    making: Making, reports: Mapping[str, Report]
+) -> Iterator[sr.ContentItem]:
+    """Yield what is said of every phrase and of every series left out (TID 1500).
+
+    Parameters
+    ----------
+    making : Making
+        The result.
+    reports : mapping
+        Report documents of the study by the `Phrase.source` of their phrases.
+
+    """
+    result = making.result
+    for one in result.phrases:
+        yield _evaluation(one, reports.get(one.phrase.source))
+    if not any(one.regions for one in result.phrases):
+        count = len(result.phrases)
+        text = (
+            f"No region is drawn: {count} phrases were looked at."
+            if count
+            else "No region is drawn: there was no phrase to look for."
+        )
+        yield sr.TextContentItem(codes.DCM.Comment, text, Relationship.CONTAINS)
+    for left_out in result.not_processed:
+        item = sr.TextContentItem(
+            _NOT_PROCESSED,
+            clean_text(left_out.reason) or "no reason is known",
+            Relationship.CONTAINS,
+        )
+        if left_out.series_instance_uid:
+            item.ContentSequence = sr.ContentSequence(
+                [
+                    sr.UIDRefContentItem(
+                        codes.DCM.SeriesInstanceUID,
+                        left_out.series_instance_uid,
+                        Relationship.HAS_PROPERTIES,
+                    )
+                ]
+            )
+        yield item
+
+
+def _evaluation(one: PhraseResult, report: Report | None) -> sr.ContentItem:
+    phrase = one.phrase
+    item = sr.CodeContentItem(
+        coded(phrase.finding.finding), _PRESENCE[one.status], Relationship.CONTAINS
+    )
+    children: list[sr.ContentItem] = []
+    if phrase.laterality is not None:
+        children.append(
+            sr.CodeContentItem(
+                codes.SCT.Laterality,
+                laterality_code(phrase.laterality),
+                Relationship.HAS_CONCEPT_MOD,
+            )
+        )
+    children.append(
+        sr.TextContentItem(
+            codes.DCM.Comment, clean_text(phrase.text), Relationship.HAS_PROPERTIES
+        )
+    )
+    if phrase.finding.site is not None:
+        children.append(
+            sr.CodeContentItem(
+                codes.SCT.FindingSite,
+                coded(phrase.finding.site),
+                Relationship.HAS_PROPERTIES,
+            )
+        )
+    if one.regions:
+        found = _LOCALIZED
+    else:
+        found = _NOT_ASKED if one.score is None else _NOT_LOCALIZED
+    children.append(
+        sr.CodeContentItem(_LOCALIZATION, found, Relationship.HAS_PROPERTIES)
+    )
+    children.extend(
+        _number(concept, value, unit, Relationship.HAS_PROPERTIES)
+        for concept, value, unit in _numbers(one.score, one.uncertainty)
+    )
+    if report is not None:
+        children.append(
+            sr.CompositeContentItem(
+                sr.CodedConcept("128225", "DCM", "Source report"),
+                str(report.sop_class_uid),
+                str(report.sop_instance_uid),
+                Relationship.INFERRED_FROM,
+            )
+        )
+    item.ContentSequence = sr.ContentSequence(children)
+    return item
+
+
+def _planar_group(
+    making: Making,
+    phrase: Phrase,
+    series: ImageSeries,
+    region: Region,
+    box: BoundingBox,
+) -> _Group:
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(making, region),
+        referenced_region=sr.ImageRegion(
+            graphic_type=sr.GraphicTypeValues.POLYLINE,
+            graphic_data=_closed_polyline(box, series),
+            source_image=_source_image(series, box.frame_index),
+        ),
+        finding_type=coded(phrase.finding.finding),
+        finding_sites=_finding_sites(phrase),
+        algorithm_id=_algorithm(making),
+    )
+
+
+def _measured_group(
+    making: Making,
+    phrase: Phrase,
+    series: ImageSeries,
+    region: Region,
+    box: BoundingBox,
+) -> _Group:
+    def coordinates() -> sr.CoordinatesForMeasurement:
+        # One child for each number and nothing else: OHIF takes the first.
+        return sr.CoordinatesForMeasurement(
+            graphic_type=sr.GraphicTypeValues.POLYLINE,
+            graphic_data=_closed_polyline(box, series),
+            source_image=_source_image(series, box.frame_index),
+        )
+
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(making, region),
+        finding_type=coded(phrase.finding.finding),
+        finding_sites=_finding_sites(phrase),
+        algorithm_id=_algorithm(making),
+        measurements=[
+            sr.Measurement(
+                name=concept,
+                value=value,
+                unit=unit,
+                referenced_coordinates=[coordinates()],
+            )
+            for concept, value, unit in _numbers(region.score, region.uncertainty)
+        ],
+    )
+
+
+def _segment_group(
+    making: Making,
+    phrase: Phrase,
+    series: ImageSeries,
+    region: Region,
+    segment: tuple[ObjectReference, int],
+) -> _Group:
+    reference, number = segment
+    measurements = None
+    if making.profile.image_link is not ImageLink.MEASURED_COORDINATES:
+        measurements = [
+            sr.Measurement(name=concept, value=value, unit=unit)
+            for concept, value, unit in _numbers(region.score, region.uncertainty)
+        ]
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(making, region),
+        referenced_segment=sr.ReferencedSegment(
+            sop_class_uid=reference.sop_class_uid,
+            sop_instance_uid=reference.sop_instance_uid,
+            segment_number=number,
+            source_series=sr.SourceSeriesForSegmentation(series.series_instance_uid),
+        ),
+        finding_type=coded(phrase.finding.finding),
+        finding_sites=_finding_sites(phrase),
+        algorithm_id=_algorithm(making),
+        measurements=measurements,
+    )
+
+
+def _tracking(making: Making, region: Region) -> sr.TrackingIdentifier:
+    return sr.TrackingIdentifier(
+        uid=region.tracking_uid, identifier=making.tracking_id(region)
+    )
+
+
+def _algorithm(making: Making) -> sr.AlgorithmIdentification:
+    # TID 4019; the values agree with those of Contributing Equipment.
+    return sr.AlgorithmIdentification(
+        name=making.algorithm_name,
+        version=making.algorithm_version,
+        parameters=[f"model_sha256={making.result.model_sha256}"],
+    )
+
+
+def _finding_sites(phrase: Phrase) -> list[sr.FindingSite] | None:
+    if phrase.finding.site is None:
+        return None
+    side = None if phrase.laterality is None else laterality_code(phrase.laterality)
+    return [sr.FindingSite(coded(phrase.finding.site), laterality=side)]
+
+
+def _numbers(
+    score: float | None, uncertainty: float | None
+) -> Iterator[tuple[sr.CodedConcept, float, sr.CodedConcept]]:
+    """Yield certainty and uncertainty: concept, value, unit.
+
+    (111012, DCM, "Certainty of Finding") is what a device gives its own finding, in
+    percent (PS3.16 D); the uncertainty has no unit.
+    """
+    concept = sr.CodedConcept.from_code
+    if score is not None:
+        yield (
+            concept(codes.DCM.CertaintyOfFinding),
+            round(100 * float(score), 4),
+            concept(codes.UCUM.Percent),
+        )
+    if uncertainty is not None:
+        yield (
+            _PREDICTIVE_UNCERTAINTY,
+            round(float(uncertainty), 6),
+            concept(codes.UCUM.NoUnits),
+        )
+
+
+def _number(
+    concept: sr.CodedConcept,
+    value: float,
+    unit: sr.CodedConcept,
+    relationship: Relationship,
+) -> sr.ContentItem:
+    return sr.NumContentItem(concept, value, unit, relationship_type=relationship)
+
+
+def _closed_polyline(box: BoundingBox, series: ImageSeries) -> npt.NDArray[np.float64]:
+    """Return the corners of a box as (column, row), the first one again at the end.
+
+    PS3.3 C.18.6.1.2: the corner of the first pixel is (0, 0), as in `BoundingBox`.
+    """
+    limits = np.array([series.columns, series.rows] * 2, np.float64)
+    x0, y0, x1, y1 = np.clip(np.asarray(box.xyxy, np.float64), 0, limits)
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])
+
+
+def _source_image(series: ImageSeries, frame_index: int) -> sr.SourceImageForRegion:
+    frame = series.frames[frame_index]
+    same = sum(one.sop_instance_uid == frame.sop_instance_uid for one in series.frames)
+    numbers = [frame.frame_number] if same > 1 or frame.frame_number > 1 else None
+    return sr.SourceImageForRegion(
+        frame.sop_class_uid, frame.sop_instance_uid, referenced_frame_numbers=numbers
+    )
