@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.opendata import fetch_totalsegmentator
 from tests.builders.network import loopback_network
 from tests.builders.peers import cannot_run, require_program
 
@@ -15,6 +16,7 @@ from tests.builders.peers import cannot_run, require_program
 def hospital_network() -> Iterator[None]:
     """Run the module's tests, and all that they start, in a loopback-only network."""
     require_program("ip")
+    fetch_totalsegmentator()  # from inside, no package index can be reached
     network = loopback_network()
     try:
         network.__enter__()
