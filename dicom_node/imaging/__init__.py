@@ -1,0 +1,20 @@
+"""From DICOM instances to series of frames, their geometry and their pixels."""
+
+from dicom_node.imaging.canonical import CanonicalGrid
+from dicom_node.imaging.pixels import PixelReader, Pixels
+from dicom_node.imaging.series import (
+    MAX_LOOP_FRAMES,
+    MAX_REPEATS,
+    find_series,
+    latest_datetime,
+)
+
+__all__ = [
+    "MAX_LOOP_FRAMES",
+    "MAX_REPEATS",
+    "CanonicalGrid",
+    "PixelReader",
+    "Pixels",
+    "find_series",
+    "latest_datetime",
+]

@@ -1,0 +1,64 @@
+"""Read the size of a picture from its compressed bytes, without decoding it.
+
+A decoder allocates what the codestream claims, which need not be what the data set
+claims: 164 bytes of JPEG 2000 can ask for gigabytes.
+"""
+
+from __future__ import annotations
+
+import struct
+
+__all__ = ["codestream_size"]
+
+_SOC_SIZ = b"\xff\x4f\xff\x51"
+"""Start of a JPEG 2000 codestream and its size marker (ISO/IEC 15444-1 A.5.1)."""
+
+_JP2_SEARCH_BYTES = 4096
+"""Some writers wrap the codestream in a JP2 file, against PS3.5 A.4.4."""
+
+_START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
+"""SOFn of JPEG (ISO/IEC 10918-1 table B.1) and SOF55 of JPEG-LS (14495-1 C.1)."""
+
+_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
+
+
+def codestream_size(frame: bytes) -> tuple[int, int] | None:
+    """Return the rows and columns that a JPEG, JPEG-LS or JPEG 2000 frame claims.
+
+    Parameters
+    ----------
+    frame : bytes
+        One compressed frame.
+
+    Returns
+    -------
+    tuple of int, optional
+        None: no such codestream, or no size in it.
+
+    """
+    start = frame.find(_SOC_SIZ, 0, _JP2_SEARCH_BYTES)
+    if start >= 0 and len(frame) >= start + 24:
+        width, height, left, top = struct.unpack_from(">4I", frame, start + 8)
+        return height - top, width - left
+    if frame[:2] == b"\xff\xd8":
+        return _jpeg_size(frame)
+    return None
+
+
+def _jpeg_size(frame: bytes) -> tuple[int, int] | None:
+    position = 2
+    while position + 9 <= len(frame):
+        if frame[position] != 0xFF:
+            return None
+        marker = frame[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+        elif marker in _START_OF_FRAME:
+            rows, columns = struct.unpack_from(">2H", frame, position + 5)
+            return rows, columns
+        elif marker in _WITHOUT_LENGTH:
+            position += 2
+        else:
+            (length,) = struct.unpack_from(">H", frame, position + 2)
+            position += 2 + length
+    return None

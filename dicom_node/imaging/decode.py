@@ -1,0 +1,273 @@
+"""Decode frames to modality values or RGB; runs in the decoding process.
+
+Grey frames come out as float32 in modality units (Hounsfield units for CT), in the
+sense of MONOCHROME2: larger is brighter. Colour frames come out as 8-bit RGB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import Decoder, get_decoder
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.uid import UID, JPEGLSLossless, JPEGLSNearLossless, RLELossless
+
+from dicom_node.errors import PixelDecodingError
+from dicom_node.imaging.codestream import codestream_size
+
+__all__ = ["Frame", "check_pixels", "decode_frames"]
+
+Frame: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+"""``(rows, columns)`` float32 or ``(rows, columns, 3)`` uint8."""
+
+_PLUGINS = {
+    # Four times faster than libjpeg's JPEG-LS; the others have one choice each.
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+}
+_DEFAULT_PLUGIN = "pylibjpeg"
+
+_MAX_RATIO = 1000
+"""Decoded bytes per compressed byte; blank frames alone go beyond."""
+
+_UNSUSPICIOUS_BYTES = 64 << 20
+"""Pixels up to this size are decoded whatever the ratio: blank frames are real."""
+
+_MAX_RLE_RATIO = 64
+"""Two bytes of RLE give at most 128 (PS3.5 G.3.1)."""
+
+_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+
+def check_pixels(ds: Dataset, *, max_pixels_bytes: int) -> None:
+    """Refuse pixels whose decoding would cost more than they can hold.
+
+    Parameters
+    ----------
+    ds : pydicom.Dataset
+        With its file meta information.
+    max_pixels_bytes : int
+        Largest decoded size of all frames together.
+
+    Raises
+    ------
+    PixelDecodingError
+        The description of the pixels contradicts itself, the standard, the limit
+        or the number of bytes that are there.
+
+    """
+    rows, columns = _unsigned_short(ds, "Rows"), _unsigned_short(ds, "Columns")
+    samples = _unsigned_short(ds, "SamplesPerPixel")
+    allocated = _unsigned_short(ds, "BitsAllocated")
+    keyword = _pixel_keyword(ds)
+    if samples not in {1, 3, 4} or allocated not in {1, 8, 16, 32, 64}:
+        raise PixelDecodingError("unknown samples per pixel or bits allocated")
+    if keyword == "PixelData":
+        stored = _unsigned_short(ds, "BitsStored")
+        high = ds.get("HighBit", stored - 1)
+        if not isinstance(high, int) or stored > allocated or high >= allocated:
+            raise PixelDecodingError("bits stored do not fit into bits allocated")
+    frames = int(ds.get("NumberOfFrames") or 1)
+    decoded = rows * columns * samples * max(frames, 1) * max(allocated // 8, 1)
+    if decoded > max_pixels_bytes:
+        msg = f"the pixels take {decoded} bytes, more than {max_pixels_bytes}"
+        raise PixelDecodingError(msg)
+    payload = len(ds[keyword].value or b"")
+    if not _transfer_syntax(ds).is_encapsulated:
+        needed = decoded // 8 if allocated == 1 else decoded
+        if str(ds.get("PhotometricInterpretation")) == "YBR_FULL_422":
+            needed = needed * 2 // 3  # PS3.3 C.7.6.3.1.2: chroma is shared by two
+        if payload < needed:
+            msg = f"{payload} bytes of pixel data where {needed} are needed"
+            raise PixelDecodingError(msg)
+    elif decoded > max(_UNSUSPICIOUS_BYTES, _MAX_RATIO * payload):
+        msg = f"{payload} compressed bytes claim to hold {decoded}"
+        raise PixelDecodingError(msg)
+
+
+def decode_frames(ds: Dataset, frame_numbers: Sequence[int]) -> Iterator[Frame]:
+    """Decode frames of a checked data set, one after the other.
+
+    Parameters
+    ----------
+    ds : pydicom.Dataset
+        Checked by `check_pixels`.
+    frame_numbers : sequence of int
+        From 1.
+
+    Yields
+    ------
+    numpy.ndarray
+        See `Frame`.
+
+    Raises
+    ------
+    PixelDecodingError
+        A frame is missing or contradicts its data set.
+
+    """
+    try:
+        decoder = get_decoder(_transfer_syntax(ds))
+    except NotImplementedError as error:
+        msg = f"transfer syntax {_transfer_syntax(ds)} cannot be decoded"
+        raise PixelDecodingError(msg) from error
+    for number in frame_numbers:
+        if not 1 <= number <= int(ds.get("NumberOfFrames") or 1):
+            msg = f"there is no frame {number}"
+            raise PixelDecodingError(msg)
+        if _transfer_syntax(ds).is_encapsulated:
+            _check_codestream(ds, number)
+        stored = _decode(decoder, ds, number)
+        yield (
+            _to_rgb(stored, ds) if _is_colour(ds) else _to_modality(stored, ds, number)
+        )
+
+
+def _decode(decoder: Decoder, ds: Dataset, number: int) -> npt.NDArray[Any]:
+    syntax = _transfer_syntax(ds)
+    plugin = ""
+    if syntax.is_encapsulated:
+        plugin = _PLUGINS.get(syntax, _DEFAULT_PLUGIN)
+    # YBR becomes RGB here; for JPEG 2000 the codestream decides, not the header.
+    array, _ = decoder.as_array(ds, index=number - 1, decoding_plugin=plugin)
+    return array
+
+
+def _check_codestream(ds: Dataset, number: int) -> None:
+    frame = get_frame(
+        ds.PixelData, number - 1, number_of_frames=int(ds.get("NumberOfFrames") or 1)
+    )
+    if _transfer_syntax(ds) == RLELossless:
+        decoded = ds.Rows * ds.Columns * ds.SamplesPerPixel * (ds.BitsAllocated // 8)
+        if decoded > _MAX_RLE_RATIO * len(frame):
+            msg = f"{len(frame)} bytes of RLE claim to hold {decoded}"
+            raise PixelDecodingError(msg)
+        return
+    size = codestream_size(frame)
+    if size is not None and size != (ds.Rows, ds.Columns):
+        msg = f"the codestream holds {size[0]} x {size[1]} pixels, not Rows x Columns"
+        raise PixelDecodingError(msg)
+
+
+def _to_rgb(stored: npt.NDArray[Any], ds: Dataset) -> npt.NDArray[np.uint8]:
+    if str(ds.PhotometricInterpretation) == "PALETTE COLOR":
+        stored = apply_color_lut(stored, ds)[..., :3]
+        bits = stored.dtype.itemsize * 8
+    else:
+        stored = stored[..., :3]
+        bits = int(ds.BitsStored)
+    if bits <= 8:
+        return stored.astype(np.uint8)
+    return (stored >> (bits - 8)).astype(np.uint8)
+
+
+def _to_modality(
+    stored: npt.NDArray[Any], ds: Dataset, number: int
+) -> npt.NDArray[np.float32]:
+    padding = _padding(stored, ds)
+    values, ends = _apply_modality(stored, ds, number)
+    if str(ds.PhotometricInterpretation) == "MONOCHROME1":
+        # Mirrored within the range that the stored bits can express, so that equal
+        # values stay equal over the frames of a series.
+        values = (ends[0] + ends[1]) - values
+    # Padding lies outside the picture (PS3.3 C.7.5.1.1.2): as dark as it gets.
+    padding |= ~np.isfinite(values)
+    if padding.any():
+        inside = values[~padding]
+        values[padding] = inside.min() if inside.size else 0.0
+    return values.astype(np.float32)
+
+
+def _apply_modality(
+    stored: npt.NDArray[Any], ds: Dataset, number: int
+) -> tuple[npt.NDArray[np.float64], tuple[float, float]]:
+    """Apply the modality LUT or rescale; also to both ends of the stored range."""
+    low, high = _stored_range(stored, ds)
+    if table := ds.get("ModalityLUTSequence"):
+        item = table[0]
+        first = int(item.LUTDescriptor[1])
+        lut = np.asarray(item.LUTData, np.float64)
+        index = np.clip(stored.astype(np.int64) - first, 0, len(lut) - 1)
+        return lut[index], (float(lut.min()), float(lut.max()))
+    slope, intercept = _rescale(ds, number)
+    values = stored.astype(np.float64) * slope + intercept
+    return values, (low * slope + intercept, high * slope + intercept)
+
+
+def _rescale(ds: Dataset, number: int) -> tuple[float, float]:
+    # Functional groups (PS3.3 C.7.6.16.2.9) replace the top level.
+    candidates = [ds]
+    for keyword, index in (
+        ("SharedFunctionalGroupsSequence", 0),
+        ("PerFrameFunctionalGroupsSequence", number - 1),
+    ):
+        groups = ds.get(keyword) or []
+        if index < len(groups):
+            candidates[:0] = groups[index].get("PixelValueTransformationSequence") or []
+    for candidate in candidates:
+        slope, intercept = (
+            candidate.get("RescaleSlope"),
+            candidate.get("RescaleIntercept"),
+        )
+        if slope is not None and intercept is not None:
+            slope, intercept = float(slope), float(intercept)
+            if slope != 0 and np.isfinite((slope, intercept)).all():
+                return slope, intercept
+            break
+    return 1.0, 0.0
+
+
+def _stored_range(stored: npt.NDArray[Any], ds: Dataset) -> tuple[float, float]:
+    if stored.dtype.kind == "f":
+        finite = stored[np.isfinite(stored)]
+        return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    bits = int(ds.BitsStored)
+    if ds.PixelRepresentation:
+        return -float(2 ** (bits - 1)), float(2 ** (bits - 1) - 1)
+    return 0.0, float(2**bits - 1)
+
+
+def _padding(stored: npt.NDArray[Any], ds: Dataset) -> npt.NDArray[np.bool_]:
+    suffix = {"FloatPixelData": "Float", "DoubleFloatPixelData": "DoubleFloat"}.get(
+        _pixel_keyword(ds), ""
+    )
+    value = ds.get(f"{suffix}PixelPaddingValue")
+    if not isinstance(value, int | float):
+        return np.zeros(stored.shape, np.bool_)
+    limit = ds.get(f"{suffix}PixelPaddingRangeLimit")
+    other = limit if isinstance(limit, int | float) else value
+    inside: npt.NDArray[np.bool_] = (stored >= min(value, other)) & (
+        stored <= max(value, other)
+    )
+    return inside
+
+
+def _is_colour(ds: Dataset) -> bool:
+    return (
+        ds.SamplesPerPixel != 1
+        or str(ds.get("PhotometricInterpretation")) == "PALETTE COLOR"
+    )
+
+
+def _pixel_keyword(ds: Dataset) -> str:
+    for keyword in _KEYWORDS:
+        if keyword in ds:
+            return keyword
+    raise PixelDecodingError("there is no pixel data")
+
+
+def _transfer_syntax(ds: Dataset) -> UID:
+    return UID(ds.file_meta.TransferSyntaxUID)
+
+
+def _unsigned_short(ds: Dataset, keyword: str) -> int:
+    value = ds[keyword].value if keyword in ds else None
+    if not isinstance(value, int) or ds[keyword].VR != "US" or value < 1:
+        msg = f"{keyword} is not a number from 1 to 65535"
+        raise PixelDecodingError(msg)
+    return value

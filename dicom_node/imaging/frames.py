@@ -1,0 +1,381 @@
+"""Read what the headers say about each frame: place, size, kind.
+
+Nothing here decodes pixels. Whatever a header claims is checked before it is
+believed; what cannot be believed becomes a reason why an instance is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from dicom_node.errors import ImagingError, NotAnImageError
+from dicom_node.identity import series_uid_or_derived, study_uid_or_derived
+from dicom_node.imaging.dataset import quiet_reading, read_dataset
+from dicom_node.imaging.geometry import Orientation, is_plane
+from dicom_node.imaging.sop_classes import (
+    IMAGE_CLASSES,
+    LEFT_OUT_CLASSES,
+    VIDEO_TRANSFER_SYNTAXES,
+)
+from dicom_node.records import FrameReference, StoredInstance
+
+__all__ = ["FrameHeader", "InstanceHeader", "read_instance_header"]
+
+_MAX_FRAMES = 65_536
+"""More frames than any image has; each costs a record."""
+
+_TELLING_APART = (
+    "TemporalPositionIdentifier",
+    "EchoTime",
+    "EchoNumbers",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "TriggerTime",
+    "InversionTime",
+    "FlipAngle",
+    "StackID",
+    "AcquisitionNumber",
+    "ImageType",
+    "ConvolutionKernel",
+    "AcquisitionTime",
+    "ContentTime",
+)
+"""What may tell frames at the same place apart, the surest first."""
+
+_TAGS = (
+    *_TELLING_APART,
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "Modality",
+    "StudyID",
+    "PatientID",
+    "SeriesDescription",
+    "BodyPartExamined",
+    "AnatomicRegionSequence",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "InstanceNumber",
+    "FrameOfReferenceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
+    "SpacingBetweenSlices",
+    "SliceThickness",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "BitsAllocated",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+
+_MACRO_VALUES = (
+    ("FrameContentSequence", "TemporalPositionIndex"),
+    ("FrameContentSequence", "StackID"),
+    ("FrameContentSequence", "FrameAcquisitionNumber"),
+    ("MREchoSequence", "EffectiveEchoTime"),
+    ("MRDiffusionSequence", "DiffusionBValue"),
+    ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    ("MRImageFrameTypeSequence", "FrameType"),
+    ("CTImageFrameTypeSequence", "FrameType"),
+)
+"""The same for functional groups (PS3.3 C.7.6.16)."""
+
+_MODALITY_OF_CLASS = {
+    "CT Image Storage": "CT",
+    "MR Image Storage": "MR",
+    "Ultrasound Image Storage": "US",
+    "Computed Radiography Image Storage": "CR",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FrameHeader:
+    """One frame: its reference and, where the header has them, place and size.
+
+    ``telling_apart`` holds values, in the same order for every frame of an
+    instance, that may differ between frames at the same place.
+    """
+
+    reference: FrameReference
+    instance_number: int
+    orientation: Orientation | None
+    pixel_spacing_mm: tuple[float, float] | None
+    slice_distance_mm: float
+    telling_apart: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHeader:
+    """What the frames of one instance share."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    series_description: str
+    modality: str
+    body_part: str | None
+    image_type: tuple[str, ...]
+    frame_of_reference_uid: str | None
+    rows: int
+    columns: int
+    is_colour: bool
+    frames: tuple[FrameHeader, ...]
+
+
+def read_instance_header(instance: StoredInstance) -> InstanceHeader:
+    """Read the header of an image.
+
+    Raises
+    ------
+    NotAnImageError
+        The instance is of a kind that nobody expects to be processed as images.
+    ImagingError
+        It looks like an image and cannot be used; the message says why.
+
+    """
+    try:
+        with quiet_reading():
+            ds = read_dataset(instance.path, specific_tags=_TAGS)
+            return _parse(ds, instance)
+    except ImagingError:
+        raise
+    except OSError as error:
+        raise ImagingError("the file cannot be read") from error
+    except Exception as error:  # hostile bytes raise nearly anything in pydicom
+        if instance.sop_class_uid not in IMAGE_CLASSES:
+            raise NotAnImageError from error
+        msg = f"the header cannot be read ({type(error).__name__})"
+        raise ImagingError(msg) from error
+
+
+def _parse(ds: Dataset, instance: StoredInstance) -> InstanceHeader:
+    sop_class = UID(instance.sop_class_uid)
+    looks_like_image = "Rows" in ds and "Columns" in ds and "BitsAllocated" in ds
+    if sop_class in LEFT_OUT_CLASSES:
+        raise ImagingError(LEFT_OUT_CLASSES[sop_class])
+    if sop_class not in IMAGE_CLASSES and (
+        _is_standard(sop_class) or not looks_like_image
+    ):
+        raise NotAnImageError
+    if instance.transfer_syntax_uid in VIDEO_TRANSFER_SYNTAXES:
+        raise ImagingError("encapsulated video is not processed")
+    if not looks_like_image:
+        raise ImagingError("the image has no Rows, Columns or Bits Allocated")
+    rows, columns = _unsigned_short(ds, "Rows"), _unsigned_short(ds, "Columns")
+    study_uid = _study_uid(ds)
+    return InstanceHeader(
+        study_instance_uid=study_uid,
+        series_instance_uid=_series_uid(ds, instance, study_uid),
+        series_description=_text(ds, "SeriesDescription"),
+        modality=_text(ds, "Modality") or _MODALITY_OF_CLASS.get(sop_class.name, "OT"),
+        body_part=_body_part(ds),
+        image_type=tuple(str(part) for part in _values(ds, "ImageType")),
+        frame_of_reference_uid=_text(ds, "FrameOfReferenceUID") or None,
+        rows=rows,
+        columns=columns,
+        is_colour=_is_colour(ds),
+        frames=tuple(_frames(ds, instance)),
+    )
+
+
+def _is_standard(sop_class: UID) -> bool:
+    return sop_class.startswith("1.2.840.10008.") and sop_class.name != sop_class
+
+
+def _unsigned_short(ds: Dataset, keyword: str) -> int:
+    # A hostile file may store it with another VR, several values or none: what is
+    # not an unsigned short (PS3.6) is not believed.
+    element = ds[keyword]
+    value = element.value
+    if element.VR != "US" or not isinstance(value, int) or not 1 <= value <= 0xFFFF:
+        msg = f"{keyword} is not a number from 1 to 65535"
+        raise ImagingError(msg)
+    return value
+
+
+def _study_uid(ds: Dataset) -> str:
+    return study_uid_or_derived(
+        _text(ds, "StudyInstanceUID"),
+        patient_id=_text(ds, "PatientID"),
+        study_date=_text(ds, "StudyDate"),
+        study_time=_text(ds, "StudyTime"),
+        study_id=_text(ds, "StudyID"),
+        accession_number=_text(ds, "AccessionNumber"),
+        frame_of_reference_uid=_text(ds, "FrameOfReferenceUID"),
+    )
+
+
+def _series_uid(ds: Dataset, instance: StoredInstance, study_uid: str) -> str:
+    return series_uid_or_derived(
+        instance.series_instance_uid or _text(ds, "SeriesInstanceUID"),
+        study_instance_uid=study_uid,
+        modality=_text(ds, "Modality"),
+        series_number=_text(ds, "SeriesNumber"),
+        series_description=_text(ds, "SeriesDescription"),
+        frame_of_reference_uid=_text(ds, "FrameOfReferenceUID"),
+    )
+
+
+def _body_part(ds: Dataset) -> str | None:
+    if body_part := _text(ds, "BodyPartExamined"):
+        return body_part
+    regions = [
+        *_items(ds, "AnatomicRegionSequence"),
+        *(
+            region
+            for group in _items(ds, "SharedFunctionalGroupsSequence")
+            for anatomy in _items(group, "FrameAnatomySequence")
+            for region in _items(anatomy, "AnatomicRegionSequence")
+        ),
+    ]
+    return next((_text(one, "CodeMeaning") for one in regions), "").upper() or None
+
+
+def _is_colour(ds: Dataset) -> bool:
+    photometric = _text(ds, "PhotometricInterpretation").upper()
+    return photometric == "PALETTE COLOR" or ds.get("SamplesPerPixel", 1) != 1
+
+
+def _frames(ds: Dataset, instance: StoredInstance) -> Iterator[FrameHeader]:
+    count = _integer(ds.get("NumberOfFrames")) or 1
+    shared = next(_items(ds, "SharedFunctionalGroupsSequence"), Dataset())
+    per_frame = list(_items(ds, "PerFrameFunctionalGroupsSequence"))
+    if not 1 <= count <= _MAX_FRAMES:
+        msg = f"Number of Frames is not a number from 1 to {_MAX_FRAMES}"
+        raise ImagingError(msg)
+    if per_frame and len(per_frame) != count:
+        raise ImagingError("functional groups do not match Number of Frames")
+    number = _integer(ds.get("InstanceNumber")) or 0
+    plain = () if per_frame else tuple(_joined(ds, key) for key in _TELLING_APART)
+    has_one_place = count == 1 or bool(per_frame)
+    for index in range(count):
+        group = per_frame[index] if per_frame else Dataset()
+        groups = (group, shared) if per_frame else ()
+        position = _floats(
+            _find(groups, "PlanePositionSequence", "ImagePositionPatient", ds), 3
+        )
+        orientation = _floats(
+            _find(groups, "PlaneOrientationSequence", "ImageOrientationPatient", ds), 6
+        )
+        # One position for many frames (a cine loop) is no place for each of them.
+        if not has_one_place or position is None:
+            position, orientation = None, None
+        if orientation is not None and not is_plane(_six(orientation)):
+            position, orientation = None, None
+        yield FrameHeader(
+            reference=FrameReference(
+                sop_instance_uid=instance.sop_instance_uid,
+                sop_class_uid=instance.sop_class_uid,
+                frame_number=index + 1,
+                path=instance.path,
+                position_lps=_three(position) if position else None,
+            ),
+            instance_number=number,
+            orientation=_six(orientation) if orientation else None,
+            pixel_spacing_mm=_pixel_spacing(ds, groups),
+            slice_distance_mm=_slice_distance(ds, groups),
+            telling_apart=_telling_apart(group) if per_frame else plain,
+        )
+
+
+def _telling_apart(group: Dataset) -> tuple[str, ...]:
+    content = next(_items(group, "FrameContentSequence"), Dataset())
+    named = (
+        _joined(next(_items(group, macro), Dataset()), keyword)
+        for macro, keyword in _MACRO_VALUES
+    )
+    # Whatever else varies has a dimension of its own (PS3.3 C.7.6.17).
+    return (*named, *(str(value) for value in _values(content, "DimensionIndexValues")))
+
+
+def _pixel_spacing(
+    ds: Dataset, groups: tuple[Dataset, ...]
+) -> tuple[float, float] | None:
+    candidates = (
+        _find(groups, "PixelMeasuresSequence", "PixelSpacing", ds),
+        ds.get("ImagerPixelSpacing"),
+        ds.get("NominalScannedPixelSpacing"),
+    )
+    for candidate in candidates:
+        spacing = _floats(candidate, 2)
+        if spacing is not None and min(spacing) > 0:
+            return spacing[0], spacing[1]
+    return None
+
+
+def _slice_distance(ds: Dataset, groups: tuple[Dataset, ...]) -> float:
+    for keyword in ("SliceThickness", "SpacingBetweenSlices"):
+        value = _floats(_find(groups, "PixelMeasuresSequence", keyword, ds), 1)
+        if value is not None and value[0] > 0:
+            return value[0]
+    return 1.0
+
+
+def _find(groups: tuple[Dataset, ...], macro: str, keyword: str, ds: Dataset) -> Any:
+    for group in groups:
+        for item in _items(group, macro):
+            if keyword in item:
+                return item[keyword].value
+    return ds.get(keyword)
+
+
+def _items(ds: Dataset, keyword: str) -> Iterator[Dataset]:
+    value = ds.get(keyword)
+    if value is not None and ds[keyword].VR == "SQ":
+        yield from value
+
+
+def _text(ds: Dataset, keyword: str) -> str:
+    value = ds.get(keyword)
+    return "" if value is None else str(value).strip(" \0")
+
+
+def _values(ds: Dataset, keyword: str) -> list[Any]:
+    value = ds.get(keyword)
+    if value is None or isinstance(value, str):
+        return [value] if value else []
+    return list(value) if hasattr(value, "__iter__") else [value]
+
+
+def _joined(ds: Dataset, keyword: str) -> str:
+    return "\\".join(str(value) for value in _values(ds, keyword))
+
+
+def _integer(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _floats(value: Any, count: int) -> tuple[float, ...] | None:
+    try:
+        values = value if hasattr(value, "__iter__") else [value]
+        numbers = tuple(float(one) for one in values)
+    except (TypeError, ValueError):
+        return None
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        return None
+    return numbers
+
+
+def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
+    return values[0], values[1], values[2]
+
+
+def _six(values: tuple[float, ...]) -> Orientation:
+    return values[0], values[1], values[2], values[3], values[4], values[5]

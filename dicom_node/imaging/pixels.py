@@ -1,0 +1,175 @@
+"""Read the pixels of a series, decoded in limited child processes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_node.child_process import Answer, ChildProcess
+from dicom_node.errors import OutOfResourcesError, PixelDecodingError, ProcessLostError
+from dicom_node.records import FrameReference, ImageSeries
+
+if TYPE_CHECKING:
+    from dicom_node.config import LimitSettings
+
+__all__ = ["PixelReader", "Pixels"]
+
+Pixels: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+"""``(frames, rows, columns)`` float32 in modality units, larger is brighter, or
+``(frames, rows, columns, 3)`` uint8 RGB."""
+
+_CHILD = "dicom_node.imaging.decode_child"
+
+_NO_ROOM = OutOfResourcesError.__name__
+"""How the child says that the scratch folder is full."""
+
+_FRAMES_PER_REQUEST = 16
+"""A multi-frame instance is decoded in portions, so that processes share it."""
+
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+class PixelReader:
+    """Decodes series; a context manager, safe to share between threads.
+
+    Parameters
+    ----------
+    limits : LimitSettings
+        Time, memory and size that one instance may cost.
+    processes : int
+        How many decode at once; each starts when it is first needed, and again
+        after it was lost.
+    scratch_dir : pathlib.Path, optional
+        Where decoded pixels lie while they are used; the system's temporary folder
+        when absent.
+
+    """
+
+    def __init__(
+        self,
+        limits: LimitSettings,
+        *,
+        processes: int = 2,
+        scratch_dir: Path | None = None,
+    ) -> None:
+        self._limits = limits
+        self._scratch_dir = scratch_dir
+        self._children: SimpleQueue[ChildProcess] = SimpleQueue()
+        self._all = tuple(
+            ChildProcess(
+                _CHILD,
+                (str(limits.decode_memory_mb << 20),),
+                environment=_ENVIRONMENT,
+            )
+            for _ in range(processes)
+        )
+        for child in self._all:
+            self._children.put(child)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes; a later `read` starts them again."""
+        for child in self._all:
+            child.stop()
+
+    def read(self, series: ImageSeries) -> Pixels:
+        """Decode every frame of a series.
+
+        Parameters
+        ----------
+        series : ImageSeries
+            The frames and their size.
+
+        Returns
+        -------
+        numpy.ndarray
+            See `Pixels`; frames in the series' order. It is mapped from a file that
+            has no name any more and vanishes with the array.
+
+        Raises
+        ------
+        PixelDecodingError
+            An instance cannot be decoded within the limits; the message says which
+            and why.
+        OSError
+            The scratch folder cannot be written.
+
+        """
+        shape: tuple[int, ...] = (series.rows, series.columns)
+        dtype = np.dtype(np.uint8 if series.is_colour else np.float32)
+        if series.is_colour:
+            shape = (*shape, 3)
+        frames = len(series.frames)
+        with tempfile.NamedTemporaryFile(dir=self._scratch_dir) as file:
+            file.truncate(frames * int(np.prod(shape)) * dtype.itemsize)
+            common = {
+                "output": file.name,
+                "shape": shape,
+                "itemsize": dtype.itemsize,
+                "max_pixels_bytes": self._limits.max_pixels_bytes,
+            }
+            portions = list(_portions(series))
+            pool = ThreadPoolExecutor(min(len(self._all), len(portions)))
+            try:
+                for done in [
+                    pool.submit(self._decode, uid, {**common, **request})
+                    for uid, request in portions
+                ]:
+                    done.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+            # Copy on write: the caller may change the array and nothing else.
+            return np.memmap(file.name, dtype, mode="c", shape=(frames, *shape))
+
+    def _decode(self, uid: str, request: Answer) -> None:
+        child = self._children.get()
+        try:
+            answer = child.ask(request, timeout_s=self._limits.decode_timeout_s)
+        except ProcessLostError as error:
+            msg = f"instance {uid} cannot be decoded: {error}"
+            raise PixelDecodingError(msg, uid=uid) from error
+        finally:
+            self._children.put(child)
+        if answer.get("kind") == _NO_ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if "error" in answer:
+            msg = f"instance {uid} cannot be decoded: {answer['error']}"
+            raise PixelDecodingError(msg, uid=uid)
+
+
+def _portions(series: ImageSeries) -> Iterator[tuple[str, Answer]]:
+    """Yield SOP Instance UIDs with the frames that one request asks for."""
+    places = enumerate(series.frames)
+    by_instance: dict[str, list[tuple[int, FrameReference]]] = {}
+    for place, frame in places:
+        by_instance.setdefault(frame.sop_instance_uid, []).append((place, frame))
+    for uid, members in by_instance.items():
+        for start in range(0, len(members), _FRAMES_PER_REQUEST):
+            portion = members[start : start + _FRAMES_PER_REQUEST]
+            yield (
+                uid,
+                {
+                    "path": str(members[0][1].path),
+                    "frames": [(frame.frame_number, place) for place, frame in portion],
+                },
+            )
