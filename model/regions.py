@@ -1,0 +1,121 @@
+"""Turn scores into regions: threshold, drop islands, box every piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from model.grid import ModelGrid, upsample_box
+
+__all__ = ["SourceMask", "keep_islands", "slice_boxes", "source_mask"]
+
+_CUBE = np.ones((3, 3, 3), dtype=np.bool_)
+_SQUARE = np.ones((3, 3), dtype=np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class SourceMask:
+    """A mask cropped to its bounding box, in the source's own voxels."""
+
+    mask: NDArray[np.bool_]
+    origin: tuple[int, int, int]
+
+
+def keep_islands(
+    mask: NDArray[np.bool_], *, smallest: float, is_volume: bool
+) -> NDArray[np.bool_]:
+    """Remove islands of fewer than `smallest` voxels or 2 % of the largest island.
+
+    Parameters
+    ----------
+    mask
+        (slices, rows, columns) on the model grid.
+    is_volume
+        Islands are connected across slices; otherwise each slice stands alone.
+    """
+    structure = _CUBE.copy()
+    if not is_volume:
+        structure[[0, 2]] = False
+    islands, count = ndimage.label(mask, structure)
+    if not count:
+        return mask
+    sizes = np.bincount(islands.ravel())
+    sizes[0] = 0
+    keep = (sizes >= smallest) & (sizes >= 0.02 * sizes.max())
+    kept: NDArray[np.bool_] = keep[islands]
+    return kept
+
+
+def source_mask(
+    share: NDArray[np.float32],
+    kept: NDArray[np.bool_],
+    grid: ModelGrid,
+    *,
+    threshold: float,
+) -> SourceMask:
+    """Interpolate a probability map to the source and cut it at the threshold.
+
+    Only the surroundings of `kept` are looked at, and only there is anything filled.
+
+    Parameters
+    ----------
+    share
+        (model slices, rows, columns) in [0, 1].
+    kept
+        The same shape: the islands that count.
+    """
+    empty = SourceMask(np.zeros((0, 0, 0), dtype=np.bool_), (0, 0, 0))
+    if not kept.any():
+        return empty
+    near = kept if kept.all() else ndimage.binary_dilation(kept, _CUBE)
+    found = ndimage.find_objects(near.astype(np.uint8))[0]
+    low = np.array([[part.start, part.start, part.start] for part in found])
+    high = np.array([[part.stop] * 3 for part in found])
+    first = grid.to_source(low[:, 0][None].astype(np.float64))[0]
+    last = grid.to_source(high[:, 0][None].astype(np.float64))[0]
+    box = tuple(
+        slice(
+            max(0, int(np.floor(first[axis]))),
+            min(grid.source_shape[axis], int(np.ceil(last[axis])) + (axis == 0)),
+        )
+        for axis in range(3)
+    )
+    window = (box[0], box[1], box[2])
+    values = np.where(near, share, 0.0).astype(np.float32)
+    fine = upsample_box(values, grid, box=window) >= threshold
+    tight = ndimage.find_objects(fine.astype(np.uint8))
+    if not tight:
+        return empty
+    part = tight[0]
+    origin = tuple(int(b.start + t.start) for b, t in zip(window, part, strict=True))
+    return SourceMask(
+        np.ascontiguousarray(fine[part]), (origin[0], origin[1], origin[2])
+    )
+
+
+def slice_boxes(
+    mask: SourceMask, *, smallest_pixels: float
+) -> list[tuple[int, tuple[float, float, float, float]]]:
+    """Return slice index and corner box of each connected piece on each slice.
+
+    Pieces under `smallest_pixels` are skipped unless they are all a slice has.
+    """
+    boxes: list[tuple[int, tuple[float, float, float, float]]] = []
+    z0, y0, x0 = mask.origin
+    for z, plane in enumerate(mask.mask):
+        pieces, count = ndimage.label(plane, _SQUARE)
+        if not count:
+            continue
+        sizes = np.bincount(pieces.ravel())[1:]
+        floor = min(smallest_pixels, sizes.max())
+        for size, part in zip(sizes, ndimage.find_objects(pieces), strict=True):
+            if size >= floor:
+                rows, columns = part
+                corner = (columns.start + x0, rows.start + y0)
+                opposite = (columns.stop + x0, rows.stop + y0)
+                xyxy = tuple(float(value) for value in (*corner, *opposite))
+                boxes.append((z + z0, (xyxy[0], xyxy[1], xyxy[2], xyxy[3])))
+    return boxes

@@ -1,0 +1,1 @@
+"""Teach MedGLIP from open volumes: data, words, losses, loop, evaluation, card."""

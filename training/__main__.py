@@ -1,0 +1,5 @@
+"""Run ``python -m training``."""
+
+from training.cli import main
+
+main()
