@@ -15,7 +15,7 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from dicom_node.errors import ImagingError, NotAnImageError
-from dicom_node.identity import series_uid_or_derived, study_uid_or_derived
+from dicom_node.header import read_header
 from dicom_node.imaging.dataset import quiet_reading, read_dataset
 from dicom_node.imaging.geometry import Orientation, is_plane
 from dicom_node.imaging.sop_classes import (
@@ -25,7 +25,7 @@ from dicom_node.imaging.sop_classes import (
 )
 from dicom_node.records import FrameReference, StoredInstance
 
-__all__ = ["FrameHeader", "InstanceHeader", "read_instance_header"]
+__all__ = ["FrameHeader", "ImageHeader", "read_image_header"]
 
 _MAX_FRAMES = 65_536
 """More frames than any image has; each costs a record."""
@@ -50,20 +50,11 @@ _TELLING_APART = (
 
 _TAGS = (
     *_TELLING_APART,
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "AccessionNumber",
     "Modality",
-    "StudyID",
-    "PatientID",
     "SeriesDescription",
     "BodyPartExamined",
     "AnatomicRegionSequence",
     "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SeriesNumber",
     "InstanceNumber",
     "FrameOfReferenceUID",
     "ImagePositionPatient",
@@ -120,7 +111,7 @@ class FrameHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceHeader:
+class ImageHeader:
     """What the frames of one instance share."""
 
     study_instance_uid: str
@@ -136,7 +127,7 @@ class InstanceHeader:
     frames: tuple[FrameHeader, ...]
 
 
-def read_instance_header(instance: StoredInstance) -> InstanceHeader:
+def read_image_header(instance: StoredInstance) -> ImageHeader:
     """Read the header of an image.
 
     Raises
@@ -162,7 +153,7 @@ def read_instance_header(instance: StoredInstance) -> InstanceHeader:
         raise ImagingError(msg) from error
 
 
-def _parse(ds: Dataset, instance: StoredInstance) -> InstanceHeader:
+def _parse(ds: Dataset, instance: StoredInstance) -> ImageHeader:
     sop_class = UID(instance.sop_class_uid)
     looks_like_image = "Rows" in ds and "Columns" in ds and "BitsAllocated" in ds
     if sop_class in LEFT_OUT_CLASSES:
@@ -176,10 +167,14 @@ def _parse(ds: Dataset, instance: StoredInstance) -> InstanceHeader:
     if not looks_like_image:
         raise ImagingError("the image has no Rows, Columns or Bits Allocated")
     rows, columns = _unsigned_short(ds, "Rows"), _unsigned_short(ds, "Columns")
-    study_uid = _study_uid(ds)
-    return InstanceHeader(
+    study_uid = _text(ds, "StudyInstanceUID")
+    series_uid = instance.series_instance_uid
+    if not (study_uid and series_uid):
+        header = read_header(instance.path)
+        study_uid, series_uid = header.study_instance_uid, header.series_instance_uid
+    return ImageHeader(
         study_instance_uid=study_uid,
-        series_instance_uid=_series_uid(ds, instance, study_uid),
+        series_instance_uid=series_uid,
         series_description=_text(ds, "SeriesDescription"),
         modality=_text(ds, "Modality") or _MODALITY_OF_CLASS.get(sop_class.name, "OT"),
         body_part=_body_part(ds),
@@ -205,29 +200,6 @@ def _unsigned_short(ds: Dataset, keyword: str) -> int:
         msg = f"{keyword} is not a number from 1 to 65535"
         raise ImagingError(msg)
     return value
-
-
-def _study_uid(ds: Dataset) -> str:
-    return study_uid_or_derived(
-        _text(ds, "StudyInstanceUID"),
-        patient_id=_text(ds, "PatientID"),
-        study_date=_text(ds, "StudyDate"),
-        study_time=_text(ds, "StudyTime"),
-        study_id=_text(ds, "StudyID"),
-        accession_number=_text(ds, "AccessionNumber"),
-        frame_of_reference_uid=_text(ds, "FrameOfReferenceUID"),
-    )
-
-
-def _series_uid(ds: Dataset, instance: StoredInstance, study_uid: str) -> str:
-    return series_uid_or_derived(
-        instance.series_instance_uid or _text(ds, "SeriesInstanceUID"),
-        study_instance_uid=study_uid,
-        modality=_text(ds, "Modality"),
-        series_number=_text(ds, "SeriesNumber"),
-        series_description=_text(ds, "SeriesDescription"),
-        frame_of_reference_uid=_text(ds, "FrameOfReferenceUID"),
-    )
 
 
 def _body_part(ds: Dataset) -> str | None:

@@ -29,8 +29,8 @@ from dicom_node.errors import ImagingError, NotAnImageError
 from dicom_node.imaging.dataset import quiet_reading, read_dataset
 from dicom_node.imaging.frames import (
     FrameHeader,
-    InstanceHeader,
-    read_instance_header,
+    ImageHeader,
+    read_image_header,
 )
 from dicom_node.imaging.stacks import Stack, split_into_stacks
 from dicom_node.records import ImageSeries, NotProcessed, StoredInstance
@@ -83,13 +83,13 @@ def find_series(
         What looks like an image and is left out, and why.
 
     """
-    by_series: dict[str, list[InstanceHeader]] = defaultdict(list)
+    by_series: dict[str, list[ImageHeader]] = defaultdict(list)
     refused: dict[tuple[str, str], list[str]] = defaultdict(list)
     ordered = sorted(instances, key=lambda one: (one.sop_instance_uid, one.sha256))
     for uid, copies in groupby(ordered, key=lambda one: one.sop_instance_uid):
         instance = next(copies)
         try:
-            header = read_instance_header(instance)
+            header = read_image_header(instance)
         except NotAnImageError:
             continue
         except ImagingError as error:
@@ -155,7 +155,7 @@ def _datetime(day: str, hour: str) -> datetime | None:
         return None
 
 
-def _not_of_interest(header: InstanceHeader) -> str | None:
+def _not_of_interest(header: ImageHeader) -> str | None:
     kinds = {part.strip().upper() for part in header.image_type}
     if "LOCALIZER" in kinds:
         return "localizers are not processed"
@@ -167,12 +167,12 @@ def _not_of_interest(header: InstanceHeader) -> str | None:
 
 
 def _sort_series(
-    headers: Sequence[InstanceHeader],
+    headers: Sequence[ImageHeader],
 ) -> tuple[list[ImageSeries], list[NotProcessed]]:
     series_uid = headers[0].series_instance_uid
     groups = list(_alike(headers))
     largest = max(len(frames) for _, frames in groups)
-    stacks: list[tuple[InstanceHeader, Stack]] = []
+    stacks: list[tuple[ImageHeader, Stack]] = []
     left_out: list[NotProcessed] = []
     for header, frames in groups:
         if _is_scout(header, frames, largest):
@@ -196,10 +196,10 @@ def _sort_series(
 
 
 def _alike(
-    headers: Sequence[InstanceHeader],
-) -> Iterator[tuple[InstanceHeader, list[FrameHeader]]]:
+    headers: Sequence[ImageHeader],
+) -> Iterator[tuple[ImageHeader, list[FrameHeader]]]:
     """Group frames that share matrix, colour, place system, orientation, spacing."""
-    groups: list[tuple[InstanceHeader, list[FrameHeader]]] = []
+    groups: list[tuple[ImageHeader, list[FrameHeader]]] = []
     ordered = sorted(
         headers,
         key=lambda one: (
@@ -218,7 +218,7 @@ def _alike(
     yield from groups
 
 
-def _same_kind(one: InstanceHeader, other: InstanceHeader) -> bool:
+def _same_kind(one: ImageHeader, other: ImageHeader) -> bool:
     return (
         one.rows == other.rows
         and one.columns == other.columns
@@ -242,9 +242,7 @@ def _same_plane(one: FrameHeader, other: FrameHeader) -> bool:
     return True
 
 
-def _is_scout(
-    header: InstanceHeader, frames: Sequence[FrameHeader], largest: int
-) -> bool:
+def _is_scout(header: ImageHeader, frames: Sequence[FrameHeader], largest: int) -> bool:
     return (
         header.modality == "CT"
         and frames[0].orientation is not None
@@ -267,10 +265,10 @@ def _loops(frames: Sequence[FrameHeader]) -> Iterator[tuple[FrameHeader, ...]]:
 
 
 def _sample(
-    stacks: Sequence[tuple[InstanceHeader, Stack]],
-) -> tuple[list[tuple[InstanceHeader, Stack]], list[str]]:
+    stacks: Sequence[tuple[ImageHeader, Stack]],
+) -> tuple[list[tuple[ImageHeader, Stack]], list[str]]:
     """Choose frames of long loops and of volumes that repeat the same place."""
-    kept: list[tuple[InstanceHeader, Stack]] = []
+    kept: list[tuple[ImageHeader, Stack]] = []
     reasons: list[str] = []
     repeats: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, (header, stack) in enumerate(stacks):
@@ -318,7 +316,7 @@ def _evenly(count: int, wanted: int) -> list[int]:
     return [round(i * (count - 1) / (wanted - 1)) for i in range(wanted)]
 
 
-def _image_series(header: InstanceHeader, stack: Stack, number: int) -> ImageSeries:
+def _image_series(header: ImageHeader, stack: Stack, number: int) -> ImageSeries:
     first = stack.frames[0]
     return ImageSeries(
         study_instance_uid=header.study_instance_uid,
