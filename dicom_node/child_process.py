@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -37,17 +36,14 @@ Tell: TypeAlias = Callable[[int, int], None]
 Handler: TypeAlias = Callable[[Answer, Tell], Answer]
 """Answers one request; a `NodeError` that it raises travels to the parent."""
 
-_POLL_S = 0.25
-"""How often a waiting parent looks at the child's memory."""
-
 _STOP_S = 2.0
 """How long a child may take to leave by itself."""
 
-_CONNECTION_LOST = (EOFError, ConnectionError, OSError)
+_CONNECTION_LOST = (EOFError, OSError)
 
 
 class ChildProcess:
-    """The parent's side of one child; not thread-safe.
+    """The parent's side of one child; for one thread, but for `interrupt`.
 
     Parameters
     ----------
@@ -117,7 +113,6 @@ class ChildProcess:
         request: Answer,
         *,
         timeout_s: float,
-        memory_limit_bytes: int | None = None,
         tell: Tell | None = None,
     ) -> Answer:
         """Send a request and wait for its answer, starting the child if needed.
@@ -128,8 +123,6 @@ class ChildProcess:
             What JSON can hold.
         timeout_s : float
             The child is killed when its answer takes longer.
-        memory_limit_bytes : int, optional
-            The child is killed when it holds more resident memory than this.
         tell : callable, optional
             Receives the child's progress.
 
@@ -142,7 +135,8 @@ class ChildProcess:
         Raises
         ------
         ProcessLostError
-            The child ended, or was killed, before it answered.
+            The child ended, or was killed, before it answered; ``timed_out`` tells
+            whether that was for the time it took.
 
         """
         self.start()
@@ -151,28 +145,28 @@ class ChildProcess:
         deadline = time.monotonic() + timeout_s
         try:
             connection.send_bytes(json.dumps(request).encode())
-            while True:
-                if connection.poll(min(_POLL_S, max(0.0, deadline - time.monotonic()))):
-                    answer: Answer = json.loads(connection.recv_bytes())
-                    if "progress" not in answer:
-                        return answer
-                    if tell is not None:
-                        tell(*answer["progress"])
-                elif time.monotonic() >= deadline:
-                    self.kill()
-                    msg = f"no answer within {timeout_s:g} s"
-                    raise ProcessLostError(msg)
-                if memory_limit_bytes and self._resident_bytes() > memory_limit_bytes:
-                    self.kill()
-                    msg = f"more than {memory_limit_bytes >> 20} MiB of memory in use"
-                    raise ProcessLostError(msg)
+            while connection.poll(max(0.0, deadline - time.monotonic())):
+                answer: Answer = json.loads(connection.recv_bytes())
+                if "progress" not in answer:
+                    return answer
+                if tell is not None:
+                    tell(*answer["progress"])
         except _CONNECTION_LOST as error:
-            raise ProcessLostError(self._bury()) from error
+            raise ProcessLostError(self._bury(), timed_out=False) from error
         except BaseException:
             # Whatever interrupts the wait leaves an answer in the pipe that would
             # be taken for the next request's.
             self.kill()
             raise
+        self.kill()
+        msg = f"no answer within {timeout_s:g} s"
+        raise ProcessLostError(msg, timed_out=True)
+
+    def interrupt(self) -> None:
+        """Kill the child while another thread waits in `ask`, which then raises."""
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def stop(self) -> None:
         """End the child: first by closing its door, then by force."""
@@ -208,15 +202,6 @@ class ChildProcess:
         if code is not None and code < 0:
             return f"the process was ended by {signal.Signals(-code).name}"
         return f"the process ended with exit code {code}"
-
-    def _resident_bytes(self) -> int:
-        if self._process is None:
-            return 0
-        try:
-            fields = Path(f"/proc/{self._process.pid}/statm").read_text().split()
-        except OSError:  # not Linux, or the child has just ended
-            return 0
-        return int(fields[1]) * resource.getpagesize()
 
 
 def answer_requests(handle: Handler, *, socket_fd: int) -> None:

@@ -7,6 +7,10 @@ NodeError
 │   ├── OutOfResourcesError
 │   ├── DatasetMismatchError
 │   └── CannotUnderstandError
+├── TransportError
+│   ├── ConnectionLostError
+│   ├── PeerTooSlowError
+│   └── ProtocolViolationError
 ├── ImagingError
 │   ├── NotAnImageError
 │   ├── PixelDecodingError
@@ -29,6 +33,7 @@ from __future__ import annotations
 __all__ = [
     "AssociationRefusedError",
     "CannotUnderstandError",
+    "ConnectionLostError",
     "DatasetMismatchError",
     "DeliveryError",
     "GeometryError",
@@ -41,13 +46,16 @@ __all__ = [
     "ObjectError",
     "OpenDataError",
     "OutOfResourcesError",
+    "PeerTooSlowError",
     "PixelDecodingError",
     "ProcessLostError",
+    "ProtocolViolationError",
     "ReceiveError",
     "ReportError",
     "SettingsError",
     "StoreError",
     "StoreRefusedError",
+    "TransportError",
     "WorkerLostError",
 ]
 
@@ -81,6 +89,8 @@ class SettingsError(NodeError):
 class ProcessLostError(NodeError):
     """A child process ended before it answered."""
 
+    timed_out: bool = False
+
 
 class ReceiveError(NodeError):
     """An incoming instance could not be kept."""
@@ -96,6 +106,22 @@ class DatasetMismatchError(ReceiveError):
 
 class CannotUnderstandError(ReceiveError):
     """The data set cannot be understood."""
+
+
+class TransportError(NodeError):
+    """The connection to a peer cannot go on."""
+
+
+class ConnectionLostError(TransportError):
+    """The peer closed the connection."""
+
+
+class PeerTooSlowError(TransportError):
+    """The peer did not send or take its bytes in time."""
+
+
+class ProtocolViolationError(TransportError):
+    """The peer broke a rule of PS3.7 or PS3.8, or one of our limits."""
 
 
 class ImagingError(NodeError):

@@ -1,0 +1,431 @@
+"""Ask a model where phrases are: the Grounder protocol and its warm worker process.
+
+The worker process imports torch and keeps one model loaded; this process never
+imports either. Volumes are brought into canonical order before the model sees them,
+and what it finds is brought back into the series' own grid.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
+
+import numpy as np
+from scipy import ndimage
+
+from dicom_node.child_process import Answer, ChildProcess
+from dicom_node.errors import (
+    GroundingError,
+    ModelLoadError,
+    ProcessLostError,
+    SettingsError,
+    WorkerLostError,
+)
+from dicom_node.imaging import CanonicalGrid, Pixels
+from dicom_node.records import BoundingBox, ImageSeries, Mask
+
+if TYPE_CHECKING:
+    from dicom_node.config import ModelSettings
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "GroundedPrompt",
+    "Grounder",
+    "GroundingWorker",
+    "ModelIdentity",
+    "Progress",
+    "boxes_around",
+]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with what is done and what there is to do."""
+
+_CHILD = "dicom_node.grounding_child"
+
+_LOAD_TIMEOUT_S = 600.0
+"""Importing torch and reading the weights may take this long on a slow disk."""
+
+_ATTEMPTS = 2
+"""A worker that dies is replaced once for the same request."""
+
+_ENVIRONMENT = {
+    # Weights and tokenizers come from the checkpoint and from nowhere else.
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # torch alone would leave the second thread of each core idle.
+    "OMP_NUM_THREADS": str(os.cpu_count() or 1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which model answers: its name, version and the SHA-256 of its weights."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class GroundedPrompt:
+    """What the model says about one prompt in one series.
+
+    Parameters
+    ----------
+    prompt : str
+        What was asked.
+    score : float
+        Probability that it is in the images, from 0 to 1.
+    is_present : bool
+        The model's decision.
+    uncertainty : float
+        From 0 (sure) to 1.
+    mask : numpy.ndarray
+        Cropped mask in the series' own grid; shape ``(0, 0, 0)`` when nothing is
+        found.
+    mask_origin : tuple of int
+        ``(frame, row, column)`` of the mask's first voxel.
+    boxes : tuple of BoundingBox
+        In the series' own frames and pixels, sorted by frame.
+
+    """
+
+    prompt: str
+    score: float
+    is_present: bool
+    uncertainty: float
+    mask: Mask
+    mask_origin: tuple[int, int, int]
+    boxes: tuple[BoundingBox, ...]
+
+
+class Grounder(Protocol):
+    """What finds phrases in images."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model answers."""
+        ...
+
+    def ground(
+        self,
+        series: ImageSeries,
+        pixels: Pixels,
+        prompts: Sequence[str],
+        *,
+        progress: Progress | None = None,
+    ) -> tuple[GroundedPrompt, ...]:
+        """Find prompts in a series.
+
+        Parameters
+        ----------
+        series : ImageSeries
+            Whose grid the answers are in.
+        pixels : numpy.ndarray
+            Its pixels, as `PixelReader.read` returns them.
+        prompts : sequence of str
+            What to find.
+        progress : Progress, optional
+            Told how far it is.
+
+        Returns
+        -------
+        tuple of GroundedPrompt
+            One for each prompt, in their order.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where the worker process finds a model, as ``module:attribute`` names.
+
+    ``loader`` is called with the checkpoint's folder and ``device=``; ``bundled``
+    without arguments, and returns the folder of the checkpoint that is used when the
+    settings name none.
+    """
+
+    loader: str
+    bundled: str
+
+
+ENGINES = {
+    "medglip": Engine(
+        "model:GroundingModel.from_pretrained", "model:bundled_checkpoint"
+    )
+}
+"""The engines that ``[model] engine`` can name."""
+
+
+class GroundingWorker:
+    """A Grounder whose model stays loaded in a process of its own.
+
+    The process starts when it is first needed, or by `start`, answers one request at
+    a time, and is replaced when it dies. A context manager, safe to share between
+    threads.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+        Engine, checkpoint, device, time and memory.
+    scratch_dir : pathlib.Path, optional
+        Where pixels are handed over; the system's temporary folder when absent.
+    engines : dict, optional
+        Name to engine; `ENGINES` when absent.
+
+    Raises
+    ------
+    SettingsError
+        There is no such engine; the message lists those that there are.
+
+    """
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        *,
+        scratch_dir: Path | None = None,
+        engines: dict[str, Engine] | None = None,
+    ) -> None:
+        known = ENGINES if engines is None else engines
+        if settings.engine not in known:
+            names = ", ".join(sorted(known))
+            msg = f"model.engine: {settings.engine!r} is none of: {names}"
+            raise SettingsError(msg)
+        self._settings = settings
+        self._engine = known[settings.engine]
+        self._scratch_dir = scratch_dir
+        self._child = ChildProcess(_CHILD, environment=_ENVIRONMENT)
+        self._lock = threading.RLock()
+        self._identity: ModelIdentity | None = None
+        self._is_stopping = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a model is loaded and waits, or works."""
+        return self._identity is not None and self._child.is_alive
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id; None: it does not run."""
+        return self._child.pid
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model answers; loads it when it is not.
+
+        Raises
+        ------
+        ModelLoadError
+            It cannot be loaded.
+
+        """
+        identity = self._identity
+        if identity is None:
+            with self._lock:
+                identity = self._load()
+        return identity
+
+    def start(self) -> None:
+        """Load the model in the background; trouble is told to who asks first."""
+
+        def load() -> None:
+            try:
+                with self._lock:
+                    self._load()
+            except GroundingError:
+                return  # raised again by the first request
+
+        threading.Thread(target=load, name="grounding-start", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the process; a request that is being answered raises WorkerLostError."""
+        self._is_stopping = True
+        try:
+            if not self._lock.acquire(blocking=False):
+                self._child.interrupt()
+                self._lock.acquire()
+            try:
+                self._child.stop()
+                self._identity = None
+            finally:
+                self._lock.release()
+        finally:
+            self._is_stopping = False
+
+    def ground(
+        self,
+        series: ImageSeries,
+        pixels: Pixels,
+        prompts: Sequence[str],
+        *,
+        progress: Progress | None = None,
+    ) -> tuple[GroundedPrompt, ...]:
+        """Find prompts in a series; see `Grounder.ground`.
+
+        Raises
+        ------
+        ModelLoadError
+            The model cannot be loaded.
+        WorkerLostError
+            The process died twice over the same request.
+        GroundingError
+            The model failed, or took too long.
+
+        """
+        if not prompts:
+            return ()
+        grid = CanonicalGrid.of(series)
+        if pixels.shape[:3] != grid.source_shape:
+            msg = f"pixels of shape {pixels.shape[:3]} for a grid {grid.source_shape}"
+            raise GroundingError(msg)
+        with (
+            self._lock,
+            tempfile.TemporaryDirectory(dir=self._scratch_dir) as folder,
+        ):
+            source, found = Path(folder, "pixels.npy"), Path(folder, "masks.bin")
+            np.save(source, np.ascontiguousarray(grid.apply(pixels)))
+            answers = self._ask(
+                {
+                    "operation": "ground",
+                    "pixels": str(source),
+                    "masks": str(found),
+                    "spacing_mm": grid.spacing_mm,
+                    "modality": series.modality,
+                    "body_part": series.body_part,
+                    "is_volume": series.is_volume,
+                    "prompts": list(prompts),
+                },
+                progress,
+            )
+            masks = found.read_bytes()
+        return tuple(_restore(answer, masks, grid) for answer in answers["groundings"])
+
+    def _ask(self, request: Answer, progress: Progress | None) -> Answer:
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._load()
+            try:
+                answer = self._child.ask(
+                    request, timeout_s=self._settings.timeout_s, tell=progress
+                )
+            except ProcessLostError as error:
+                self._identity = None
+                if error.timed_out:
+                    msg = f"grounding took more than {self._settings.timeout_s:g} s"
+                    raise GroundingError(msg) from error
+                if attempt == _ATTEMPTS or self._is_stopping:
+                    msg = f"the grounding worker was lost: {error}"
+                    raise WorkerLostError(msg) from error
+            else:
+                return _result(answer, GroundingError, "the model failed")
+        raise WorkerLostError  # unreachable: the last attempt returns or raises
+
+    def _load(self) -> ModelIdentity:
+        if self._identity is not None and self._child.is_alive:
+            return self._identity
+        checkpoint = self._settings.checkpoint
+        request = {
+            "operation": "load",
+            "loader": self._engine.loader,
+            "bundled": self._engine.bundled,
+            "checkpoint": None if checkpoint is None else str(checkpoint.resolve()),
+            "device": self._settings.device,
+            "memory_bytes": self._settings.memory_limit_mb << 20,
+        }
+        try:
+            answer = self._child.ask(request, timeout_s=_LOAD_TIMEOUT_S)
+        except ProcessLostError as error:
+            msg = f"the model cannot be loaded: {error}"
+            raise ModelLoadError(msg) from error
+        loaded = _result(answer, ModelLoadError, "the model cannot be loaded")
+        self._identity = ModelIdentity(
+            name=loaded["name"], version=loaded["version"], sha256=loaded["sha256"]
+        )
+        return self._identity
+
+
+def boxes_around(
+    mask: Mask, origin: tuple[int, int, int], *, score: float
+) -> tuple[BoundingBox, ...]:
+    """Return the box around each connected piece on each frame of a cropped mask.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Shape ``(frames, rows, columns)``.
+    origin : tuple of int
+        Where its first voxel lies in the grid that the boxes are in.
+    score : float
+        Of every box.
+
+    """
+    boxes = []
+    for index, plane in enumerate(mask):
+        pieces, _ = ndimage.label(plane, structure=np.ones((3, 3)))
+        for rows, columns in ndimage.find_objects(pieces):
+            xyxy = (
+                float(origin[2] + columns.start),
+                float(origin[1] + rows.start),
+                float(origin[2] + columns.stop),
+                float(origin[1] + rows.stop),
+            )
+            boxes.append(BoundingBox(origin[0] + index, xyxy, score))
+    return tuple(sorted(boxes, key=lambda box: (box.frame_index, box.xyxy)))
+
+
+def _result(answer: Answer, error: type[GroundingError], what: str) -> Answer:
+    if "error" in answer:
+        msg = f"{what}: {answer['error']}"
+        raise error(msg)
+    result: Answer = answer["result"]
+    return result
+
+
+def _restore(answer: Answer, masks: bytes, grid: CanonicalGrid) -> GroundedPrompt:
+    depth, rows, columns = answer["mask_shape"]
+    flat = np.frombuffer(
+        masks, np.bool_, count=depth * rows * columns, offset=answer["mask_offset"]
+    )
+    mask, origin = grid.restore_mask(
+        flat.reshape(depth, rows, columns), answer["mask_origin"]
+    )
+    score = float(answer["score"])
+    boxes = tuple(
+        BoundingBox(index, (x0, y0, x1, y1), confidence)
+        for index, (x0, y0, x1, y1), confidence in answer["boxes"]
+    )
+    if grid.axes[0] != 0 and mask.any():
+        # Frames cut what the model saw slice by slice: look at the cut itself.
+        best = max((box.score for box in boxes), default=score)
+        restored = boxes_around(mask, origin, score=best)
+    else:
+        restored = grid.restore_boxes(boxes)
+    return GroundedPrompt(
+        prompt=answer["prompt"],
+        score=score,
+        is_present=bool(answer["is_present"]),
+        uncertainty=float(answer["uncertainty"]),
+        mask=mask,
+        mask_origin=origin,
+        boxes=restored,
+    )
