@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from highdicom.color import CIELabColor
 from PIL import Image, ImageDraw, ImageFont
-from pydicom.uid import LabelMapSegmentationStorage, SegmentationStorage
 from scipy import ndimage
 
 from dicom_node.imaging import PixelReader

@@ -6,9 +6,9 @@ from pathlib import Path
 from types import TracebackType
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom.sop_class import Verification
 from pynetdicom.transport import ThreadedAssociationServer
 
+from conformance.profile import VERIFICATION_SOP_CLASS_UID
 from dicom_node.spool import write_whole
 
 __all__ = ["ReceivingPacs"]
@@ -31,7 +31,7 @@ class ReceivingPacs:
         self._paths: dict[str, Path] = {}
         self._ae = AE(ae_title)
         self._ae.supported_contexts = AllStoragePresentationContexts
-        self._ae.add_supported_context(Verification)
+        self._ae.add_supported_context(VERIFICATION_SOP_CLASS_UID)
         self._server: ThreadedAssociationServer | None = None
 
     def __enter__(self) -> ReceivingPacs:
@@ -71,7 +71,7 @@ class ReceivingPacs:
         return frozenset(self._paths)
 
     def _store(self, event: evt.Event) -> int:
-        uid = str(event.request.AffectedSOPInstanceUID)
+        uid = str(event.dataset.SOPInstanceUID)
         modality = getattr(event.dataset, "Modality", "OT")
         path = self._folder / f"{len(self._paths) + 1:03}-{modality}.dcm"
         write_whole(path, event.encoded_dataset())
