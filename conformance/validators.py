@@ -1,0 +1,206 @@
+"""Judge result objects: our own rules for SEG and SR, then an outside judge.
+
+The rules are those of PS3.3 that a receiver relies on, and, for objects that this
+node made, what it promises for each of its results. Every rule has a name, and a
+broken rule tells where and what, without values that may say something of a
+patient.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+
+from conformance.judges import ask_dciodvfy, find_dciodvfy
+from conformance.rules_common import Violation, check_common, is_own_result
+from conformance.rules_seg import SEGMENTATION_CLASSES, check_segmentation
+from conformance.rules_sr import (
+    COMPREHENSIVE_3D_SR,
+    check_report,
+    image_references,
+    region_links,
+)
+
+__all__ = [
+    "Judgement",
+    "SourceInstance",
+    "Violation",
+    "check_dataset",
+    "check_together",
+    "judge_file",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInstance:
+    """A source image that results may refer to."""
+
+    sop_class_uid: str
+    series_instance_uid: str
+    rows: int
+    columns: int
+    frame_numbers: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the judges said of a file."""
+
+    path: Path
+    sop_class_uid: str
+    violations: tuple[Violation, ...]
+    """Rules of ours that it breaks, and errors of the outside judge (rule
+    ``dciodvfy``) without its known false ones."""
+    judges: tuple[str, ...] = ("rules",)
+    """Who judged: ``rules``, and ``dciodvfy`` where it is installed."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether nobody found an error."""
+        return not self.violations
+
+
+def judge_file(path: Path) -> Judgement:
+    """Judge one file by our rules and, where it is installed, by dciodvfy.
+
+    Files of other SOP classes are judged by the outside judge alone.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ds = dcmread(path)
+            ds.decode()
+    except (OSError, InvalidDicomError, EOFError, ValueError, TypeError) as error:
+        broken = Violation("readable", "file", f"not readable: {type(error).__name__}")
+        return Judgement(path, "", (broken,))
+    violations = tuple(check_dataset(ds))
+    program = find_dciodvfy()
+    judges: tuple[str, ...] = ("rules",)
+    if program is not None:
+        judges = (*judges, "dciodvfy")
+        violations += tuple(
+            Violation("dciodvfy", "file", text)
+            for text in ask_dciodvfy(program, path, ds)
+        )
+    return Judgement(path, str(ds.get("SOPClassUID", "")), violations, judges)
+
+
+def check_dataset(ds: Dataset) -> list[Violation]:
+    """Return the rules that one data set breaks; none for other SOP classes."""
+    sop_class = str(ds.get("SOPClassUID", ""))
+    is_segmentation = sop_class in SEGMENTATION_CLASSES
+    if not is_segmentation and sop_class != COMPREHENSIVE_3D_SR:
+        return []
+    own = is_own_result(ds)
+    found = list(check_common(ds, own=own))
+    if is_segmentation:
+        found.extend(check_segmentation(ds, own=own))
+    else:
+        found.extend(check_report(ds, own=own))
+    return found
+
+
+def check_together(
+    datasets: Sequence[Dataset], sources: Mapping[str, SourceInstance]
+) -> list[Violation]:
+    """Return the rules that objects of one result break between them.
+
+    Parameters
+    ----------
+    datasets : sequence of Dataset
+        The SEGs and the SR of one result.
+    sources : mapping
+        The images they may refer to, by SOP Instance UID.
+
+    """
+    segmentations = [ds for ds in datasets if ds.SOPClassUID in SEGMENTATION_CLASSES]
+    reports = [ds for ds in datasets if ds.SOPClassUID == COMPREHENSIVE_3D_SR]
+    found: list[Violation] = []
+    if len({ds.StudyInstanceUID for ds in datasets}) > 1:
+        found.append(Violation("one-study", "result", "objects of several studies"))
+    uids = [ds.SOPInstanceUID for ds in datasets]
+    if len(set(uids)) != len(uids):
+        found.append(Violation("unique-uid", "result", "a SOP Instance UID twice"))
+    if len(reports) != 1:
+        found.append(Violation("one-report", "result", f"{len(reports)} reports"))
+    for ds in segmentations:
+        found.extend(_check_sources(ds, sources))
+    for ds in reports:
+        found.extend(_check_images(ds, sources))
+        found.extend(_check_links(ds, segmentations))
+    return found
+
+
+def _check_sources(
+    ds: Dataset, sources: Mapping[str, SourceInstance]
+) -> Iterable[Violation]:
+    """Yield what is wrong with a SEG's references to its source."""
+    series = {item.SeriesInstanceUID for item in ds.get("ReferencedSeriesSequence", [])}
+    for number, groups in enumerate(ds.PerFrameFunctionalGroupsSequence, start=1):
+        where = f"frame {number}"
+        for derivation in groups.get("DerivationImageSequence", []):
+            for item in derivation.get("SourceImageSequence", []):
+                source = sources.get(item.ReferencedSOPInstanceUID)
+                if source is None:
+                    yield Violation("source-exists", where, "no such source image")
+                    continue
+                if source.sop_class_uid != item.ReferencedSOPClassUID:
+                    yield Violation("source-class", where, "another SOP class")
+                if source.series_instance_uid not in series:
+                    yield Violation("source-series", where, "another series")
+                if (source.rows, source.columns) != (ds.Rows, ds.Columns):
+                    yield Violation("source-grid", where, "another size")
+                frame = item.get("ReferencedFrameNumber")
+                if frame is not None and int(frame) not in source.frame_numbers:
+                    yield Violation("source-frame", where, "no such source frame")
+                if frame is None and len(source.frame_numbers) > 1:
+                    yield Violation("source-frame", where, "which frame is not said")
+
+
+def _check_images(
+    ds: Dataset, sources: Mapping[str, SourceInstance]
+) -> Iterable[Violation]:
+    """Yield what is wrong with a report's references to images and its boxes."""
+    for reference in image_references(ds):
+        if reference.sop_class_uid in SEGMENTATION_CLASSES:
+            continue
+        source = sources.get(reference.sop_instance_uid)
+        if source is None:
+            yield Violation("image-exists", reference.where, "no such source image")
+            continue
+        if not set(reference.frame_numbers) <= source.frame_numbers:
+            yield Violation("image-frame", reference.where, "no such source frame")
+        for column, row in reference.points:
+            if not (0 <= column <= source.columns and 0 <= row <= source.rows):
+                yield Violation("box-inside", reference.where, "outside the image")
+                break
+
+
+def _check_links(ds: Dataset, segmentations: Sequence[Dataset]) -> Iterable[Violation]:
+    """Yield what is wrong between the report's groups and the segments."""
+    segments = {
+        (seg.SOPInstanceUID, int(item.SegmentNumber)): item
+        for seg in segmentations
+        for item in seg.SegmentSequence
+    }
+    linked = set()
+    for link in region_links(ds):
+        if link.segment is None:
+            continue
+        item = segments.get(link.segment)
+        if item is None:
+            yield Violation("segment-exists", link.where, "no such segment")
+            continue
+        linked.add(link.segment)
+        if item.get("TrackingUID") != link.tracking_uid:
+            yield Violation("tracking-uid", link.where, "the segment has another")
+        if item.get("TrackingID") != link.tracking_id:
+            yield Violation("tracking-id", link.where, "the segment has another")
+    for key in sorted(set(segments) - linked):
+        where = f"segment {key[1]}"
+        yield Violation("segment-reported", where, "no group refers to it")

@@ -1,0 +1,109 @@
+"""Verify every object before it may leave: a violation stops delivery."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+
+from conformance.validators import (
+    SourceInstance,
+    Violation,
+    check_dataset,
+    check_together,
+)
+from dicom_node.errors import InvalidObjectError
+
+if TYPE_CHECKING:
+    from dicom_node.records import ImageSeries, ResultObject
+
+__all__ = ["verify_objects"]
+
+
+def verify_objects(
+    objects: Sequence[ResultObject], series: Sequence[ImageSeries]
+) -> None:
+    """Check the objects of one result, each alone and all together.
+
+    They are read back from their files, so what is checked is what is sent.
+
+    Parameters
+    ----------
+    objects : sequence of ResultObject
+        The objects of one profile.
+    series : sequence of ImageSeries
+        The images that they may refer to.
+
+    Raises
+    ------
+    InvalidObjectError
+        A rule is broken; the message names each, ``violations`` holds them.
+
+    """
+    found: list[Violation] = []
+    datasets = []
+    for one in objects:
+        ds = _read(one)
+        broken = [*check_dataset(ds), *_check_record(one, ds)]
+        found += [
+            Violation(item.rule, f"{one.path.name} {item.where}", item.message)
+            for item in broken
+        ]
+        datasets.append(ds)
+    if not found:  # what they say of each other means nothing while one is broken
+        found += check_together(datasets, _sources(series))
+    if found:
+        text = "; ".join(str(item) for item in found)
+        raise InvalidObjectError(text, violations=tuple(found))
+
+
+def _read(one: ResultObject) -> Dataset:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return dcmread(one.path)
+    except (OSError, InvalidDicomError, EOFError) as error:
+        msg = f"{one.path.name} cannot be read back"
+        raise InvalidObjectError(msg, path=one.path) from error
+
+
+def _check_record(one: ResultObject, ds: Dataset) -> Iterator[Violation]:
+    """Yield where the record of an object and its file differ."""
+    if hashlib.sha256(one.path.read_bytes()).hexdigest() != one.sha256:
+        yield Violation("record", "file", "changed since it was made")
+    reference = one.reference
+    for keyword, value in (
+        ("SOPClassUID", reference.sop_class_uid),
+        ("SOPInstanceUID", reference.sop_instance_uid),
+        ("SeriesInstanceUID", reference.series_instance_uid),
+        ("StudyInstanceUID", reference.study_instance_uid),
+    ):
+        if ds.get(keyword) != value:
+            yield Violation("record", keyword, "differs from the record")
+    segments = {
+        item.get("TrackingUID"): int(item.get("SegmentNumber", -1))
+        for item in ds.get("SegmentSequence") or ()
+    }
+    if segments != dict(one.segments):
+        yield Violation("record", "SegmentSequence", "differs from the record")
+
+
+def _sources(series: Sequence[ImageSeries]) -> dict[str, SourceInstance]:
+    frames: dict[str, set[int]] = {}
+    found = {}
+    for one in series:
+        for frame in one.frames:
+            numbers = frames.setdefault(frame.sop_instance_uid, set())
+            numbers.add(frame.frame_number)
+            found[frame.sop_instance_uid] = SourceInstance(
+                sop_class_uid=frame.sop_class_uid,
+                series_instance_uid=one.series_instance_uid,
+                rows=one.rows,
+                columns=one.columns,
+                frame_numbers=frozenset(numbers),
+            )
+    return found
