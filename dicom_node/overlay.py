@@ -42,8 +42,7 @@ class Layer:
 
 def segmentation_paths(objects: Sequence[ResultObject]) -> tuple[Path, ...]:
     """Return the files among result objects that are segmentations."""
-    classes = {SegmentationStorage, LabelMapSegmentationStorage}
-    return tuple(one.path for one in objects if one.reference.sop_class_uid in classes)
+    return tuple(one.path for one in objects if one.segments)
 
 
 def write_overlays(
