@@ -71,7 +71,8 @@ class _Part:
 def make_segmentations(making: Making) -> Iterator[Segmentation]:
     """Make the SEGs of a result, series by series; none where nothing was found.
 
-    A series gets one SEG, unless its regions cannot share one (`_arrange`).
+    A series gets one SEG, unless its regions cannot share one (`_arrange`). Each SEG
+    is a series of its own: of a series with several, OHIF 3.13 loads one.
 
     Raises
     ------
@@ -87,36 +88,43 @@ def make_segmentations(making: Making) -> Iterator[Segmentation]:
         placed[key] = series
         phrase = making.result.phrases[index].phrase
         parts.setdefault(key, []).append(_Part(index, phrase, region))
-    for number, (key, series) in enumerate(placed.items(), start=1):
+    series_number = FIRST_SERIES_NUMBER
+    for key, series in placed.items():
         grid = make_grid(series, headers)
-        for instance, (encoding, group) in enumerate(
+        for part, (encoding, group) in enumerate(
             _arrange(parts[key], grid, making.profile.segmentation), start=1
         ):
+            series_number += 1
             yield _make_segmentation(
                 making,
                 grid,
                 group,
                 encoding=encoding,
-                series_number=FIRST_SERIES_NUMBER + number,
-                instance_number=instance,
+                series_number=series_number,
+                part_number=part,
             )
 
 
 def _arrange(
     parts: Sequence[_Part], grid: Grid, encoding: SegmentationEncoding
 ) -> list[tuple[SegmentationEncoding, list[_Part]]]:
-    """Decide which regions share an instance.
+    """Decide which regions share an instance, and how each instance is encoded.
 
     BINARY holds all of them where a frame ends on a byte. Where it does not, OHIF
-    3.13 shears every frame after the first: there each region has an instance of
-    its own, which is whole in every reader as long as it has one frame. Label maps
-    hold no overlap, so a region that overlaps goes to the next instance.
+    3.13 reads every frame after the first from the wrong bit and draws a sheared
+    region. There a region of one frame has a BINARY instance of its own, and
+    regions of more frames become label maps, which OHIF, Slicer (dcmqi) and
+    highdicom read right: a receiver without label maps refuses them, which is
+    better than a wrong outline. Label maps hold no overlap, so a region that
+    overlaps goes to the next instance.
     """
-    if encoding is SegmentationEncoding.LABELMAP:
-        return [(encoding, group) for group in _without_overlap(parts)]
-    if (grid.series.rows * grid.series.columns) % 8 == 0:
-        return [(encoding, list(parts))]
-    return [(encoding, [part]) for part in parts]
+    if encoding is SegmentationEncoding.BINARY:
+        if (grid.series.rows * grid.series.columns) % 8 == 0:
+            return [(encoding, list(parts))]
+        if all(len(planes_of(part.region, grid, 1)) == 1 for part in parts):
+            return [(encoding, [part]) for part in parts]
+    label_map = SegmentationEncoding.LABELMAP
+    return [(label_map, group) for group in _without_overlap(parts)]
 
 
 def _without_overlap(parts: Sequence[_Part]) -> list[list[_Part]]:
@@ -156,10 +164,14 @@ def _make_segmentation(
     *,
     encoding: SegmentationEncoding,
     series_number: int,
-    instance_number: int,
+    part_number: int,
 ) -> Segmentation:
     series = grid.series
-    name = (series.series_instance_uid, str(series.stack_number))
+    name = (
+        series.series_instance_uid,
+        str(series.stack_number),
+        str(part_number),
+    )
     descriptions = [
         _segment_description(making, part, number)
         for number, part in enumerate(parts, start=1)
@@ -171,8 +183,8 @@ def _make_segmentation(
         segment_descriptions=descriptions,
         series_instance_uid=making.uid("seg-series", *name),
         series_number=series_number,
-        sop_instance_uid=making.uid("seg", *name, str(instance_number)),
-        instance_number=instance_number,
+        sop_instance_uid=making.uid("seg", *name),
+        instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
         software_versions=__version__,
@@ -195,7 +207,7 @@ def _make_segmentation(
     else:
         _fill_binary(ds, planes, grid)
         ds.SegmentsOverlap = "YES" if _any_overlap(parts) else "NO"
-    _set_dimensions(ds, making.uid("seg-dimensions", *name, str(instance_number)))
+    _set_dimensions(ds, making.uid("seg-dimensions", *name))
     _refer_to_source(ds, making, grid)
     making.stamp(ds)
     texts = [str(item.SegmentLabel) for item in descriptions]

@@ -11,18 +11,13 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image
 
 from dicom_node.config import DestinationSettings
-from tests.builders.canvas import (
-    corner_points_lps,
-    intersection_over_union,
-    project,
-    shown_segments,
-)
+from tests.builders.canvas import corner_points_lps, shown_segments
 from tests.builders.node import run_node
 from tests.builders.ohif import OHIF_DIST, drive_ohif, serve_ohif
 from tests.builders.orthanc import Orthanc, run_orthanc
+from tests.builders.overlays import colours_of, compare_overlay
 from tests.builders.pacs_study import make_study
 from tests.builders.peers import cannot_run, require_program
 from tests.builders.process import wait_until
@@ -39,9 +34,6 @@ pytestmark = [
 LEAST_OVERLAP = 0.95
 """Intersection over union of painted and expected canvas pixels. A shift by one
 image pixel costs more than this for organs in a CT, and so does a wrong slice."""
-
-LEAST_PIXELS = 2000
-"""Canvas pixels that a segment must have in a slice to be compared."""
 
 
 @dataclass(frozen=True)
@@ -101,28 +93,21 @@ def seen(
 
 
 def test_ohif_paints_every_segment_on_its_slice_in_its_colour(seen: Seen) -> None:
-    colours = _colours(seen.segmentation)
     compared = 0
 
     for image, slice_ in zip(seen.images, seen.answer["slices"], strict=True):
-        shown = shown_segments(Path(slice_["overlaid"]), colours)
-        expected = _expected(seen.segmentation, image, slice_)
-        # Where two phrases overlap, their colours mix: no colour of its own to find.
-        covered = np.sum(list(expected.values()), axis=0)
-        for number, mask in expected.items():
-            if np.count_nonzero(mask & (covered == 1)) < LEAST_PIXELS:
-                continue
-            overlap = intersection_over_union(
-                shown[number] & (covered <= 1), mask & (covered == 1)
-            )
-            assert overlap > LEAST_OVERLAP, (image.InstanceNumber, number)
-            compared += 1
+        agreement = compare_overlay([seen.segmentation], image, slice_)
+        assert min(agreement.values()) > LEAST_OVERLAP, (
+            image.InstanceNumber,
+            agreement,
+        )
+        compared += len(agreement)
 
     assert compared >= 3
 
 
 def test_the_images_are_grey_before_the_overlay_is_loaded(seen: Seen) -> None:
-    colours = _colours(seen.segmentation)
+    colours = colours_of([seen.segmentation])
 
     for slice_ in seen.answer["slices"]:
         shown = shown_segments(Path(slice_["plain"]), colours)
@@ -179,31 +164,3 @@ def _ground(
 
         wait_until(are_there, timeout_s=60, what=lambda: node.program.tail())
         return [pydicom.dcmread(path) for path in node.object_paths().values()]
-
-
-def _colours(segmentation: hd.seg.Segmentation) -> dict[int, tuple[int, ...]]:
-    return {
-        item.SegmentNumber: hd.color.CIELabColor.from_dicom_value(
-            item.RecommendedDisplayCIELabValue
-        ).to_rgb()
-        for item in segmentation.SegmentSequence
-    }
-
-
-def _expected(
-    segmentation: hd.seg.Segmentation, image: pydicom.Dataset, slice_: dict[str, Any]
-) -> dict[int, np.ndarray]:
-    with Image.open(slice_["overlaid"]) as picture:
-        width, height = picture.size
-    numbers = [item.SegmentNumber for item in segmentation.SegmentSequence]
-    masks = segmentation.get_pixels_by_source_instance(
-        [image.SOPInstanceUID],
-        segment_numbers=numbers,
-        assert_missing_frames_are_empty=True,
-    )[0]  # (rows, columns, segments)
-    return {
-        number: project(
-            masks[..., position] > 0, slice_["points_canvas"], (height, width)
-        )
-        for position, number in enumerate(numbers)
-    }

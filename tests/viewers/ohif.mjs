@@ -2,8 +2,9 @@
 // say what is on the screen. The task comes as JSON on standard input, the answer goes
 // as JSON to standard output, pictures go to the task's folder.
 //
-// task: {url, study, folder, slices: [{sop_instance_uid, points_lps: [[x, y, z], ...]}],
-//        seg: series description or null, sr: series description or null}
+// task: {url, study, folder, seg: series description or null, sr: the same,
+//        slices: [{sop_instance_uid, points_lps: [[x, y, z], ...] or
+//                  points_image: [[column, row], ...], (0, 0) the first pixel's centre}]}
 // answer: {slices: [{plain, overlaid, points_canvas}], segments: [{number, label}],
 //          segmentation_panel, measurement_panel, complaints}
 import fs from 'node:fs';
@@ -74,13 +75,13 @@ async function inspect(page) {
     );
     for (const [index, slice] of task.slices.entries()) {
       slices[index].overlaid = await capture(page, slice, `slice-${index}-overlaid.png`);
-      slices[index].points_canvas = await page.evaluate(
-        points =>
-          points.map(point =>
-            Array.from(window.cornerstone.getEnabledElements()[0].viewport.worldToCanvas(point)),
-          ),
-        slice.points_lps,
-      );
+      slices[index].points_canvas = await page.evaluate(({ points_lps, points_image }) => {
+        const { viewport } = window.cornerstone.getEnabledElements()[0];
+        const { imageToWorldCoords } = window.cornerstone.utilities;
+        const id = viewport.getCurrentImageId();
+        const points = points_lps ?? points_image.map(point => imageToWorldCoords(id, point));
+        return points.map(point => Array.from(viewport.worldToCanvas(point)));
+      }, slice);
       await page.screenshot({ path: path.join(task.folder, `page-${index}.png`) });
     }
     segments = await page.evaluate(() =>
@@ -122,9 +123,14 @@ async function capture(page, slice, name) {
   return file;
 }
 
+// Load every object of a series.
 async function load(page, description) {
-  await page.locator(thumbnail).filter({ hasText: description }).first().dblclick();
-  await settle(page);
+  const objects = page.locator(thumbnail).filter({ hasText: description });
+  await objects.first().waitFor();
+  for (let index = 0; index < (await objects.count()); index += 1) {
+    await objects.nth(index).dblclick();
+    await settle(page);
+  }
 }
 
 // Open one of the panels at the right and return its text.
