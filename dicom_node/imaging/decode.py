@@ -169,23 +169,22 @@ def _to_rgb(stored: npt.NDArray[Any], ds: Dataset) -> npt.NDArray[np.uint8]:
 def _to_modality(
     stored: npt.NDArray[Any], ds: Dataset, number: int
 ) -> npt.NDArray[np.float32]:
-    padding = _padding(stored, ds)
     values, ends = _apply_modality(stored, ds, number)
     if str(ds.PhotometricInterpretation) == "MONOCHROME1":
         # Mirrored within the range that the stored bits can express, so that equal
         # values stay equal over the frames of a series.
         values = (ends[0] + ends[1]) - values
-    # Padding lies outside the picture (PS3.3 C.7.5.1.1.2): as dark as it gets.
-    padding |= ~np.isfinite(values)
-    if padding.any():
-        inside = values[~padding]
-        values[padding] = inside.min() if inside.size else 0.0
-    return values.astype(np.float32)
+    outside = _outside(stored, ds)
+    if outside is not None and outside.any():
+        # Not of the patient (PS3.3 C.7.5.1.1.2): as dark as the picture gets.
+        inside = values[~outside]
+        values[outside] = inside.min() if inside.size else 0.0
+    return values.astype(np.float32, copy=False)
 
 
 def _apply_modality(
     stored: npt.NDArray[Any], ds: Dataset, number: int
-) -> tuple[npt.NDArray[np.float64], tuple[float, float]]:
+) -> tuple[npt.NDArray[np.floating[Any]], tuple[float, float]]:
     """Apply the modality LUT or rescale; also to both ends of the stored range."""
     low, high = _stored_range(stored, ds)
     if table := ds.get("ModalityLUTSequence"):
@@ -195,7 +194,11 @@ def _apply_modality(
         index = np.clip(stored.astype(np.int64) - first, 0, len(lut) - 1)
         return lut[index], (float(lut.min()), float(lut.max()))
     slope, intercept = _rescale(ds, number)
-    values = stored.astype(np.float64) * slope + intercept
+    # Single precision holds 16-bit integers and their integral rescale exactly.
+    is_exact = stored.dtype.itemsize <= 2 and (slope, intercept) == (1, int(intercept))
+    values = stored.astype(np.float32 if is_exact else np.float64)
+    values *= slope
+    values += intercept
     return values, (low * slope + intercept, high * slope + intercept)
 
 
@@ -232,19 +235,20 @@ def _stored_range(stored: npt.NDArray[Any], ds: Dataset) -> tuple[float, float]:
     return 0.0, float(2**bits - 1)
 
 
-def _padding(stored: npt.NDArray[Any], ds: Dataset) -> npt.NDArray[np.bool_]:
-    suffix = {"FloatPixelData": "Float", "DoubleFloatPixelData": "DoubleFloat"}.get(
+def _outside(stored: npt.NDArray[Any], ds: Dataset) -> npt.NDArray[np.bool_] | None:
+    """Return where there is padding, or no number; None: nowhere."""
+    kind = {"FloatPixelData": "Float", "DoubleFloatPixelData": "DoubleFloat"}.get(
         _pixel_keyword(ds), ""
     )
-    value = ds.get(f"{suffix}PixelPaddingValue")
-    if not isinstance(value, int | float):
-        return np.zeros(stored.shape, np.bool_)
-    limit = ds.get(f"{suffix}PixelPaddingRangeLimit")
-    other = limit if isinstance(limit, int | float) else value
-    inside: npt.NDArray[np.bool_] = (stored >= min(value, other)) & (
-        stored <= max(value, other)
-    )
-    return inside
+    outside = ~np.isfinite(stored) if kind else None
+    value = ds.get(f"{kind}PixelPaddingValue")
+    if isinstance(value, int | float):
+        limit = ds.get(f"{kind}PixelPaddingRangeLimit")
+        other = limit if isinstance(limit, int | float) else value
+        low, high = min(value, other), max(value, other)
+        padding = (stored >= low) & (stored <= high)
+        outside = padding if outside is None else outside | padding
+    return outside
 
 
 def _is_colour(ds: Dataset) -> bool:

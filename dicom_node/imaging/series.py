@@ -32,6 +32,7 @@ from dicom_node.imaging.frames import (
     ImageHeader,
     read_image_header,
 )
+from dicom_node.imaging.geometry import slice_normal
 from dicom_node.imaging.stacks import Stack, split_into_stacks
 from dicom_node.records import ImageSeries, NotProcessed, StoredInstance
 
@@ -55,6 +56,9 @@ _SPACING_TOLERANCE_MM = 1e-3
 _LOCALIZER_MAX_FRAMES = 3
 _LOCALIZER_RATIO = 5
 """A few CT images across a stack that is this many times larger are its scouts."""
+
+_PARALLEL = 0.9
+"""Cosine of the angle between normals beyond which planes count as parallel."""
 
 _DATETIMES = (
     ("ContentDate", "ContentTime"),
@@ -171,7 +175,7 @@ def _sort_series(
 ) -> tuple[list[ImageSeries], list[NotProcessed]]:
     series_uid = headers[0].series_instance_uid
     groups = list(_alike(headers))
-    largest = max(len(frames) for _, frames in groups)
+    _, largest = max(groups, key=lambda group: len(group[1]))
     stacks: list[tuple[ImageHeader, Stack]] = []
     left_out: list[NotProcessed] = []
     for header, frames in groups:
@@ -242,12 +246,16 @@ def _same_plane(one: FrameHeader, other: FrameHeader) -> bool:
     return True
 
 
-def _is_scout(header: ImageHeader, frames: Sequence[FrameHeader], largest: int) -> bool:
-    return (
-        header.modality == "CT"
-        and frames[0].orientation is not None
-        and len(frames) <= _LOCALIZER_MAX_FRAMES
-        and largest >= _LOCALIZER_RATIO * len(frames)
+def _is_scout(
+    header: ImageHeader, frames: Sequence[FrameHeader], largest: Sequence[FrameHeader]
+) -> bool:
+    mine, theirs = frames[0].orientation, largest[0].orientation
+    if header.modality != "CT" or mine is None or theirs is None:
+        return False
+    is_across = abs(slice_normal(mine) @ slice_normal(theirs)) < _PARALLEL
+    is_small = len(frames) <= _LOCALIZER_MAX_FRAMES
+    return bool(
+        is_across and is_small and len(largest) >= _LOCALIZER_RATIO * len(frames)
     )
 
 
