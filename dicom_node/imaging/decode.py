@@ -194,11 +194,12 @@ def _apply_modality(
         index = np.clip(stored.astype(np.int64) - first, 0, len(lut) - 1)
         return lut[index], (float(lut.min()), float(lut.max()))
     slope, intercept = _rescale(ds, number)
-    # Single precision holds 16-bit integers and their integral rescale exactly.
-    is_exact = stored.dtype.itemsize <= 2 and (slope, intercept) == (1, int(intercept))
-    values = stored.astype(np.float32 if is_exact else np.float64)
-    values *= slope
-    values += intercept
+    values: npt.NDArray[np.floating[Any]]
+    if stored.dtype.itemsize <= 2 and (slope, intercept) == (1, int(intercept)):
+        # Single precision holds every 16-bit integer, and their sums.
+        values = stored.astype(np.float32) + np.float32(intercept)
+    else:
+        values = stored.astype(np.float64) * slope + intercept
     return values, (low * slope + intercept, high * slope + intercept)
 
 
