@@ -1,0 +1,58 @@
+"""Which phrases a study is asked for: arguments, else reports, else a vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dicom_node.records import ImageSeries, Phrase, Report
+from dicom_node.reports.phrases import extract_phrases, phrase_from_text
+from dicom_node.reports.vocabulary import vocabulary
+
+__all__ = ["collect_phrases"]
+
+
+def collect_phrases(
+    reports: Sequence[Report],
+    arguments: Sequence[str],
+    series: Sequence[ImageSeries],
+) -> tuple[Phrase, ...]:
+    """Collect the phrases to ground in a study.
+
+    Parameters
+    ----------
+    reports : sequence of Report
+        The study's reports.
+    arguments : sequence of str
+        Phrases that someone asked for; when there are any, nothing else is grounded.
+    series : sequence of ImageSeries
+        The images: without arguments, and without a phrase in any report, their
+        modality and body part choose a vocabulary.
+
+    Returns
+    -------
+    tuple of Phrase
+        In reading order, one for what is said twice in the same words.
+
+    Raises
+    ------
+    ReportError
+        An argument is empty or too long.
+
+    """
+    if arguments:
+        return _merged(phrase_from_text(one) for one in arguments)
+    found = _merged(phrase for one in reports for phrase in extract_phrases(one))
+    if found:
+        return found
+    return _merged(
+        phrase for one in series for phrase in vocabulary(one.modality, one.body_part)
+    )
+
+
+def _merged(phrases: Iterable[Phrase]) -> tuple[Phrase, ...]:
+    """Keep the first of the phrases that mean and say the same."""
+    first: dict[tuple[object, ...], Phrase] = {}
+    for one in phrases:
+        key = (one.finding, one.laterality, one.status, one.prompt)
+        first.setdefault(key, one)
+    return tuple(first.values())

@@ -1,0 +1,1 @@
+"""The tables of the reports room, as data files."""
