@@ -1,0 +1,1 @@
+"""What the node claims over DICOM, and the judges of what it writes."""

@@ -1,0 +1,374 @@
+"""What the node speaks over DICOM: the single truth.
+
+The application entity is built from these tables, the conformance statement is
+rendered from them, and a test proposes every context to a running node and compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from conformance.sop_classes import RETIRED_STORAGE_CLASSES, STORAGE_CLASSES
+
+__all__ = [
+    "ASSOCIATION_LIMITS",
+    "DICOM_APPLICATION_CONTEXT",
+    "IMPLEMENTATION_CLASS_UID",
+    "IMPLEMENTATION_VERSION_NAME",
+    "REJECTIONS",
+    "RESULT_SOP_CLASSES",
+    "RESULT_TRANSFER_SYNTAXES",
+    "SCP_CONTEXTS",
+    "SCU_CONTEXTS",
+    "STORE_STATUSES",
+    "TRANSFER_SYNTAXES",
+    "VERIFICATION_SOP_CLASS_UID",
+    "AssociationLimits",
+    "ContextResult",
+    "DimseStatus",
+    "PresentationContexts",
+    "Rejection",
+    "Role",
+    "Status",
+    "StatusCategory",
+    "TransferSyntax",
+    "choose_transfer_syntax",
+]
+
+IMPLEMENTATION_CLASS_UID = "2.25.335196843860693809136658796970976262783"
+"""Names this implementation in every association and file, PS3.7 D.3.3.2."""
+
+IMPLEMENTATION_VERSION_NAME = "DICOM-GROUND-0.1"
+"""At most 16 characters, PS3.7 D.3.3.2."""
+
+DICOM_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+"""The only application context name, PS3.7 A.2.1."""
+
+VERIFICATION_SOP_CLASS_UID = "1.2.840.10008.1.1"
+"""PS3.4 A."""
+
+
+class Role(StrEnum):
+    """Who invokes the operations of a context, PS3.7 5."""
+
+    SCU = "SCU"
+    SCP = "SCP"
+
+
+class ContextResult(IntEnum):
+    """Answer to one proposed presentation context, PS3.8 Table 9-18."""
+
+    ACCEPTANCE = 0
+    ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
+    TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSyntax:
+    """How data sets are encoded, PS3.5 10.
+
+    ``is_decoded``: the node can read the pixels. Others are kept as received and
+    their series is reported as not processed; where a caller offers both kinds in
+    one context, the node picks one that it can read.
+    """
+
+    uid: str
+    name: str
+    is_decoded: bool = True
+
+
+TRANSFER_SYNTAXES: tuple[TransferSyntax, ...] = (
+    TransferSyntax("1.2.840.10008.1.2", "Implicit VR Little Endian"),
+    TransferSyntax("1.2.840.10008.1.2.1", "Explicit VR Little Endian"),
+    TransferSyntax("1.2.840.10008.1.2.2", "Explicit VR Big Endian (retired)"),
+    TransferSyntax(
+        "1.2.840.10008.1.2.1.98", "Encapsulated Uncompressed Explicit VR Little Endian"
+    ),
+    TransferSyntax("1.2.840.10008.1.2.4.50", "JPEG Baseline (Process 1)"),
+    TransferSyntax("1.2.840.10008.1.2.4.51", "JPEG Extended (Process 2 and 4)"),
+    TransferSyntax("1.2.840.10008.1.2.4.57", "JPEG Lossless (Process 14)"),
+    TransferSyntax("1.2.840.10008.1.2.4.70", "JPEG Lossless (Process 14, SV 1)"),
+    TransferSyntax("1.2.840.10008.1.2.4.80", "JPEG-LS Lossless"),
+    TransferSyntax("1.2.840.10008.1.2.4.81", "JPEG-LS Near-Lossless"),
+    TransferSyntax("1.2.840.10008.1.2.4.90", "JPEG 2000 (Lossless Only)"),
+    TransferSyntax("1.2.840.10008.1.2.4.91", "JPEG 2000"),
+    TransferSyntax("1.2.840.10008.1.2.4.201", "HTJ2K (Lossless Only)"),
+    TransferSyntax("1.2.840.10008.1.2.4.202", "HTJ2K with RPCL (Lossless Only)"),
+    TransferSyntax("1.2.840.10008.1.2.4.203", "HTJ2K"),
+    TransferSyntax("1.2.840.10008.1.2.5", "RLE Lossless"),
+    TransferSyntax("1.2.840.10008.1.2.4.92", "JPEG 2000 Part 2 (Lossless Only)", False),
+    TransferSyntax("1.2.840.10008.1.2.4.93", "JPEG 2000 Part 2", False),
+    TransferSyntax("1.2.840.10008.1.2.4.110", "JPEG XL Lossless", False),
+    TransferSyntax("1.2.840.10008.1.2.4.111", "JPEG XL JPEG Recompression", False),
+    TransferSyntax("1.2.840.10008.1.2.4.112", "JPEG XL", False),
+    TransferSyntax("1.2.840.10008.1.2.4.100", "MPEG2 MP@ML", False),
+    TransferSyntax("1.2.840.10008.1.2.4.100.1", "Fragmentable MPEG2 MP@ML", False),
+    TransferSyntax("1.2.840.10008.1.2.4.101", "MPEG2 MP@HL", False),
+    TransferSyntax("1.2.840.10008.1.2.4.101.1", "Fragmentable MPEG2 MP@HL", False),
+    TransferSyntax("1.2.840.10008.1.2.4.102", "MPEG-4 HP/L4.1", False),
+    TransferSyntax("1.2.840.10008.1.2.4.102.1", "Fragmentable MPEG-4 HP/L4.1", False),
+    TransferSyntax("1.2.840.10008.1.2.4.103", "MPEG-4 BD HP/L4.1", False),
+    TransferSyntax(
+        "1.2.840.10008.1.2.4.103.1", "Fragmentable MPEG-4 BD HP/L4.1", False
+    ),
+    TransferSyntax("1.2.840.10008.1.2.4.104", "MPEG-4 HP/L4.2 2D", False),
+    TransferSyntax(
+        "1.2.840.10008.1.2.4.104.1", "Fragmentable MPEG-4 HP/L4.2 2D", False
+    ),
+    TransferSyntax("1.2.840.10008.1.2.4.105", "MPEG-4 HP/L4.2 3D", False),
+    TransferSyntax(
+        "1.2.840.10008.1.2.4.105.1", "Fragmentable MPEG-4 HP/L4.2 3D", False
+    ),
+    TransferSyntax("1.2.840.10008.1.2.4.106", "MPEG-4 Stereo HP/L4.2", False),
+    TransferSyntax(
+        "1.2.840.10008.1.2.4.106.1", "Fragmentable MPEG-4 Stereo HP/L4.2", False
+    ),
+    TransferSyntax("1.2.840.10008.1.2.4.107", "HEVC/H.265 Main, L5.1", False),
+    TransferSyntax("1.2.840.10008.1.2.4.108", "HEVC/H.265 Main 10, L5.1", False),
+)
+"""What the node receives. Left out on purpose: deflated syntaxes (one megabyte may
+unpack to gigabytes), JPIP (the pixels are elsewhere), SMPTE ST 2110 (streams, not
+instances), and the JPEG processes retired before 2000, which nothing decodes."""
+
+RESULT_SOP_CLASSES: Mapping[str, str] = {
+    uid: STORAGE_CLASSES[uid]
+    for uid in (
+        "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
+        "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation
+        "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
+    )
+}
+"""What the node makes and sends."""
+
+RESULT_TRANSFER_SYNTAXES: tuple[str, ...] = ("1.2.840.10008.1.2.1",)
+"""How results are encoded: Explicit VR Little Endian."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresentationContexts:
+    """SOP classes that share a role and their transfer syntaxes, PS3.8 9.3.2.2."""
+
+    service: str
+    role: Role
+    sop_classes: Mapping[str, str]
+    transfer_syntaxes: tuple[str, ...]
+
+
+_UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+_VERIFICATION = {VERIFICATION_SOP_CLASS_UID: "Verification"}
+
+SCP_CONTEXTS: tuple[PresentationContexts, ...] = (
+    PresentationContexts("Verification", Role.SCP, _VERIFICATION, _UNCOMPRESSED),
+    PresentationContexts(
+        "Storage",
+        Role.SCP,
+        {**STORAGE_CLASSES, **RETIRED_STORAGE_CLASSES},
+        tuple(syntax.uid for syntax in TRANSFER_SYNTAXES),
+    ),
+)
+"""What the node accepts when it is called."""
+
+SCU_CONTEXTS: tuple[PresentationContexts, ...] = (
+    PresentationContexts("Verification", Role.SCU, _VERIFICATION, _UNCOMPRESSED[:2]),
+    PresentationContexts(
+        "Storage", Role.SCU, RESULT_SOP_CLASSES, RESULT_TRANSFER_SYNTAXES
+    ),
+)
+"""What the node proposes when it calls a destination: of these, what it sends."""
+
+
+class StatusCategory(StrEnum):
+    """What a status means for the requester, PS3.7 C."""
+
+    SUCCESS = "Success"
+    FAILURE = "Failure"
+    REFUSED = "Refused"
+
+
+class Status(IntEnum):
+    """The DIMSE statuses that the node returns, PS3.4 B.2.3 and PS3.7 C."""
+
+    SUCCESS = 0x0000
+    PROCESSING_FAILURE = 0x0110
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+    UNRECOGNIZED_OPERATION = 0x0211
+    MISTYPED_ARGUMENT = 0x0212
+    OUT_OF_RESOURCES = 0xA700
+    DATA_SET_MISMATCH = 0xA900
+    CANNOT_UNDERSTAND = 0xC000
+
+
+@dataclass(frozen=True, slots=True)
+class DimseStatus:
+    """When a status is returned and what it tells the caller to do."""
+
+    status: Status
+    category: StatusCategory
+    meaning: str
+    condition: str
+
+
+STORE_STATUSES: tuple[DimseStatus, ...] = (
+    DimseStatus(
+        Status.SUCCESS,
+        StatusCategory.SUCCESS,
+        "Success",
+        "The instance is durable: its file and its folder are synced and its row is "
+        "committed. Also for an instance that the node has already.",
+    ),
+    DimseStatus(
+        Status.OUT_OF_RESOURCES,
+        StatusCategory.REFUSED,
+        "Out of resources",
+        "Less disk is free than the operator reserves, a write failed, or the "
+        "database does not answer. Send again later.",
+    ),
+    DimseStatus(
+        Status.DATA_SET_MISMATCH,
+        StatusCategory.FAILURE,
+        "Data set does not match SOP class",
+        "SOP Class UID or SOP Instance UID of the data set differs from the command.",
+    ),
+    DimseStatus(
+        Status.CANNOT_UNDERSTAND,
+        StatusCategory.FAILURE,
+        "Cannot understand",
+        "The data set cannot be parsed, nests sequences more than 64 deep, or one of "
+        "its UIDs, or of the command's, is not a UID. Empty UIDs of SOP class and "
+        "instance are taken from the command; empty UIDs of study and series are "
+        "accepted.",
+    ),
+    DimseStatus(
+        Status.PROCESSING_FAILURE,
+        StatusCategory.FAILURE,
+        "Processing failure",
+        "An error of the node itself; its log names it.",
+    ),
+    DimseStatus(
+        Status.SOP_CLASS_NOT_SUPPORTED,
+        StatusCategory.FAILURE,
+        "SOP class not supported",
+        "The Affected SOP Class UID is not that of the presentation context.",
+    ),
+    DimseStatus(
+        Status.MISTYPED_ARGUMENT,
+        StatusCategory.FAILURE,
+        "Mistyped argument",
+        "The command announces no data set.",
+    ),
+    DimseStatus(
+        Status.UNRECOGNIZED_OPERATION,
+        StatusCategory.FAILURE,
+        "Unrecognized operation",
+        "The operation is not one of the context's service.",
+    ),
+)
+"""Every status of the Storage SCP. All but success carry an Error Comment
+(0000,0902), which never holds anything from the data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An A-ASSOCIATE-RJ, PS3.8 Table 9-21."""
+
+    result: int
+    source: int
+    reason: int
+    meaning: str
+    condition: str
+
+
+REJECTIONS: Mapping[str, Rejection] = {
+    "calling": Rejection(
+        1,
+        1,
+        3,
+        "calling AE title not recognized",
+        "No caller with this AE title and address is configured; where none is "
+        "configured at all, the connection does not come from this machine.",
+    ),
+    "called": Rejection(
+        1,
+        1,
+        7,
+        "called AE title not recognized",
+        "The called AE title is not the node's.",
+    ),
+    "application_context": Rejection(
+        1,
+        1,
+        2,
+        "application context name not supported",
+        f"It is not {DICOM_APPLICATION_CONTEXT}.",
+    ),
+    "protocol_version": Rejection(
+        1, 2, 2, "protocol version not supported", "Bit 0 of the version is not set."
+    ),
+    "limit": Rejection(
+        2,
+        3,
+        2,
+        "local limit exceeded",
+        "As many associations are open as the operator allows, or the node is "
+        "stopping. Try again.",
+    ),
+}
+"""Why an association is refused. Result 1 is permanent, 2 transient."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationLimits:
+    """What an A-ASSOCIATE-RQ and a command set may hold; beyond it: A-ABORT."""
+
+    associate_bytes: int = 1 << 20
+    """PDU length of A-ASSOCIATE-RQ."""
+    contexts: int = 128
+    """Presentation contexts, with distinct odd ids (PS3.8 9.3.2.2)."""
+    transfer_syntaxes: int = 64
+    """Transfer syntaxes of one context."""
+    command_bytes: int = 64 << 10
+    """Length of a command set."""
+    nesting: int = 64
+    """Sequences inside each other, in a data set."""
+
+
+ASSOCIATION_LIMITS = AssociationLimits()
+"""Limits that no setting moves; the other limits are in the settings."""
+
+_DECODED = frozenset(one.uid for one in TRANSFER_SYNTAXES if one.is_decoded)
+_ACCEPTED: Mapping[str, frozenset[str]] = {
+    uid: frozenset(row.transfer_syntaxes)
+    for row in SCP_CONTEXTS
+    for uid in row.sop_classes
+}
+
+
+def choose_transfer_syntax(
+    abstract_syntax: str, proposed: Sequence[str]
+) -> tuple[ContextResult, str | None]:
+    """Answer a proposed presentation context.
+
+    Parameters
+    ----------
+    abstract_syntax : str
+        SOP Class UID.
+    proposed : sequence of str
+        Transfer syntaxes in the caller's order.
+
+    Returns
+    -------
+    tuple of ContextResult, str or None
+        The first proposed syntax that the node can decode, else the first that it
+        keeps, else why not.
+
+    """
+    accepted = _ACCEPTED.get(abstract_syntax)
+    if accepted is None:
+        return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED, None
+    usable = [uid for uid in proposed if uid in accepted]
+    if not usable:
+        return ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED, None
+    best = next((uid for uid in usable if uid in _DECODED), usable[0])
+    return ContextResult.ACCEPTANCE, best

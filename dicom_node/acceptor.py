@@ -1,0 +1,378 @@
+"""One association, from the first byte to the last: PS3.8 9.2 as its acceptor.
+
+One thread reads, decides, stores and answers, in that order. So nothing is read
+before it can be dealt with, requests that a caller sends ahead wait in its own
+buffers, and the states of PS3.8 Table 9-2 are places in this file: `_negotiate` is
+Sta2 and Sta3, `_serve` is Sta6, `PduSocket.close` is Sta13.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from conformance.profile import (
+    ASSOCIATION_LIMITS,
+    VERIFICATION_SOP_CLASS_UID,
+    ContextResult,
+    Rejection,
+    Status,
+    choose_transfer_syntax,
+)
+from dicom_node.config import LimitSettings
+from dicom_node.dimse import Command, CommandField, decode_command, encode_response
+from dicom_node.errors import (
+    ConnectionLostError,
+    PeerTooSlowError,
+    ProtocolViolationError,
+    TransportError,
+)
+from dicom_node.pdu import (
+    RELEASE_RESPONSE,
+    AbortReason,
+    AnsweredContext,
+    AssociateRequest,
+    PduType,
+    ProposedContext,
+    decode_associate_request,
+    encode_abort,
+    encode_associate_accept,
+    encode_associate_reject,
+)
+from dicom_node.receive import InstanceReceiver, Reception, StoreAnswer, StoreRequest
+from dicom_node.transport import PduSocket
+
+__all__ = ["Acceptor", "AcceptorHost"]
+
+log = structlog.get_logger(__name__)
+
+_PDV_HEADER = struct.Struct(">LBB")
+_P_DATA_HEADER = struct.Struct(">BxLLBB")
+_IS_COMMAND = 0x01
+_IS_LAST = 0x02
+_LINGER_S = 2.0
+_PDV_COST_BYTES = 12
+"""What each fragment counts on top of its data, so that empty ones are not free."""
+
+
+class AcceptorHost(Protocol):
+    """What an association asks of the server that it belongs to."""
+
+    limits: LimitSettings
+    receiver: InstanceReceiver
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether idle associations are to end."""
+
+    def admit(
+        self, acceptor: Acceptor, request: AssociateRequest, address: str
+    ) -> Rejection | None:
+        """Let an association in, or say why not."""
+
+    def answered(self, answer: StoreAnswer) -> None:
+        """Take note of an answer to a C-STORE."""
+
+    def ended(self, acceptor: Acceptor, *, is_aborted: bool) -> None:
+        """Take note that an association that was let in has ended."""
+
+
+@dataclass(slots=True)
+class _Message:
+    """A request whose data set is arriving."""
+
+    context_id: int
+    command: Command
+    reception: Reception | None
+    """None: the data set is thrown away, and ``status`` is the answer."""
+    status: Status = Status.SUCCESS
+    comment: str = ""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far the current request has come."""
+
+    command_bytes: bytearray = field(default_factory=bytearray)
+    context_id: int | None = None
+    message: _Message | None = None
+    bytes_received: int = 0
+
+    @property
+    def is_between_requests(self) -> bool:
+        return self.message is None and not self.command_bytes
+
+
+class Acceptor:
+    """Serves one connection until it ends.
+
+    Parameters
+    ----------
+    host : AcceptorHost
+        The server.
+    pdus : PduSocket
+        The connection.
+    address : str
+        Where it comes from.
+
+    """
+
+    def __init__(self, host: AcceptorHost, pdus: PduSocket, *, address: str) -> None:
+        self.pdus = pdus
+        self.is_admitted = False
+        self.study_instance_uids: set[str] = set()
+        """Studies that it brought something of."""
+        self._host = host
+        self._address = address
+        self._calling_ae_title = ""
+        self._contexts: dict[int, AnsweredContext] = {}
+        self._max_pdu_length = 0
+        self._progress = _Progress()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a request, none being under way."""
+        return self.is_admitted and self._progress.is_between_requests
+
+    def run(self) -> None:
+        """Serve the connection to its end. Nothing is raised."""
+        linger_s = _LINGER_S
+        is_aborted = True
+        try:
+            if self._negotiate():
+                self._serve()
+                is_aborted = False
+        except ConnectionLostError:
+            linger_s = 0.0
+            if self.is_admitted and self._host.is_stopping:
+                self._abort(None)
+        except (ProtocolViolationError, PeerTooSlowError) as error:
+            linger_s = 0.1
+            self._log_abort(error)
+            self._abort(_abort_reason(error))
+        except Exception as error:  # noqa: BLE001 - a thread has nobody to tell
+            linger_s = 0.1
+            self._log_abort(error)
+            self._abort(AbortReason.NOT_SPECIFIED)
+        finally:
+            self._forget_request()
+            if self.is_admitted:
+                self._host.ended(self, is_aborted=is_aborted)
+            self.pdus.close(linger_s=linger_s)
+
+    def _negotiate(self) -> bool:
+        """Answer the A-ASSOCIATE-RQ; return whether there is an association."""
+        limits = self._host.limits
+        kind, length = self.pdus.next_pdu(idle_timeout_s=limits.pdu_timeout_s)
+        if kind != PduType.ASSOCIATE_RQ:
+            raise ProtocolViolationError(
+                "something else before A-ASSOCIATE-RQ", reason=_reason_of(kind)
+            )
+        if length > ASSOCIATION_LIMITS.associate_bytes:
+            raise ProtocolViolationError("A-ASSOCIATE-RQ is too long")
+        request = decode_associate_request(self.pdus.read(length))
+        rejection = self._host.admit(self, request, self._address)
+        if rejection is not None:
+            self.pdus.send(encode_associate_reject(rejection))
+            return False
+        self.is_admitted = True
+        self._calling_ae_title = request.calling_ae_title
+        self._max_pdu_length = request.max_pdu_length
+        answers = [_answer_context(context) for context in request.contexts]
+        self._contexts = {
+            answer.context_id: answer
+            for answer in answers
+            if answer.result is ContextResult.ACCEPTANCE
+        }
+        self.pdus.send(
+            encode_associate_accept(
+                request, answers, max_pdu_bytes=limits.max_pdu_bytes
+            )
+        )
+        return True
+
+    def _serve(self) -> None:
+        """Serve requests until the caller releases or aborts."""
+        while True:
+            if self._host.is_stopping and self.is_idle:
+                raise ConnectionLostError
+            kind, length = self.pdus.next_pdu(
+                idle_timeout_s=self._host.limits.idle_timeout_s
+            )
+            if kind == PduType.P_DATA_TF:
+                self._read_p_data(length)
+            elif kind == PduType.RELEASE_RQ:
+                if not self._progress.is_between_requests:
+                    raise ProtocolViolationError(
+                        "release inside a request", reason=AbortReason.UNEXPECTED_PDU
+                    )
+                self.pdus.send(RELEASE_RESPONSE)
+                return
+            elif kind == PduType.ABORT:
+                raise ConnectionLostError
+            else:
+                raise ProtocolViolationError(
+                    "a PDU out of place", reason=_reason_of(kind)
+                )
+
+    def _read_p_data(self, length: int) -> None:
+        if length > self._host.limits.max_pdu_bytes:
+            raise ProtocolViolationError("P-DATA-TF is longer than negotiated")
+        if not length:
+            raise ProtocolViolationError("P-DATA-TF without a fragment")
+        while length:
+            if length < _PDV_HEADER.size:
+                raise ProtocolViolationError("a fragment is cut short")
+            header = self.pdus.read(_PDV_HEADER.size)
+            item_length, context_id, control = _PDV_HEADER.unpack(header)
+            # The item's length counts the context id and the control byte.
+            if item_length < 2 or item_length + 4 > length:
+                raise ProtocolViolationError("a fragment does not fit into its PDU")
+            length -= item_length + 4
+            self._spend(item_length - 2 + _PDV_COST_BYTES)
+            if control & _IS_COMMAND:
+                self._read_command(context_id, control, item_length - 2)
+            else:
+                self._read_data_set(context_id, control, item_length - 2)
+
+    def _spend(self, count: int) -> None:
+        self._progress.bytes_received += count
+        if self._progress.bytes_received > self._host.limits.max_instance_bytes:
+            raise ProtocolViolationError("an instance is larger than allowed")
+
+    def _read_command(self, context_id: int, control: int, length: int) -> None:
+        progress = self._progress
+        if progress.message is not None:
+            raise ProtocolViolationError("a command inside a data set")
+        if context_id not in self._contexts:
+            raise ProtocolViolationError("a context that was not accepted")
+        if progress.context_id not in (None, context_id):
+            raise ProtocolViolationError("a command in two contexts")
+        if len(progress.command_bytes) + length > ASSOCIATION_LIMITS.command_bytes:
+            raise ProtocolViolationError("the command set is too long")
+        progress.context_id = context_id
+        progress.command_bytes += self.pdus.read(length)
+        if control & _IS_LAST:
+            command = decode_command(bytes(progress.command_bytes))
+            progress.command_bytes.clear()
+            self._begin(context_id, command)
+
+    def _read_data_set(self, context_id: int, control: int, length: int) -> None:
+        message = self._progress.message
+        if message is None or message.context_id != context_id:
+            raise ProtocolViolationError("a data set without its command")
+        for chunk in self.pdus.chunks(length):
+            if message.reception is not None:
+                message.reception.write(chunk)
+        if control & _IS_LAST:
+            self._finish(message)
+
+    def _begin(self, context_id: int, command: Command) -> None:
+        """Decide what becomes of a request; answer it if it has no data set."""
+        message = self._message(context_id, command)
+        if command.field == CommandField.C_CANCEL_RQ:
+            self._progress = _Progress()  # PS3.7 9.3.2.3: there is no response.
+        elif command.has_data_set:
+            self._progress.message = message
+        else:
+            self._respond(message, message.status, message.comment)
+
+    def _message(self, context_id: int, command: Command) -> _Message:
+        context = self._contexts[context_id]
+        message = _Message(context_id, command, None)
+        is_verification = context.abstract_syntax == VERIFICATION_SOP_CLASS_UID
+        served = CommandField.C_ECHO_RQ if is_verification else CommandField.C_STORE_RQ
+        if command.field != served:
+            message.status = Status.UNRECOGNIZED_OPERATION
+            message.comment = "the operation is not one of this service"
+        elif command.affected_sop_class_uid != context.abstract_syntax:
+            message.status = Status.SOP_CLASS_NOT_SUPPORTED
+            message.comment = "the SOP class is not that of the context"
+        elif not is_verification and not command.has_data_set:
+            message.status = Status.MISTYPED_ARGUMENT
+            message.comment = "C-STORE without a data set"
+        elif not is_verification:
+            message.reception = self._host.receiver.begin(
+                StoreRequest(
+                    sop_class_uid=command.affected_sop_class_uid,
+                    sop_instance_uid=command.affected_sop_instance_uid,
+                    transfer_syntax_uid=context.transfer_syntax or "",
+                    calling_ae_title=self._calling_ae_title,
+                    peer_address=self._address,
+                )
+            )
+        return message
+
+    def _finish(self, message: _Message) -> None:
+        if message.reception is None:
+            self._respond(message, message.status, message.comment)
+            return
+        answer = message.reception.finish()
+        if answer.instance is not None:
+            self.study_instance_uids.add(answer.instance.study_instance_uid)
+        self._host.answered(answer)
+        self._respond(message, answer.status, answer.comment)
+
+    def _respond(self, message: _Message, status: Status, comment: str) -> None:
+        response = encode_response(message.command, status, comment)
+        # 0 is unlimited; six bytes of each PDU go to the header of the fragment.
+        room = self._max_pdu_length - 6 if self._max_pdu_length else len(response)
+        room = max(room, 2)
+        for start in range(0, len(response), room):
+            piece = response[start : start + room]
+            is_last = start + room >= len(response)
+            control = _IS_COMMAND | (_IS_LAST if is_last else 0)
+            head = _P_DATA_HEADER.pack(
+                PduType.P_DATA_TF,
+                len(piece) + 6,
+                len(piece) + 2,
+                message.context_id,
+                control,
+            )
+            self.pdus.send(head + piece)
+        self._progress = _Progress()
+
+    def _forget_request(self) -> None:
+        message = self._progress.message
+        if message is not None and message.reception is not None:
+            message.reception.abandon()
+
+    def _abort(self, reason: AbortReason | None) -> None:
+        try:
+            self.pdus.send(encode_abort(reason))
+        except TransportError:
+            return  # There is nobody left to tell.
+
+    def _log_abort(self, error: Exception) -> None:
+        log.warning(
+            "association_aborted",
+            peer_address=self._address,
+            calling_ae_title=self._calling_ae_title,
+            error=type(error).__name__,
+            reason=str(error) if isinstance(error, TransportError) else "",
+        )
+
+
+def _answer_context(proposed: ProposedContext) -> AnsweredContext:
+    result, transfer_syntax = choose_transfer_syntax(
+        proposed.abstract_syntax, proposed.transfer_syntaxes
+    )
+    return AnsweredContext(
+        proposed.context_id, proposed.abstract_syntax, result, transfer_syntax
+    )
+
+
+def _reason_of(kind: int) -> AbortReason:
+    if kind in set(PduType):
+        return AbortReason.UNEXPECTED_PDU
+    return AbortReason.UNRECOGNIZED_PDU
+
+
+def _abort_reason(error: TransportError) -> AbortReason:
+    if isinstance(error, PeerTooSlowError):
+        return AbortReason.NOT_SPECIFIED
+    reason = error.facts.get("reason", AbortReason.INVALID_PARAMETER)
+    return reason if isinstance(reason, AbortReason) else AbortReason.INVALID_PARAMETER

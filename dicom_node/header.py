@@ -1,0 +1,310 @@
+"""What an instance is, read from its bytes without decoding them.
+
+The reader walks the data set element by element, skips the values, never recurses
+and never needs the pixels. What it accepts, pydicom can read without exhausting the
+stack; what it refuses is answered with 0xC000.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom.charset import python_encoding
+
+from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.data_set import DataSetScan, Tag, scan_data_set
+from dicom_node.errors import CannotUnderstandError
+from dicom_node.identity import (
+    MODEL_NAME,
+    series_uid_or_derived,
+    study_uid_or_derived,
+)
+
+__all__ = [
+    "Envelope",
+    "InstanceHeader",
+    "file_meta",
+    "instance_hash",
+    "instance_sha256",
+    "is_uid",
+    "read_data_set_header",
+    "read_header",
+]
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_PREFIX_BYTES = 132
+_BLOCK_BYTES = 1 << 20
+_PROCESSING_EQUIPMENT = (b"109102", b"DCM")
+_DEFLATED = re.compile(r"1\.2\.840\.10008\.1\.2\.(1\.99|8\.1|4\.95|4\.205)")
+"""Syntaxes whose data set is compressed as a whole, or in part, by deflate."""
+
+_META_ELEMENT = struct.Struct("<HH2sH")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is known of a data set before it is read.
+
+    UIDs of class and instance may be empty.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_set_offset: int
+    """Where the data set begins in its file, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHeader:
+    """What identifies an instance.
+
+    SOP Class and SOP Instance UID are those of the data set or, where it has none,
+    of its envelope: the command that brought it, or the file meta information.
+    Study and Series Instance UID are never empty: where the data set has none, they
+    are derived from what the instances of one study or series share (`identity`), so
+    that such instances still come together.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    is_own_result: bool
+    """True: Contributing Equipment names this node as Processing Equipment."""
+    data_set_offset: int
+    """Where the data set begins in the file, in bytes."""
+
+
+def is_uid(text: str) -> bool:
+    """Return whether text is 1 to 64 characters of a UID, PS3.5 9.1.
+
+    Leading zeros of a component are let pass: they are common and harmless.
+    """
+    return len(text) <= 64 and _UID.fullmatch(text) is not None
+
+
+def read_header(source: Path | bytes) -> InstanceHeader:
+    """Read what identifies the instance in a DICOM file.
+
+    Parameters
+    ----------
+    source : pathlib.Path or bytes
+        A DICOM file (PS3.10 7), or what is in it.
+
+    Raises
+    ------
+    CannotUnderstandError
+        It is not a DICOM file, cannot be parsed, nests sequences more than 64 deep,
+        is deflated, lacks SOP Class UID or SOP Instance UID, or holds a UID that is
+        none. The message is free of patient data.
+
+    """
+    if isinstance(source, bytes):
+        return _read(source)
+    try:
+        with source.open("rb") as file, _map(file) as data:
+            return _read(data)
+    except (OSError, ValueError) as error:
+        raise CannotUnderstandError("the file is empty or cannot be read") from error
+
+
+def read_data_set_header(path: Path, *, envelope: Envelope) -> InstanceHeader:
+    """Read what identifies the instance in a file that holds an enveloped data set.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    envelope : Envelope
+        What is known of the data set.
+
+    Raises
+    ------
+    CannotUnderstandError
+        As `read_header`.
+
+    """
+    try:
+        with path.open("rb") as file, _map(file) as data:
+            return _read_data_set(data, envelope)
+    except (OSError, ValueError) as error:
+        raise CannotUnderstandError("the data set cannot be read") from error
+
+
+def instance_hash(
+    *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
+) -> hashlib._Hash:
+    """Begin the hash that names an instance's content; feed it the data set.
+
+    It covers the UIDs of class, instance and transfer syntax and the bytes of the
+    data set, and leaves out the rest of the file meta information, which whoever
+    wrote the file chose: the same instance has the same hash whether it came over
+    the network or lies in a file.
+    """
+    uids = f"{sop_class_uid}\n{sop_instance_uid}\n{transfer_syntax_uid}\n"
+    return hashlib.sha256(uids.encode("ascii", "replace"))
+
+
+def instance_sha256(path: Path, header: InstanceHeader) -> str:
+    """Return the hash of an instance in a file, as `instance_hash` defines it.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+
+    """
+    digest = instance_hash(
+        sop_class_uid=header.sop_class_uid,
+        sop_instance_uid=header.sop_instance_uid,
+        transfer_syntax_uid=header.transfer_syntax_uid,
+    )
+    with path.open("rb") as file:
+        file.seek(header.data_set_offset)
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def file_meta(
+    *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
+) -> bytes:
+    """Encode preamble, prefix and file meta information, PS3.10 7.1.
+
+    The preamble is zero, so that the file is nothing else as well (CVE-2019-11687).
+    """
+    elements = b"".join(
+        (
+            _META_ELEMENT.pack(2, 0x0001, b"OB", 0) + struct.pack("<L", 2) + b"\0\1",
+            _meta_text(0x0002, b"UI", sop_class_uid),
+            _meta_text(0x0003, b"UI", sop_instance_uid),
+            _meta_text(0x0010, b"UI", transfer_syntax_uid),
+            _meta_text(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+            _meta_text(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+        )
+    )
+    length = _META_ELEMENT.pack(2, 0, b"UL", 4) + struct.pack("<L", len(elements))
+    return bytes(128) + b"DICM" + length + elements
+
+
+def _meta_text(element: int, vr: bytes, text: str) -> bytes:
+    value = text.encode("ascii")
+    if len(value) % 2:
+        value += b"\0" if vr == b"UI" else b" "
+    return _META_ELEMENT.pack(2, element, vr, len(value)) + value
+
+
+def _map(file: BinaryIO) -> mmap.mmap:
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _read(data: bytes | mmap.mmap) -> InstanceHeader:
+    if len(data) < _PREFIX_BYTES or data[128:_PREFIX_BYTES] != b"DICM":
+        raise CannotUnderstandError("it is not a DICOM file")
+    meta = scan_data_set(
+        data, start=_PREFIX_BYTES, is_implicit=False, is_little=True, group=0x0002
+    )
+    return _read_data_set(
+        data,
+        Envelope(
+            sop_class_uid=_uid(meta.values, Tag.MEDIA_STORAGE_SOP_CLASS_UID),
+            sop_instance_uid=_uid(meta.values, Tag.MEDIA_STORAGE_SOP_INSTANCE_UID),
+            transfer_syntax_uid=_uid(meta.values, Tag.TRANSFER_SYNTAX_UID),
+            data_set_offset=meta.end,
+        ),
+    )
+
+
+def _read_data_set(data: bytes | mmap.mmap, envelope: Envelope) -> InstanceHeader:
+    syntax = envelope.transfer_syntax_uid
+    if not is_uid(syntax):
+        raise CannotUnderstandError("the file does not name its transfer syntax")
+    if _DEFLATED.fullmatch(syntax):
+        raise CannotUnderstandError("deflated data sets are not accepted")
+    scan = scan_data_set(
+        data,
+        start=envelope.data_set_offset,
+        is_implicit=syntax == "1.2.840.10008.1.2",
+        is_little=syntax != "1.2.840.10008.1.2.2",
+    )
+    found = {
+        tag: _uid(scan.values, tag)
+        for tag in (
+            Tag.SOP_CLASS_UID,
+            Tag.SOP_INSTANCE_UID,
+            Tag.STUDY_INSTANCE_UID,
+            Tag.SERIES_INSTANCE_UID,
+        )
+    }
+    sop_class_uid = found[Tag.SOP_CLASS_UID] or envelope.sop_class_uid
+    sop_instance_uid = found[Tag.SOP_INSTANCE_UID] or envelope.sop_instance_uid
+    if not (sop_class_uid and sop_instance_uid):
+        raise CannotUnderstandError("SOP Class UID or SOP Instance UID is missing")
+    study_uid = study_uid_or_derived(
+        found[Tag.STUDY_INSTANCE_UID],
+        patient_id=_text(scan.values, Tag.PATIENT_ID),
+        study_date=_text(scan.values, Tag.STUDY_DATE),
+        study_time=_text(scan.values, Tag.STUDY_TIME),
+        study_id=_text(scan.values, Tag.STUDY_ID),
+        accession_number=_text(scan.values, Tag.ACCESSION_NUMBER),
+        frame_of_reference_uid=_text(scan.values, Tag.FRAME_OF_REFERENCE_UID),
+    )
+    return InstanceHeader(
+        sop_class_uid=sop_class_uid,
+        sop_instance_uid=sop_instance_uid,
+        transfer_syntax_uid=syntax,
+        study_instance_uid=study_uid,
+        series_instance_uid=series_uid_or_derived(
+            found[Tag.SERIES_INSTANCE_UID],
+            study_instance_uid=study_uid,
+            modality=_text(scan.values, Tag.MODALITY),
+            series_number=_text(scan.values, Tag.SERIES_NUMBER),
+            series_description=_text(scan.values, Tag.SERIES_DESCRIPTION),
+            frame_of_reference_uid=_text(scan.values, Tag.FRAME_OF_REFERENCE_UID),
+        ),
+        is_own_result=_is_own_result(scan),
+        data_set_offset=envelope.data_set_offset,
+    )
+
+
+def _uid(values: Mapping[int, bytes], tag: Tag) -> str:
+    text = values.get(tag, b"").strip(b"\0 ").decode("ascii", "replace")
+    if text and not is_uid(text):
+        name = tag.name.replace("_UID", " UID").replace("_", " ").title()
+        raise CannotUnderstandError(f"{name.replace('Uid', 'UID')} is not a UID")
+    return text
+
+
+def _is_own_result(scan: DataSetScan) -> bool:
+    return any(
+        equipment.get(Tag.MANUFACTURER_MODEL_NAME, b"").strip(b" \0")
+        == MODEL_NAME.encode()
+        and (
+            equipment.get(Tag.CODE_VALUE, b"").strip(b" \0"),
+            equipment.get(Tag.CODING_SCHEME_DESIGNATOR, b"").strip(b" \0"),
+        )
+        == _PROCESSING_EQUIPMENT
+        for equipment in scan.contributing_equipment
+    )
+
+
+def _text(values: Mapping[int, bytes], tag: Tag) -> str:
+    """Decode a value, by the first character set that the data set names."""
+    value = values.get(tag, b"").strip(b" \0")
+    if value.isascii() and b"\x1b" not in value:
+        return value.decode("ascii")
+    names = values.get(Tag.SPECIFIC_CHARACTER_SET, b"").decode("ascii", "replace")
+    name = names.split("\\")[0].strip(" \0") or "ISO_IR 6"
+    try:
+        return value.decode(python_encoding.get(name, "latin-1"))
+    except (LookupError, UnicodeError):
+        return value.decode("latin-1")

@@ -1,0 +1,298 @@
+"""C-STORE: stream to the disk, sync, record, and only then say 0x0000.
+
+This is one of the two doors where any exception becomes a state: here a DIMSE status
+from the table in `conformance.profile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from conformance.profile import Status
+from dicom_node.errors import (
+    CannotUnderstandError,
+    DatasetMismatchError,
+    NodeError,
+    OutOfResourcesError,
+    StoreError,
+)
+from dicom_node.header import (
+    Envelope,
+    InstanceHeader,
+    file_meta,
+    instance_hash,
+    is_uid,
+    read_data_set_header,
+)
+from dicom_node.records import ReceivedInstance
+from dicom_node.spool import Spool, SpoolWriter
+from dicom_node.store import InstanceOutcome
+
+__all__ = [
+    "InstanceLedger",
+    "InstanceReceiver",
+    "OnInstance",
+    "Reception",
+    "StoreAnswer",
+    "StoreRequest",
+]
+
+log = structlog.get_logger(__name__)
+
+OnInstance = Callable[[ReceivedInstance, InstanceOutcome], None]
+"""Told about every instance that is durable, from the association's thread."""
+
+
+class InstanceLedger(Protocol):
+    """Where it is written down that an instance is here."""
+
+    def record_instance(self, instance: ReceivedInstance) -> InstanceOutcome:
+        """Record an instance durably before returning.
+
+        Raises
+        ------
+        StoreError
+            It could not be recorded.
+
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """A C-STORE-RQ, PS3.7 9.1.1, and the association that it came over."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae_title: str
+    peer_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAnswer:
+    """What the caller is told; ``comment`` is free of patient data.
+
+    ``instance`` and ``outcome`` are set when the instance is durable.
+    """
+
+    status: Status
+    comment: str = ""
+    instance: ReceivedInstance | None = None
+    outcome: InstanceOutcome | None = None
+
+
+_STATUSES: tuple[tuple[type[BaseException], Status], ...] = (
+    (CannotUnderstandError, Status.CANNOT_UNDERSTAND),
+    (DatasetMismatchError, Status.DATA_SET_MISMATCH),
+    (OutOfResourcesError, Status.OUT_OF_RESOURCES),
+    (StoreError, Status.OUT_OF_RESOURCES),
+    (OSError, Status.OUT_OF_RESOURCES),
+    (MemoryError, Status.OUT_OF_RESOURCES),
+)
+"""Which status an error becomes; any other is a processing failure."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class InstanceReceiver:
+    """Receives instances into the spool and the ledger.
+
+    Parameters
+    ----------
+    spool : Spool
+        Keeps the bytes.
+    ledger : InstanceLedger
+        Keeps the record.
+    on_instance : OnInstance, optional
+        Told about each durable instance; what it raises is logged and changes no
+        answer, since the instance is kept.
+    clock : callable
+        Returns the time of reception, with its zone.
+
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        ledger: InstanceLedger,
+        *,
+        on_instance: OnInstance | None = None,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._spool = spool
+        self._ledger = ledger
+        self._on_instance = on_instance
+        self._clock = clock
+
+    def begin(self, request: StoreRequest) -> Reception:
+        """Begin to receive an instance. Trouble is told by `Reception.finish`."""
+        return Reception(self, request)
+
+    def open_file(self, request: StoreRequest) -> tuple[SpoolWriter, int]:
+        """Open a file and write its meta information; return it and their length."""
+        for uid in (request.sop_class_uid, request.sop_instance_uid):
+            if not is_uid(uid):
+                raise CannotUnderstandError("a UID of the command is not a UID")
+        meta = file_meta(
+            sop_class_uid=request.sop_class_uid,
+            sop_instance_uid=request.sop_instance_uid,
+            transfer_syntax_uid=request.transfer_syntax_uid,
+        )
+        writer = self._spool.open()
+        writer.write(meta)
+        return writer, len(meta)
+
+    def keep(
+        self,
+        request: StoreRequest,
+        *,
+        header: InstanceHeader,
+        path: Path,
+        sha256: str,
+        size_bytes: int,
+    ) -> StoreAnswer:
+        """Record a file that is durable and tell whoever wants to know."""
+        instance = ReceivedInstance(
+            sop_instance_uid=header.sop_instance_uid,
+            sop_class_uid=header.sop_class_uid,
+            transfer_syntax_uid=header.transfer_syntax_uid,
+            study_instance_uid=header.study_instance_uid,
+            series_instance_uid=header.series_instance_uid,
+            path=path,
+            sha256=sha256,
+            size_bytes=size_bytes,
+            calling_ae_title=request.calling_ae_title,
+            peer_address=request.peer_address,
+            received_at=self._clock(),
+            is_own_result=header.is_own_result,
+        )
+        outcome = self._ledger.record_instance(instance)
+        log.info(
+            "instance_received",
+            sop_instance_uid=instance.sop_instance_uid,
+            size_bytes=size_bytes,
+            outcome=str(outcome),
+        )
+        if self._on_instance is not None:
+            try:
+                self._on_instance(instance, outcome)
+            except Exception as error:  # noqa: BLE001 - the instance is kept anyway
+                # No traceback: its text may quote the data set.
+                log.error(  # noqa: TRY400
+                    "instance_callback_failed", error=type(error).__name__
+                )
+        return StoreAnswer(Status.SUCCESS, instance=instance, outcome=outcome)
+
+
+class Reception:
+    """One instance on its way in: `write` its bytes, then `finish` or `abandon`.
+
+    After trouble the rest of the bytes is taken and thrown away, because a caller
+    reads no answer before it has sent everything.
+    """
+
+    def __init__(self, receiver: InstanceReceiver, request: StoreRequest) -> None:
+        self._receiver = receiver
+        self._request = request
+        self._failure: BaseException | None = None
+        self._writer: SpoolWriter | None = None
+        self._meta_bytes = 0
+        self._digest = instance_hash(
+            sop_class_uid=request.sop_class_uid,
+            sop_instance_uid=request.sop_instance_uid,
+            transfer_syntax_uid=request.transfer_syntax_uid,
+        )
+        try:
+            self._writer, self._meta_bytes = receiver.open_file(request)
+        except Exception as error:  # noqa: BLE001 - a door: it becomes a status
+            self._fail(error)
+
+    def write(self, data: memoryview) -> None:
+        """Take the next bytes of the data set."""
+        if self._writer is None:
+            return
+        try:
+            self._writer.write(data)
+            self._digest.update(data)
+        except Exception as error:  # noqa: BLE001 - a door: it becomes a status
+            self._fail(error)
+
+    def finish(self) -> StoreAnswer:
+        """Make the instance durable and return what the caller is told."""
+        if self._writer is not None:
+            try:
+                return self._keep(self._writer)
+            except Exception as error:  # noqa: BLE001 - a door: it becomes a status
+                self._fail(error)
+        return self._refusal()
+
+    def abandon(self) -> None:
+        """Forget the instance: the rest of it will not come."""
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+
+    def _keep(self, writer: SpoolWriter) -> StoreAnswer:
+        request = self._request
+        header = _read_header(writer.path, request, self._meta_bytes)
+        if (header.sop_class_uid, header.sop_instance_uid) != (
+            request.sop_class_uid,
+            request.sop_instance_uid,
+        ):
+            raise DatasetMismatchError
+        sha256 = self._digest.hexdigest()
+        path = writer.commit(sha256)
+        self._writer = None
+        return self._receiver.keep(
+            request,
+            header=header,
+            path=path,
+            sha256=sha256,
+            size_bytes=writer.size_bytes,
+        )
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self.abandon()
+
+    def _refusal(self) -> StoreAnswer:
+        error = self._failure or RuntimeError("finished twice")
+        status = next(
+            (status for kind, status in _STATUSES if isinstance(error, kind)),
+            Status.PROCESSING_FAILURE,
+        )
+        # Only our own errors are quoted: a library's text may hold a value.
+        comment = str(error) if isinstance(error, NodeError) else ""
+        log.warning(
+            "instance_refused",
+            status=f"0x{status:04X}",
+            error=type(error).__name__,
+            reason=comment,
+        )
+        return StoreAnswer(status, comment or "the instance could not be kept")
+
+
+def _read_header(path: Path, request: StoreRequest, offset: int) -> InstanceHeader:
+    try:
+        return read_data_set_header(
+            path,
+            envelope=Envelope(
+                sop_class_uid=request.sop_class_uid,
+                sop_instance_uid=request.sop_instance_uid,
+                transfer_syntax_uid=request.transfer_syntax_uid,
+                data_set_offset=offset,
+            ),
+        )
+    except (CannotUnderstandError, MemoryError):
+        raise
+    except Exception as error:
+        # Whatever a hostile data set provokes in the reader is the data set's fault.
+        raise CannotUnderstandError from error
