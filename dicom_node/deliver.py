@@ -1,0 +1,402 @@
+"""Send objects by C-STORE: propose exactly what is sent, ask for every answer.
+
+Files go out byte for byte as they lie on disk, compressed ones compressed.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom.uid
+from pydantic import ValidationError
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext, build_context
+
+from conformance.profile import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    SCU_CONTEXTS,
+    VERIFICATION_SOP_CLASS_UID,
+)
+from dicom_node.config import DestinationSettings
+from dicom_node.errors import (
+    AssociationRefusedError,
+    CannotUnderstandError,
+    StoreRefusedError,
+)
+from dicom_node.records import ResultObject
+
+__all__ = [
+    "SendOutcome",
+    "Sendable",
+    "Timeouts",
+    "echo",
+    "parse_destination",
+    "read_sendable",
+    "send_objects",
+]
+
+# The bytes of the file, in pieces, instead of a data set that is decoded and encoded
+# again; pynetdicom has it as a setting of the process.
+_config.STORE_SEND_CHUNKED_DATASET = True
+_config.LOG_REQUEST_IDENTIFIERS = False
+_config.LOG_RESPONSE_IDENTIFIERS = False
+
+_MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd identifiers from 1 to 255
+
+_DELIVERED = {
+    0x0000: "",
+    0xB000: "stored, data elements were coerced",
+    0xB006: "stored, elements were discarded",
+    0xB007: "stored, though the data set does not match its SOP class",
+}
+"""Statuses that say the instance is stored, PS3.4 Table B.2-1."""
+
+_REFUSALS = (
+    (0xA700, 0xFF00, "out of resources"),
+    (0xA900, 0xFF00, "data set does not match SOP class"),
+    (0xC000, 0xF000, "cannot understand"),
+    (0x0122, 0xFFFF, "SOP class not supported"),
+    (0x0124, 0xFFFF, "not authorized"),
+    (0x0117, 0xFFFF, "invalid SOP Instance UID"),
+    (0x0110, 0xFFFF, "processing failure"),
+)
+"""Value, mask and meaning of the others, PS3.4 Table B.2-1 and PS3.7 C."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sendable:
+    """A file and what must be negotiated to send it."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendOutcome:
+    """What became of one file. ``reason`` is empty when it was simply stored."""
+
+    path: Path
+    sop_instance_uid: str
+    is_delivered: bool
+    status: int | None
+    """C-STORE status; None: it was not asked, or did not answer."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a destination may take, in seconds."""
+
+    connect_s: float = 10.0
+    associate_s: float = 30.0
+    response_s: float = 120.0
+    """Some archives answer only when their own storage is done."""
+
+
+def parse_destination(text: str) -> DestinationSettings:
+    """Read ``AET@HOST:PORT``; an IPv6 address stands in brackets.
+
+    Raises
+    ------
+    ValueError
+        It is not written like that.
+
+    """
+    found = re.fullmatch(r"(.+)@(\[[^\]]+\]|[^:\[\]]+):([0-9]{1,5})", text)
+    if found is None:
+        msg = f"{text}: a destination is written AET@HOST:PORT"
+        raise ValueError(msg)
+    ae_title, host, port = found.groups()
+    try:
+        return DestinationSettings(
+            name="destination", ae_title=ae_title, host=host.strip("[]"), port=int(port)
+        )
+    except ValidationError as error:
+        msg = f"{text}: {error.errors()[0]['msg']}"
+        raise ValueError(msg) from error
+
+
+def read_sendable(path: Path) -> Sendable:
+    """Read what must be negotiated to send a file.
+
+    Raises
+    ------
+    CannotUnderstandError
+        It is no DICOM file with file meta information (PS3.10 7.1).
+
+    """
+    try:
+        meta = read_file_meta_info(path)
+        return Sendable(
+            path=path,
+            sop_class_uid=str(meta.MediaStorageSOPClassUID),
+            sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+            transfer_syntax_uid=str(meta.TransferSyntaxUID),
+        )
+    except (
+        InvalidDicomError,
+        BytesLengthException,
+        AttributeError,
+        NotImplementedError,
+        OSError,
+        ValueError,
+    ) as error:
+        raise CannotUnderstandError("it is not a DICOM file") from error
+
+
+def send_objects(
+    objects: Iterable[Path | ResultObject | Sendable],
+    destination: DestinationSettings,
+    *,
+    ae_title: str,
+    timeouts: Timeouts | None = None,
+    on_outcome: Callable[[SendOutcome], None] | None = None,
+) -> tuple[SendOutcome, ...]:
+    """Send files to one destination.
+
+    Parameters
+    ----------
+    objects : iterable of pathlib.Path, ResultObject or Sendable
+        What to send.
+    destination : DestinationSettings
+        Where to.
+    ae_title : str
+        Calling AE title.
+    timeouts : Timeouts, optional
+        How long the destination may take.
+    on_outcome : callable, optional
+        Told each outcome when it is known, before the next file is sent.
+
+    Returns
+    -------
+    tuple of SendOutcome
+        One per file, in their order. Whatever goes wrong on the way is an outcome.
+
+    """
+    wanted = list(objects)
+    outcomes: dict[int, SendOutcome] = {}
+
+    def note(index: int, outcome: SendOutcome) -> None:
+        outcomes[index] = outcome
+        if on_outcome is not None:
+            on_outcome(outcome)
+
+    readable: list[tuple[int, Sendable]] = []
+    for index, one in enumerate(wanted):
+        try:
+            readable.append((index, _sendable(one)))
+        except CannotUnderstandError as error:
+            path = one if isinstance(one, Path) else one.path
+            note(index, SendOutcome(path, "", False, None, str(error)))
+    for group in _fill_associations(readable):
+        for index, outcome in _send_group(
+            group, destination, ae_title=ae_title, timeouts=timeouts or Timeouts()
+        ):
+            note(index, outcome)
+    return tuple(outcomes[index] for index in range(len(wanted)))
+
+
+def echo(
+    destination: DestinationSettings,
+    *,
+    ae_title: str,
+    timeouts: Timeouts | None = None,
+) -> None:
+    """Ask a destination for a sign of life by C-ECHO.
+
+    Raises
+    ------
+    AssociationRefusedError
+        It cannot be reached, or does not accept the association or Verification.
+    StoreRefusedError
+        It answered with another status than success.
+
+    """
+    syntaxes = next(
+        one.transfer_syntaxes
+        for one in SCU_CONTEXTS
+        if VERIFICATION_SOP_CLASS_UID in one.sop_classes
+    )
+    context = build_context(VERIFICATION_SOP_CLASS_UID, list(syntaxes))
+    with _associate(
+        [context], destination, ae_title=ae_title, timeouts=timeouts or Timeouts()
+    ) as link:
+        status = link.association.send_c_echo().get("Status")
+    if status is None:
+        raise AssociationRefusedError("it did not answer C-ECHO")
+    if status != 0:
+        msg = f"it answered C-ECHO with 0x{status:04X}"
+        raise StoreRefusedError(msg, status=status)
+
+
+def _sendable(one: Path | ResultObject | Sendable) -> Sendable:
+    if isinstance(one, Sendable):
+        return one
+    if isinstance(one, Path):
+        return read_sendable(one)
+    return Sendable(
+        path=one.path,
+        sop_class_uid=one.reference.sop_class_uid,
+        sop_instance_uid=one.reference.sop_instance_uid,
+        transfer_syntax_uid=one.transfer_syntax_uid,
+    )
+
+
+def _fill_associations(
+    items: Sequence[tuple[int, Sendable]],
+) -> Iterator[list[tuple[int, Sendable]]]:
+    """Split into associations that propose at most 128 contexts."""
+    group: list[tuple[int, Sendable]] = []
+    pairs: set[tuple[str, str]] = set()
+    for index, one in items:
+        pair = (one.sop_class_uid, one.transfer_syntax_uid)
+        if pair not in pairs and len(pairs) == _MAX_CONTEXTS:
+            yield group
+            group, pairs = [], set()
+        pairs.add(pair)
+        group.append((index, one))
+    if group:
+        yield group
+
+
+def _send_group(
+    group: Sequence[tuple[int, Sendable]],
+    destination: DestinationSettings,
+    *,
+    ae_title: str,
+    timeouts: Timeouts,
+) -> Iterator[tuple[int, SendOutcome]]:
+    pairs = dict.fromkeys(
+        (one.sop_class_uid, one.transfer_syntax_uid) for _, one in group
+    )
+    contexts = [build_context(sop_class, syntax) for sop_class, syntax in pairs]
+    try:
+        with _associate(
+            contexts, destination, ae_title=ae_title, timeouts=timeouts
+        ) as link:
+            accepted = {
+                (str(one.abstract_syntax), str(one.transfer_syntax[0]))
+                for one in link.association.accepted_contexts
+            }
+            for number, (index, one) in enumerate(group):
+                yield index, _send_one(link, one, accepted, number=number)
+    except AssociationRefusedError as error:
+        for index, one in group:
+            yield index, _failed(one, str(error))
+
+
+def _send_one(
+    link: _Link,
+    one: Sendable,
+    accepted: set[tuple[str, str]],
+    *,
+    number: int,
+) -> SendOutcome:
+    if (one.sop_class_uid, one.transfer_syntax_uid) not in accepted:
+        return _failed(
+            one,
+            f"it does not accept {_name(one.sop_class_uid)} "
+            f"as {_name(one.transfer_syntax_uid)}",
+        )
+    if link.is_closed.is_set() or not link.association.is_established:
+        return _failed(one, "the association ended before it was sent")
+    try:
+        # PS3.7 9.1.1.1.1: Message ID distinguishes outstanding requests, 16 bits.
+        answer = link.association.send_c_store(one.path, msg_id=number % 65_535 + 1)
+    except OSError:
+        return _failed(one, "the file cannot be read")
+    except (AttributeError, RuntimeError, ValueError):
+        return _failed(one, "the association ended while it was sent")
+    status = answer.get("Status")
+    if status is None:
+        return _failed(one, "it did not answer in time, or aborted")
+    if status in _DELIVERED:
+        return SendOutcome(
+            one.path, one.sop_instance_uid, True, status, _DELIVERED[status]
+        )
+    meaning = next(
+        (text for value, mask, text in _REFUSALS if status & mask == value), "refused"
+    )
+    return SendOutcome(
+        one.path, one.sop_instance_uid, False, status, f"{meaning} (0x{status:04X})"
+    )
+
+
+def _failed(one: Sendable, reason: str) -> SendOutcome:
+    return SendOutcome(one.path, one.sop_instance_uid, False, None, reason)
+
+
+def _name(uid: str) -> str:
+    return str(pydicom.uid.UID(uid).name)
+
+
+class _Link:
+    """An association and whether its connection still is there."""
+
+    association: Association
+
+    def __init__(self) -> None:
+        self.was_open = threading.Event()
+        self.is_closed = threading.Event()
+
+    def close(self, event: evt.Event) -> None:
+        # pynetdicom waits for an answer until its timeout, even when the connection
+        # is gone: an empty answer wakes it.
+        self.is_closed.set()
+        event.assoc.dimse.msg_queue.put((None, None))
+
+
+@contextmanager
+def _associate(
+    contexts: list[PresentationContext],
+    destination: DestinationSettings,
+    *,
+    ae_title: str,
+    timeouts: Timeouts,
+) -> Iterator[_Link]:
+    entity = AE(ae_title)
+    entity.implementation_class_uid = pydicom.uid.UID(IMPLEMENTATION_CLASS_UID)
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.connection_timeout = timeouts.connect_s
+    entity.acse_timeout = timeouts.associate_s
+    entity.dimse_timeout = timeouts.response_s
+    entity.network_timeout = timeouts.response_s
+    link = _Link()
+    association = entity.associate(
+        destination.host,
+        destination.port,
+        contexts=contexts,
+        ae_title=destination.ae_title,
+        evt_handlers=[
+            (evt.EVT_CONN_OPEN, lambda _event: link.was_open.set()),
+            (evt.EVT_CONN_CLOSE, link.close),
+        ],
+    )
+    if not association.is_established:
+        answer = association.acceptor.primitive
+        if association.is_rejected and answer is not None:
+            msg = f"it rejected the association: {answer.reason_str}"
+        elif association.rejected_contexts:
+            msg = "it accepts none of the presentation contexts"
+        elif link.was_open.is_set():
+            msg = "it aborted the association or did not answer"
+        else:
+            msg = "it cannot be reached"
+        raise AssociationRefusedError(msg)
+    link.association = association
+    try:
+        yield link
+    finally:
+        if not link.is_closed.is_set():
+            association.release()
