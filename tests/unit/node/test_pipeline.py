@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from dicom_node.config import LimitSettings
+from dicom_node.errors import ModelLoadError, WorkerLostError
+from dicom_node.grounding import GroundedPrompt, ModelIdentity
+from dicom_node.imaging import PixelReader
+from dicom_node.pipeline import Rooms, interpret, process_study
+from dicom_node.records import BoundingBox, ObjectReference, PhraseStatus
+from dicom_node.study_files import gather_studies
+from tests.builders.dicom_series import make_ct_series
+
+IDENTITY = ModelIdentity("corner", "1", "0" * 64)
+REPORT = "FINDINGS:\nThe liver is enlarged. No ascites.\n"
+
+
+@dataclass
+class BrightestBox:
+    """A grounder that finds everything in one corner, and keeps what it was asked."""
+
+    error: Exception | None = None
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    identity: ModelIdentity = IDENTITY
+
+    def ground(self, series, pixels, prompts, *, progress=None):
+        self.asked.append(tuple(prompts))
+        if self.error is not None:
+            raise self.error
+        assert pixels.shape == (len(series.frames), series.rows, series.columns)
+        if progress is not None:
+            progress(1, 1)
+        return tuple(
+            GroundedPrompt(
+                prompt=one,
+                score=0.9,
+                is_present=True,
+                uncertainty=0.2,
+                mask=np.ones((1, 4, 4), dtype=np.bool_),
+                mask_origin=(1, 2, 3),
+                boxes=(BoundingBox(1, (3.0, 2.0, 7.0, 6.0), 0.9),),
+            )
+            for one in prompts
+        )
+
+
+@pytest.fixture
+def ready(tmp_path):
+    make_ct_series(tmp_path / "in", slices=3, rows=16, columns=16)
+    return gather_studies([tmp_path / "in"]).studies[0]
+
+
+@pytest.fixture
+def reader():
+    with PixelReader(LimitSettings(), processes=1) as one:
+        yield one
+
+
+def test_what_the_report_negates_is_reported_and_never_asked(ready, reader):
+    grounder = BrightestBox()
+
+    result = interpret(ready, rooms=Rooms(reader, grounder), report_text=REPORT)
+
+    by_text = {one.phrase.text: one for one in result.phrases}
+    assert by_text["The liver is enlarged"].regions
+    absent = [one for one in result.phrases if one.status is PhraseStatus.ABSENT]
+    assert [one.phrase.finding.finding.meaning for one in absent] == ["Ascites"]
+    assert absent[0].regions == ()
+    assert not any("ascites" in one for asked in grounder.asked for one in asked)
+
+
+def test_given_phrases_win_over_the_report(ready, reader):
+    grounder = BrightestBox()
+
+    result = interpret(
+        ready, rooms=Rooms(reader, grounder), phrases=["spleen"], report_text=REPORT
+    )
+
+    assert [one.phrase.text for one in result.phrases] == ["spleen"]
+
+
+def test_without_a_report_the_vocabulary_is_asked(ready, reader):
+    grounder = BrightestBox()
+
+    result = interpret(ready, rooms=Rooms(reader, grounder))
+
+    assert len(grounder.asked[0]) > 10
+    assert {one.phrase.source for one in result.phrases} == {"vocabulary"}
+
+
+def test_a_lost_worker_is_a_reason_and_not_an_end(ready, reader):
+    grounder = BrightestBox(error=WorkerLostError("the worker ended"))
+
+    result = interpret(ready, rooms=Rooms(reader, grounder), phrases=["spleen"])
+
+    assert result.series == ()
+    assert [one.reason for one in result.not_processed] == ["the worker ended"]
+    assert result.phrases[0].regions == ()
+
+
+def test_without_a_model_nothing_is_claimed(ready, reader):
+    grounder = BrightestBox(error=ModelLoadError())
+
+    with pytest.raises(ModelLoadError):
+        interpret(ready, rooms=Rooms(reader, grounder), phrases=["spleen"])
+
+
+def test_the_same_study_gives_the_same_files(ready, reader, tmp_path):
+    made = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        made.append(
+            process_study(
+                ready,
+                rooms=Rooms(reader, BrightestBox()),
+                out_dir=folder,
+                report_text=REPORT,
+            )
+        )
+
+    first, second = made
+    assert [one.path.read_bytes() for one in first.objects] == [
+        one.path.read_bytes() for one in second.objects
+    ]
+    assert first.result_json.read_bytes() == second.result_json.read_bytes()
+
+
+def test_each_profile_gets_objects_of_its_own(ready, reader, tmp_path):
+    processed = process_study(
+        ready,
+        rooms=Rooms(reader, BrightestBox()),
+        out_dir=tmp_path,
+        profiles=("default", "ohif"),
+        report_text=REPORT,
+    )
+
+    uids = [one.reference.sop_instance_uid for one in processed.objects]
+    assert len(uids) == len(set(uids))
+    assert {one.profile for one in processed.objects} == {"default", "ohif"}
+    named = json.loads(processed.result_json.read_text())["objects"]
+    assert [one["path"] for one in named] == ["seg-1.dcm", "sr.dcm"]
+
+
+def test_other_phrases_make_other_objects(ready, reader, tmp_path):
+    uids = []
+    for phrase in ("spleen", "liver"):
+        folder = tmp_path / phrase
+        folder.mkdir()
+        processed = process_study(
+            ready,
+            rooms=Rooms(reader, BrightestBox()),
+            out_dir=folder,
+            phrases=[phrase],
+        )
+        uids.extend(one.reference.sop_instance_uid for one in processed.objects)
+
+    assert len(uids) == len(set(uids)) == 4
+
+
+def test_a_predecessor_is_handed_on(ready, reader):
+    earlier = ObjectReference("1.2.840.10008.5.1.4.1.1.88.34", "2.25.1", "2.25.2", "1")
+
+    result = interpret(
+        ready,
+        rooms=Rooms(reader, BrightestBox()),
+        phrases=["spleen"],
+        predecessors=(earlier,),
+    )
+
+    assert result.predecessors == (earlier,)
