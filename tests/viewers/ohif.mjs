@@ -38,7 +38,7 @@ try {
 }
 
 async function openStudy() {
-  const page = await browser.newPage({ viewport: { width: 1500, height: 1200 } });
+  const page = await browser.newPage({ viewport: { width: 1280, height: 960 } });
   page.setDefaultTimeout(60_000);
   page.on('pageerror', error => complaints.push(`page: ${error}`.slice(0, 400)));
   page.on('console', message => {
@@ -157,7 +157,14 @@ async function settle(page) {
     await page.waitForTimeout(200);
     const now = await page.evaluate(() => {
       const canvas = window.cornerstone?.getEnabledElements()[0]?.viewport.canvas;
-      return (canvas?.toDataURL('image/png') ?? '') + document.body.innerText;
+      let hash = 0;
+      if (canvas?.width && canvas.height) {
+        const { data } = canvas
+          .getContext('2d')
+          .getImageData(0, 0, canvas.width, canvas.height);
+        for (const pixel of new Uint32Array(data.buffer)) hash = (hash * 31 + pixel) | 0;
+      }
+      return `${hash} ${document.body.innerText}`;
     });
     same = now === last ? same + 1 : 0;
     last = now;
