@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pydicom
 from pydicom import Dataset
+from pydicom.config import IGNORE, logger, settings
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -26,13 +27,19 @@ _LOCK = threading.RLock()
 
 @contextmanager
 def quiet_reading() -> Iterator[None]:
-    """Silence warnings about values, which quote them and so may name a patient.
+    """Silence what pydicom says about values, which it quotes: they name patients.
 
-    The filters of `warnings` belong to the process, so one thread at a time.
+    Warnings, the logger and the validation mode belong to the process, so one thread
+    at a time.
     """
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        mode, was_disabled = settings.reading_validation_mode, logger.disabled
+        settings.reading_validation_mode, logger.disabled = IGNORE, True
+        try:
+            yield
+        finally:
+            settings.reading_validation_mode, logger.disabled = mode, was_disabled
 
 
 def read_dataset(

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import Dataset, config
+from pydicom import DataElement, Dataset, config
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
@@ -461,14 +462,13 @@ def _set_pixels(ds: Dataset, stored: npt.NDArray[np.int16], *, signed: bool) -> 
 
 
 def _change(ds: Dataset, changes: dict[str, object] | None) -> None:
-    # Broken headers are what many tests are about.
-    mode = config.settings.writing_validation_mode
-    config.settings.writing_validation_mode = config.IGNORE
-    try:
-        for keyword, value in (changes or {}).items():
-            if value is None:
-                ds.pop(keyword, None)
-            else:
-                setattr(ds, keyword, value)
-    finally:
-        config.settings.writing_validation_mode = mode
+    # Broken headers are what many tests are about; they last until they are written.
+    for keyword, value in (changes or {}).items():
+        if value is None:
+            ds.pop(keyword, None)
+            continue
+        tag = tag_for_keyword(keyword)
+        assert tag is not None
+        ds[tag] = DataElement(
+            tag, dictionary_VR(tag), value, validation_mode=config.IGNORE
+        )
