@@ -152,7 +152,9 @@ def status_of(
                 hedged |= names in _NOT_SEEN
                 continue
             inside = one.last < mention.last
-            negated |= TriggerKind.NEGATES_BEFORE in one.kinds and not inside
+            negated |= not inside and (
+                TriggerKind.NEGATES_BEFORE in one.kinds or _is_answer(words, one)
+            )
             # "The heart is not enlarged": the trigger stands inside the name.
             negated |= inside and TriggerKind.NEGATES_AFTER in one.kinds
             looks_back = is_last or TriggerKind.HEDGES_AFTER not in one.kinds
@@ -164,6 +166,15 @@ def status_of(
     if hedged:
         return PhraseStatus.UNCERTAIN
     return PhraseStatus.ABSENT if negated else PhraseStatus.PRESENT
+
+
+def _is_answer(words: Sequence[Word], trigger: Trigger) -> bool:
+    """Whether it is the answer "no" of a form: "Pneumothorax: No"."""
+    return (
+        words[trigger.first].stem == "no"
+        and trigger.last == len(words) - 1
+        and ":" in words[trigger.first - 1].gap
+    )
 
 
 def _is_normal(words: Sequence[Word], trigger: Trigger) -> bool:

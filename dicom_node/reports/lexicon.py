@@ -116,8 +116,8 @@ def concept(key: str) -> Concept:
 def find_mentions(words: Sequence[Word]) -> tuple[Mention, ...]:
     """Find the concepts that a sentence names, in reading order.
 
-    The longest name wins and no word names two things, except that the predicate of
-    an order-free synonym may be shared: "the liver and spleen are enlarged".
+    The longest name wins and no word names two things, except that order-free
+    synonyms may share a part: "the liver and spleen are enlarged".
 
     Parameters
     ----------
@@ -184,7 +184,10 @@ def _may_join(
 
 
 _SEPARATES = frozenset(
-    stems("normal unremarkable clear intact patent but without with no however")
+    stems(
+        "normal unremarkable clear intact patent but without with no however "
+        "concerning suspicious suggesting may possible possibly likely versus"
+    )
 )
 _VERBS = frozenset(stems("is are was were appear appears remain remains"))
 
@@ -221,10 +224,12 @@ def _longest(found: list[Mention]) -> tuple[Mention, ...]:
     shared: set[int] = set()
     for one in ranked:
         clash = one.words & taken
-        if clash and not clash <= (shared & one.predicate):
+        is_new = bool(one.words - taken)
+        if clash and not (one.predicate and clash <= shared and is_new):
             continue
         kept.append(one)
-        shared |= one.predicate
+        if one.predicate:
+            shared |= one.words
         taken |= one.words
     return tuple(sorted(kept, key=lambda one: (one.first, one.last, one.concept.key)))
 

@@ -13,7 +13,7 @@ from dicom_node.reports.attributes import (
     side_words,
 )
 from dicom_node.reports.codes import finding_of, unspecified_finding
-from dicom_node.reports.context import TriggerKind, status_of
+from dicom_node.reports.context import status_of
 from dicom_node.reports.lexicon import Concept, ConceptKind, Mention, concept
 from dicom_node.reports.sections import SectionKind, split_sections, split_sentences
 from dicom_node.reports.spans import (
@@ -24,7 +24,7 @@ from dicom_node.reports.spans import (
     subject_of,
     with_article,
 )
-from dicom_node.reports.structures import is_aside, structure_span
+from dicom_node.reports.structures import compound_end, is_aside, structure_span
 
 __all__ = ["extract_phrases", "phrase_from_text"]
 
@@ -257,7 +257,8 @@ def _finding_draft(
         if is_here and heading.concept.kind is ConceptKind.STRUCTURE:
             site = site or heading.concept
             prompt = _in_place(prompt, heading, has_site=bool(about.site_key))
-            side = side or heading.laterality
+            if heading.laterality is not Laterality.BILATERAL:
+                side = side or heading.laterality
     return _Draft(first, last, about, site, status, side, prompt)
 
 
@@ -288,7 +289,7 @@ def _structure_draft(
 ) -> _Draft:
     start = noun_phrase(sentence, place.first, place.last)
     end = _plain_end(sentence, place)
-    first, last = structure_span(sentence, place, start, end)
+    first, last = structure_span(sentence, place, start, compound_end(sentence, end))
     return _Draft(
         first=first,
         last=last,
@@ -296,17 +297,15 @@ def _structure_draft(
         site=None,
         status=status,
         laterality=_side(sentence, start, end, plural_of=place),
-        prompt=_spoken(sentence, _named_start(sentence, start, place), end),
+        prompt=_structure_prompt(sentence, start, place, end),
     )
 
 
-def _named_start(sentence: Sentence, start: int, place: Mention) -> int:
-    """Leave out what is said of the structure: "normal", "unremarkable"."""
-    for index in range(place.first - 1, start - 1, -1):
-        for one in sentence.triggers:
-            if TriggerKind.NORMAL in one.kinds and one.first <= index <= one.last:
-                return index + 1
-    return start
+def _structure_prompt(sentence: Sentence, start: int, place: Mention, end: int) -> str:
+    """Ask for the structure and its side, without what is said of it."""
+    before = side_words(sentence.words, range(start, place.first), sentence.mentions)
+    sides = [sentence.words[index].text for index in before]
+    return " ".join([*sides, _spoken(sentence, place.first, end)])
 
 
 def _plain_end(sentence: Sentence, place: Mention) -> int:

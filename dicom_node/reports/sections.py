@@ -53,6 +53,11 @@ _HEADING_LINE = re.compile(r"[ \t]*[A-Z][A-Za-z /&,()-]{0,60}:")
 """A line that begins with a label, "Liver:"."""
 
 
+_MAX_SENTENCE = 1500
+"""Characters after which a sentence without an end is cut: what is read at a time
+stays small whatever the text is."""
+
+
 def section_kind(heading: str) -> SectionKind | None:
     """Return the kind of section that a heading opens, None for an unknown one."""
     return _headings().get(" ".join(heading.lower().strip(" :\t").split()))
@@ -95,7 +100,12 @@ def split_sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]
         stop = -1
         if character in ".?!" and _ends_sentence(text, begin, position, end):
             stop = position + 1
-        elif character == "\n" and _line_ends_sentence(text, begin, position, end):
+        elif (
+            character == "\n" and _line_ends_sentence(text, begin, position, end)
+        ) or (
+            position - begin >= _MAX_SENTENCE
+            and (character.isspace() or position - begin >= 2 * _MAX_SENTENCE)
+        ):
             stop = position
         if stop >= 0:
             yield from _trimmed(text, begin, stop)

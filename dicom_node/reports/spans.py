@@ -12,6 +12,7 @@ from dicom_node.reports.words import Word, split_words, stems
 
 __all__ = [
     "PLACES",
+    "STOPS",
     "Sentence",
     "extend_finding",
     "noun_phrase",
@@ -23,7 +24,7 @@ __all__ = [
 _BREAK = re.compile(r"[,;:()\[\]?!\u2013\u2014\u2022]|\s-+\s|\n\s*\n")
 """Punctuation that a noun phrase does not cross."""
 
-_STOPS = frozenset(
+STOPS = frozenset(
     stems(
         "a an the this that these those there here it its is are was were be been "
         "being has have had do does did may might could can cannot will would should "
@@ -37,7 +38,9 @@ _STOPS = frozenset(
         "indicating keeping given because since so then if when while whereas where "
         "status post evidence about redemonstrated present clear normal unremarkable "
         "intact patent involving overlying adjacent throughout over above below "
-        "between through containing demonstrating include includes including"
+        "between through containing demonstrating include includes including enhance "
+        "enhances extend extends extending show terminates terminating ends projects "
+        "lies persists none"
     )
 )
 """Words that end a noun phrase on its left."""
@@ -79,6 +82,14 @@ _SIZE_LEADS = frozenset(
         "size in diameter maximum with that currently now and"
     )
 )
+
+_ADJECTIVE_ENDS = ("ed", "ic", "ent", "ous")
+"""How the adjectives end that name findings: "enlarged", "atrophic", "prominent"."""
+
+_SEEN = frozenset(
+    stems("is are was were again seen noted identified present visualized located")
+)
+"""What stands between a finding and its place: "a lesion [is seen] in the liver"."""
 
 _UNITS = frozenset(("mm", "cm"))
 _MAX_PLACE_WORDS = 9
@@ -152,7 +163,7 @@ def noun_phrase(sentence: Sentence, first: int, last: int) -> int:
         if before.stem in ("and", "to", "than") and _is_side_pair(sentence, first - 1):
             first -= 1
             continue
-        if before.stem in _STOPS and owner is None:
+        if before.stem in STOPS and owner is None and before.gap != "-":
             break
         first -= 1
     return first
@@ -172,7 +183,9 @@ def extend_finding(sentence: Sentence, mention: Mention) -> tuple[int, int]:
     if any(sentence.words[index].stem in _VERBS for index in range(first, last)):
         first = with_article(sentence, first)
     while True:
-        extended = _size_end(sentence, last)
+        extended = _noun_end(sentence, mention, last)
+        if extended == last:
+            extended = _size_end(sentence, last)
         if extended == last:
             extended = _place_end(sentence, last)
         if extended == last:
@@ -243,6 +256,23 @@ def _is_side_pair(sentence: Sentence, position: int) -> bool:
     return False
 
 
+def _noun_end(sentence: Sentence, mention: Mention, last: int) -> int:
+    """Return the last word of the structure that an adjective is said of, or `last`."""
+    words = sentence.words
+    if last != mention.last or not words[last].text.endswith(_ADJECTIVE_ENDS):
+        return last
+    for index in range(last + 1, min(last + 4, len(words))):
+        if _BREAK.search(words[index - 1].gap) or index in sentence.deciding:
+            return last
+        owner = sentence.owners[index]
+        if owner is not None:
+            is_place = owner.concept.kind is not ConceptKind.FINDING
+            return owner.last if is_place and not owner.is_adjective else last
+        if words[index].stem in STOPS:
+            return last
+    return last
+
+
 def _size_end(sentence: Sentence, last: int) -> int:
     """Return the last word of a size that follows, or `last`."""
     words = sentence.words
@@ -271,19 +301,24 @@ def _place_end(sentence: Sentence, last: int) -> int:
     """Return the last word of the place that follows, or `last`."""
     words = sentence.words
     begin = last + 1
+    while begin < len(words) - 1 and begin < last + 4 and words[begin].stem in _SEEN:
+        begin += 1
+    gaps = [one.gap for one in words[last:begin]]
     if (
         begin >= len(words)
         or words[begin].stem not in PLACES
-        or _BREAK.search(words[last].gap)
+        or any(_BREAK.search(gap) for gap in gaps)
     ):
         return last
     end = last
     is_joined = False
     for index in range(begin, min(begin + _MAX_PLACE_WORDS, len(words))):
         owner = sentence.owners[index]
+        word = words[index]
+        is_ordinal = word.text[0].isdigit()
         if index > begin and _BREAK.search(words[index - 1].gap):
             # A list of places goes on after a comma, anything else does not.
-            if words[index - 1].gap.strip() != "," or owner is None:
+            if words[index - 1].gap.strip() != "," or not (owner or is_ordinal):
                 break
             is_joined = True
         if index in sentence.deciding:
@@ -294,19 +329,16 @@ def _place_end(sentence: Sentence, last: int) -> int:
             if is_joined and _names_finding(sentence, owner.last + 1):
                 break  # "... in the liver and renal cysts": another phrase
             end = max(end, owner.last)
-            continue
-        name = words[index].stem
-        if name in SIDE_WORDS:
-            if not is_joined:
-                end = max(end, index)
-            continue
-        if name in ("and", "or"):
+        elif word.stem in SIDE_WORDS:
+            end = end if is_joined else max(end, index)
+        elif word.stem in ("and", "or"):
             is_joined = True
-        elif name not in _IN_PLACES and name not in PLACES:
-            if name in _STOPS or end > last:
-                break
-        elif not is_joined and end == index - 1 and name in ("side", "region"):
-            end = index
+        elif is_ordinal or word.stem in _IN_PLACES or word.stem in PLACES:
+            continue
+        elif words[index - 1].stem in SIDE_WORDS and word.stem not in STOPS:
+            end = end if is_joined else index  # "along the right convexity"
+        elif end > last or word.stem in STOPS:
+            break
     return end
 
 

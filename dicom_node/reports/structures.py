@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dicom_node.reports.context import Trigger, TriggerKind
 from dicom_node.reports.lexicon import ConceptKind, Mention
-from dicom_node.reports.spans import PLACES, Sentence, with_article
+from dicom_node.reports.spans import PLACES, STOPS, Sentence, with_article
 from dicom_node.reports.words import stems
 
-__all__ = ["is_aside", "structure_span"]
+__all__ = ["compound_end", "is_aside", "structure_span"]
 
 _SAYS = frozenset(
     {TriggerKind.NORMAL, TriggerKind.NEGATES_BEFORE, TriggerKind.HEDGES_BEFORE}
@@ -29,6 +29,20 @@ def is_aside(sentence: Sentence, place: Mention) -> bool:
         return False
     before = sentence.words[max(place.first - 4, 0) : place.first]
     return any(one.stem in PLACES for one in before)
+
+
+def compound_end(sentence: Sentence, end: int) -> int:
+    """Return the last word of a compound that a structure begins: "lung [volumes]"."""
+    for index in range(end + 1, min(end + 3, len(sentence.words))):
+        if (
+            not sentence.words[index - 1].gap.isspace()
+            or sentence.owners[index] is not None
+            or sentence.words[index].stem in STOPS
+            or any(one.first <= index <= one.last for one in sentence.triggers)
+        ):
+            break
+        end = index
+    return end
 
 
 def structure_span(
