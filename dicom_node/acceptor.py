@@ -8,7 +8,6 @@ Sta2 and Sta3, `_serve` is Sta6, `PduSocket.close` is Sta13.
 
 from __future__ import annotations
 
-import secrets
 import struct
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -123,8 +122,6 @@ class Acceptor:
 
     def __init__(self, host: AcceptorHost, pdus: PduSocket, *, address: str) -> None:
         self.pdus = pdus
-        self.association_id = secrets.token_hex(8)
-        """Names the association in what it brings."""
         self.is_admitted = False
         self.study_instance_uids: set[str] = set()
         """Studies that it brought something of."""
@@ -305,7 +302,6 @@ class Acceptor:
                     transfer_syntax_uid=context.transfer_syntax or "",
                     calling_ae_title=self._calling_ae_title,
                     peer_address=self._address,
-                    association_id=self.association_id,
                 )
             )
         return message

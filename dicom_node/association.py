@@ -35,9 +35,9 @@ __all__ = ["DicomServer", "OnRelease", "ServerStatistics", "may_call"]
 
 log = structlog.get_logger(__name__)
 
-OnRelease = Callable[[str, frozenset[str]], None]
-"""Told, when an association ends in any way, its `ReceivedInstance.association_id` and
-which studies it brought something of."""
+OnRelease = Callable[[frozenset[str]], None]
+"""Told, when an association ends in any way, which studies it brought something of,
+from the thread that brought them: each association has a thread of its own."""
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -248,9 +248,7 @@ class DicomServer:
             self._aborted += is_aborted
         if self._on_release is not None:
             try:
-                self._on_release(
-                    acceptor.association_id, frozenset(acceptor.study_instance_uids)
-                )
+                self._on_release(frozenset(acceptor.study_instance_uids))
             except Exception as error:  # noqa: BLE001 - nobody waits for the answer
                 # No traceback: its text may quote a data set.
                 log.error(  # noqa: TRY400

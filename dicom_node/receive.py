@@ -72,7 +72,6 @@ class StoreRequest:
     transfer_syntax_uid: str
     calling_ae_title: str
     peer_address: str
-    association_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +173,6 @@ class InstanceReceiver:
             peer_address=request.peer_address,
             received_at=self._clock(),
             is_own_result=header.is_own_result,
-            association_id=request.association_id,
         )
         outcome = self._ledger.record_instance(instance)
         log.info(

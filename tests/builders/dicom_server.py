@@ -55,7 +55,7 @@ class RunningServer:
     ledger: MemoryLedger
     data_dir: Path
     seen: list[tuple[ReceivedInstance, InstanceOutcome]] = field(default_factory=list)
-    released: list[tuple[str, frozenset[str]]] = field(default_factory=list)
+    released: list[frozenset[str]] = field(default_factory=list)
 
     @property
     def port(self) -> int:
@@ -91,13 +91,13 @@ def running_server(
     ledger = ledger or MemoryLedger()
     spool = Spool(data_dir, min_free_bytes=min_free_bytes)
     seen: list[tuple[ReceivedInstance, InstanceOutcome]] = []
-    released: list[tuple[str, frozenset[str]]] = []
+    released: list[frozenset[str]] = []
     server = DicomServer(
         settings,
         spool=spool,
         ledger=ledger,
         on_instance=lambda instance, outcome: seen.append((instance, outcome)),
-        on_release=lambda name, studies: released.append((name, studies)),
+        on_release=released.append,
     )
     server.start()
     try:
