@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dicom_node.child_process import ChildProcess
+from dicom_node.errors import ProcessLostError
+
+CHILD = "tests.builders.answering_child"
+
+
+@pytest.fixture
+def child(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    process = ChildProcess(CHILD)
+    yield process
+    process.stop()
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_a_request_is_answered_and_the_child_stays(child):
+    first = child.ask({"echo": 1}, timeout_s=30)
+    pid = child.pid
+    second = child.ask({"echo": "two"}, timeout_s=30)
+
+    assert (first, second) == ({"result": {"echo": 1}}, {"result": {"echo": "two"}})
+    assert child.pid == pid
+
+
+def test_progress_arrives_in_order(child):
+    told = []
+
+    child.ask(
+        {"progress": 3},
+        timeout_s=30,
+        tell=lambda done, total: told.append((done, total)),
+    )
+
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_child_that_dies_is_lost_and_the_next_request_gets_another(child):
+    with pytest.raises(ProcessLostError, match="SIGKILL") as lost:
+        child.ask({"signal": signal.SIGKILL.value}, timeout_s=30)
+
+    assert not lost.value.timed_out
+    assert child.ask({"echo": 1}, timeout_s=30) == {"result": {"echo": 1}}
+
+
+def test_a_child_that_takes_too_long_is_killed(child):
+    child.ask({"echo": 1}, timeout_s=30)
+    pid = child.pid
+
+    with pytest.raises(ProcessLostError, match=r"no answer within 0\.2 s") as lost:
+        child.ask({"sleep": 60}, timeout_s=0.2)
+
+    assert lost.value.timed_out
+    assert not is_running(pid)
+
+
+def test_a_late_answer_is_never_taken_for_the_next_one(child):
+    def interrupt(_done, _total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        child.ask({"progress": 3}, timeout_s=30, tell=interrupt)
+
+    assert child.ask({"echo": "next"}, timeout_s=30) == {"result": {"echo": "next"}}
+
+
+def test_errors_of_the_node_travel_with_their_message(child):
+    answer = child.ask({"node_error": "no such frame"}, timeout_s=30)
+
+    assert answer == {"error": "no such frame", "kind": "PixelDecodingError"}
+
+
+def test_messages_of_foreign_errors_stay_behind(child):
+    answer = child.ask({"foreign_error": "Doe^Jane"}, timeout_s=30)
+
+    assert "Doe" not in json.dumps(answer)
+    assert answer["error"].startswith("ValueError (answering_child.py:")
+
+
+def test_a_waiting_request_can_be_interrupted_from_another_thread(child):
+    child.ask({"echo": 1}, timeout_s=30)
+    timer = threading.Timer(0.2, child.interrupt)
+    timer.start()
+
+    with pytest.raises(ProcessLostError, match="SIGKILL"):
+        child.ask({"sleep": 60}, timeout_s=30)
+    timer.join()
+
+
+def test_stopping_lets_an_idle_child_leave_by_itself(child):
+    child.ask({"echo": 1}, timeout_s=30)
+    pid = child.pid
+
+    child.stop()
+
+    assert not is_running(pid)
+    assert child.pid is None
+
+
+@pytest.mark.parametrize("request_text", ['{"echo": 1}', '{"sleep": 60}'])
+def test_the_child_ends_when_its_parent_is_killed(tmp_path, request_text):
+    script = (
+        "import sys\n"
+        "from dicom_node.child_process import ChildProcess\n"
+        f"child = ChildProcess({CHILD!r})\n"
+        "child.ask({'echo': 1}, timeout_s=30)\n"
+        "print(child.pid, flush=True)\n"
+        f"child.ask({request_text}, timeout_s=60)\n"
+        "sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    )
+    pid = int(parent.stdout.readline())
+
+    parent.kill()
+    parent.communicate()
+
+    deadline = time.monotonic() + 10
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_running(pid)
