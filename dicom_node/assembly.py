@@ -9,7 +9,7 @@ version, whose results supersede those before it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -65,6 +65,9 @@ class Assembler:
         Seconds without a new instance after which a study is complete.
     clock : Clock
         The wall clock: it goes on while the node is down.
+    association_of : callable
+        Names the association that the calling thread serves; each has a thread of
+        its own, so the thread is the name.
 
     """
 
@@ -75,13 +78,15 @@ class Assembler:
         *,
         quiet_time_s: float,
         clock: Clock = system_clock,
+        association_of: Callable[[], Hashable] = threading.get_ident,
     ) -> None:
         self._store = store
         self._hooks = hooks
         self._quiet_time = timedelta(seconds=quiet_time_s)
         self._clock = clock
         self._lock = threading.Lock()
-        self._open: dict[str, set[str]] = {}
+        self._association_of = association_of
+        self._open: dict[Hashable, set[str]] = {}
         self._released_at: dict[str, datetime] = {}
         self._untold: list[VersionKey] = []
         self._wake = threading.Event()
@@ -96,17 +101,17 @@ class Assembler:
 
         """
         # Before the record: the study must not seem idle between the two.
-        if instance.association_id and not instance.is_own_result:
+        if not instance.is_own_result:
             with self._lock:
-                studies = self._open.setdefault(instance.association_id, set())
+                studies = self._open.setdefault(self._association_of(), set())
                 studies.add(instance.study_instance_uid)
         return self._store.record_instance(instance)
 
-    def association_released(self, association_id: str) -> None:
-        """Note that an association ended, in whatever way."""
+    def association_released(self, _studies: frozenset[str] = frozenset()) -> None:
+        """Note that the calling thread's association ended, in whatever way."""
         with self._lock:
             now = self._clock()
-            for study_instance_uid in self._open.pop(association_id, ()):
+            for study_instance_uid in self._open.pop(self._association_of(), ()):
                 self._released_at[study_instance_uid] = now
         self._wake.set()
 

@@ -92,9 +92,6 @@ class ReceivedInstance:
     received_at: datetime
     is_own_result: bool = False
     """True: this node made it; it is kept and never processed."""
-    association_id: str = ""
-    """Names the association that brought it, as ``DicomServer`` names it when it is
-    released; a study waits while one that brought some of it is open."""
 
 
 @dataclass(frozen=True, slots=True)

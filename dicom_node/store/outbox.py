@@ -48,7 +48,9 @@ class Parcel:
     version_id: int
     destination: str
     attempts: int
-    """How often it was tried; names the next try."""
+    """How often it was tried; with ``last_delivery_id`` it names the next try."""
+    last_delivery_id: int
+    """The newest row in it: a later run of the version may add some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ def pending_parcels(
             deliveries.c.version_id,
             deliveries.c.destination,
             func.max(deliveries.c.attempts).label("attempts"),
+            func.max(deliveries.c.id).label("last_delivery_id"),
         )
         .where(deliveries.c.state == DeliveryState.PENDING)
         .group_by(deliveries.c.version_id, deliveries.c.destination)
@@ -179,7 +182,7 @@ def pending_parcels(
     if destination is not None:
         query = query.where(deliveries.c.destination == destination)
     return tuple(
-        Parcel(row.version_id, row.destination, row.attempts)
+        Parcel(row.version_id, row.destination, row.attempts, row.last_delivery_id)
         for row in connection.execute(query)
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from dicom_node.assembly import RELEASE_SETTLE_S, Assembler
 from dicom_node.errors import StoreError
+from dicom_node.records import ReceivedInstance
 from dicom_node.store import CollectingStudy, Store, VersionKey
 from tests.builders.stores import NOON, received
 
@@ -59,15 +60,42 @@ def hooks() -> Recorder:
     return Recorder()
 
 
+class Peers(Assembler):
+    """Assembler whose caller names the association instead of having a thread."""
+
+    def __init__(self, store: Store, hooks: Recorder, clock: FakeClock) -> None:
+        self.association = ""
+        super().__init__(
+            store,
+            hooks,
+            quiet_time_s=QUIET_S,
+            clock=clock,
+            association_of=lambda: self.association,
+        )
+
+    def comes_over(self, association: str, instance: ReceivedInstance) -> None:
+        self.association = association
+        self.record_instance(instance)
+
+    def ends(self, association: str) -> None:
+        self.association = association
+        self.association_released()
+
+    def comes(self, instance: ReceivedInstance) -> None:
+        """Bring an instance over an association that ended long ago."""
+        self.comes_over("gone", instance)
+        self._open.clear()
+
+
 @pytest.fixture
-def assembler(store: Store, hooks: Recorder, clock: FakeClock) -> Assembler:
-    return Assembler(store, hooks, quiet_time_s=QUIET_S, clock=clock)
+def assembler(store: Store, hooks: Recorder, clock: FakeClock) -> Peers:
+    return Peers(store, hooks, clock)
 
 
 def test_a_study_is_complete_after_the_quiet_time_and_not_before(
-    assembler: Assembler, clock: FakeClock, hooks: Recorder
+    assembler: Peers, clock: FakeClock, hooks: Recorder
 ) -> None:
-    assembler.record_instance(received(1))
+    assembler.comes(received(1))
     clock.advance(QUIET_S - 0.001)
     early = assembler.evaluate()
     clock.advance(0.001)
@@ -80,39 +108,37 @@ def test_a_study_is_complete_after_the_quiet_time_and_not_before(
 
 
 def test_every_new_instance_begins_the_quiet_time_again(
-    assembler: Assembler, clock: FakeClock
+    assembler: Peers, clock: FakeClock
 ) -> None:
     for number in range(5):
-        assembler.record_instance(
-            received(number, after_s=(clock.now - NOON).total_seconds())
-        )
+        assembler.comes(received(number, after_s=(clock.now - NOON).total_seconds()))
         clock.advance(QUIET_S - 1)
         assert assembler.evaluate() == ()
 
 
 @pytest.mark.parametrize("changes", [{}, {"sha256": "c" * 64}, {"is_own_result": True}])
 def test_duplicates_conflicts_and_own_results_do_not_hold_a_study(
-    assembler: Assembler, clock: FakeClock, changes: dict[str, object]
+    assembler: Peers, clock: FakeClock, changes: dict[str, object]
 ) -> None:
-    assembler.record_instance(received(1))
+    assembler.comes(received(1))
     clock.advance(QUIET_S)
     again = received(1, after_s=QUIET_S, path=Path("spool/other.dcm"), **changes)
     if changes.get("is_own_result"):
         again = replace(again, sop_instance_uid="2.25.1")
 
-    assembler.record_instance(again)
+    assembler.comes(again)
 
     (key,) = assembler.evaluate()
     assert key.run == 1
 
 
 def test_a_study_waits_for_the_association_that_brought_it(
-    assembler: Assembler, clock: FakeClock
+    assembler: Peers, clock: FakeClock
 ) -> None:
-    assembler.record_instance(received(1, association_id="a"))
+    assembler.comes_over("a", received(1))
     clock.advance(10 * QUIET_S)
     while_open = assembler.evaluate()
-    assembler.association_released("a")
+    assembler.ends("a")
     at_once = assembler.evaluate()
     clock.advance(RELEASE_SETTLE_S)
 
@@ -121,13 +147,11 @@ def test_a_study_waits_for_the_association_that_brought_it(
 
 
 def test_an_association_holds_only_the_studies_it_brought(
-    assembler: Assembler, clock: FakeClock
+    assembler: Peers, clock: FakeClock
 ) -> None:
-    assembler.record_instance(received(1, association_id="a"))
-    assembler.record_instance(
-        received(2, association_id="b", study_instance_uid="1.2.9")
-    )
-    assembler.association_released("b")
+    assembler.comes_over("a", received(1))
+    assembler.comes_over("b", received(2, study_instance_uid="1.2.9"))
+    assembler.ends("b")
     clock.advance(QUIET_S)
 
     (key,) = assembler.evaluate()
@@ -136,19 +160,19 @@ def test_an_association_holds_only_the_studies_it_brought(
 
 
 def test_a_release_does_not_shorten_the_quiet_time(
-    assembler: Assembler, clock: FakeClock
+    assembler: Peers, clock: FakeClock
 ) -> None:
-    assembler.record_instance(received(1, association_id="a"))
-    assembler.association_released("a")
+    assembler.comes_over("a", received(1))
+    assembler.ends("a")
     clock.advance(QUIET_S - 1)
 
     assert assembler.evaluate() == ()
 
 
 def test_a_request_completes_a_study_at_once(
-    assembler: Assembler, store: Store, hooks: Recorder
+    assembler: Peers, store: Store, hooks: Recorder
 ) -> None:
-    assembler.record_instance(received(1, association_id="a"))
+    assembler.comes_over("a", received(1))
     store.requeue_study("1.2.3", now=NOON)
 
     (key,) = assembler.evaluate()
@@ -159,9 +183,9 @@ def test_a_request_completes_a_study_at_once(
 
 
 def test_a_request_for_a_finished_study_is_handed_on_once(
-    assembler: Assembler, store: Store, hooks: Recorder, clock: FakeClock
+    assembler: Peers, store: Store, hooks: Recorder, clock: FakeClock
 ) -> None:
-    assembler.record_instance(received(1))
+    assembler.comes(received(1))
     clock.advance(QUIET_S)
     (key,) = assembler.evaluate()
     store.start_version(
@@ -178,9 +202,9 @@ def test_a_request_for_a_finished_study_is_handed_on_once(
 
 
 def test_a_version_whose_hook_failed_is_told_by_the_next_evaluation(
-    assembler: Assembler, clock: FakeClock, hooks: Recorder
+    assembler: Peers, clock: FakeClock, hooks: Recorder
 ) -> None:
-    assembler.record_instance(received(1))
+    assembler.comes(received(1))
     clock.advance(QUIET_S)
     hooks.failures = 1
     with pytest.raises(StoreError):
@@ -192,12 +216,12 @@ def test_a_version_whose_hook_failed_is_told_by_the_next_evaluation(
 
 
 def test_after_a_restart_what_waited_is_put_to_work(
-    assembler: Assembler, store: Store, clock: FakeClock
+    assembler: Peers, store: Store, clock: FakeClock
 ) -> None:
-    assembler.record_instance(received(1))
+    assembler.comes(received(1))
     clock.advance(QUIET_S)
     (opened,) = assembler.evaluate()
-    assembler.record_instance(received(2, after_s=QUIET_S, study_instance_uid="1.2.9"))
+    assembler.comes(received(2, after_s=QUIET_S, study_instance_uid="1.2.9"))
     hooks = Recorder()
     restarted = Assembler(store, hooks, quiet_time_s=QUIET_S, clock=clock)
 
@@ -210,9 +234,9 @@ def test_after_a_restart_what_waited_is_put_to_work(
 
 
 def test_a_clock_that_was_set_back_holds_no_study(
-    assembler: Assembler, clock: FakeClock
+    assembler: Peers, clock: FakeClock
 ) -> None:
-    assembler.record_instance(received(1, after_s=86_400))
+    assembler.comes(received(1, after_s=86_400))
     clock.advance(QUIET_S)
 
     assert len(assembler.evaluate()) == 1

@@ -30,6 +30,7 @@ class AssemblyMachine(RuleBasedStateMachine):
         shutil.copy(self.template, self.folder / "node.sqlite")
         self.store = Store(f"sqlite:///{self.folder / 'node.sqlite'}")
         self.now = NOON
+        self.association = ""
         self.hashes: dict[str, dict[str, str]] = {uid: {} for uid in STUDIES}
         self.last_new: dict[str, datetime] = {}
         self.brought: dict[str, set[str]] = {}
@@ -42,7 +43,11 @@ class AssemblyMachine(RuleBasedStateMachine):
 
     def start_node(self) -> None:
         self.assembler = Assembler(
-            self.store, self, quiet_time_s=QUIET_S, clock=lambda: self.now
+            self.store,
+            self,
+            quiet_time_s=QUIET_S,
+            clock=lambda: self.now,
+            association_of=lambda: self.association,
         )
 
     def version_ready(self, key: VersionKey) -> None:
@@ -66,17 +71,16 @@ class AssemblyMachine(RuleBasedStateMachine):
             study_instance_uid=study,
             received_at=self.now,
             is_own_result=kind == "own",
-            association_id=association,
         )
         if kind == "other bytes":
             instance = received(
                 sop_instance_uid=uid,
                 study_instance_uid=study,
                 received_at=self.now,
-                association_id=association,
                 sha256=f"{number}" * 64,
                 path=Path(f"spool/{uid}-other.dcm"),
             )
+        self.association = association
         outcome = self.assembler.record_instance(instance)
         if kind != "own":
             self.brought.setdefault(association, set()).add(study)
@@ -87,7 +91,8 @@ class AssemblyMachine(RuleBasedStateMachine):
 
     @rule(association=st.sampled_from(ASSOCIATIONS))
     def an_association_ends(self, association: str) -> None:
-        self.assembler.association_released(association)
+        self.association = association
+        self.assembler.association_released()
         for study in self.brought.pop(association, ()):
             self.released[study] = self.now
 
