@@ -214,16 +214,20 @@ def _rescale(ds: Dataset, number: int) -> tuple[float, float]:
         if index < len(groups):
             candidates[:0] = groups[index].get("PixelValueTransformationSequence") or []
     for candidate in candidates:
-        slope, intercept = (
-            candidate.get("RescaleSlope"),
-            candidate.get("RescaleIntercept"),
-        )
-        if slope is not None and intercept is not None:
-            slope, intercept = float(slope), float(intercept)
-            if slope != 0 and np.isfinite((slope, intercept)).all():
-                return slope, intercept
-            break
+        slope = _number(candidate.get("RescaleSlope"))
+        intercept = _number(candidate.get("RescaleIntercept"))
+        if slope and intercept is not None:
+            return slope, intercept
     return 1.0, 0.0
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number; None where an element is absent, empty or several."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
 
 
 def _stored_range(stored: npt.NDArray[Any], ds: Dataset) -> tuple[float, float]:

@@ -87,6 +87,11 @@ class PixelReader:
     ) -> None:
         self.close()
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of the running processes."""
+        return tuple(child.pid for child in self._all if child.pid is not None)
+
     def close(self) -> None:
         """End the processes; a later `read` starts them again."""
         for child in self._all:
@@ -144,7 +149,7 @@ class PixelReader:
     def _decode(self, uid: str, request: Answer) -> None:
         child = self._children.get()
         try:
-            answer = child.ask(request, timeout_s=self._limits.decode_timeout_s)
+            answer = self._ask(child, request)
         except ProcessLostError as error:
             msg = f"instance {uid} cannot be decoded: {error}"
             raise PixelDecodingError(msg, uid=uid) from error
@@ -155,6 +160,16 @@ class PixelReader:
         if "error" in answer:
             msg = f"instance {uid} cannot be decoded: {answer['error']}"
             raise PixelDecodingError(msg, uid=uid)
+
+    def _ask(self, child: ChildProcess, request: Answer) -> Answer:
+        timeout_s = self._limits.decode_timeout_s
+        try:
+            return child.ask(request, timeout_s=timeout_s)
+        except ProcessLostError as error:
+            if error.timed_out:
+                raise
+            # Perhaps the process was lost to something else than this instance.
+            return child.ask(request, timeout_s=timeout_s)
 
 
 def _portions(series: ImageSeries) -> Iterator[tuple[str, Answer]]:
