@@ -132,14 +132,15 @@ class GroundingCore(nn.Module):
         }
         seen = torch.ones(vision.shape[:2], dtype=torch.bool, device=vision.device)
         text = self.text_projection(phrases)  # (batch, phrases, dim)
-        itself = torch.eye(text.shape[1], dtype=torch.bool, device=text.device)
+        # A phrase attends to itself alone; the encoder takes True for "not allowed".
+        others = ~torch.eye(text.shape[1], dtype=torch.bool, device=text.device)
         encoded = self.encoder(
             vision_features=vision,
             vision_attention_mask=~seen,
             vision_position_embedding=positions,
             text_features=text,
             text_attention_mask=~phrase_mask,
-            text_self_attention_masks=itself.expand(batch, -1, -1),
+            text_self_attention_masks=others.expand(batch, -1, -1),
             **common,
         )
         memory, text = encoded.last_hidden_state_vision, encoded.last_hidden_state_text

@@ -65,6 +65,8 @@ class GroundingModel:
         As the checkpoint's configuration says.
     sha256
         Hash over weights and configuration: the identity of the model.
+    config
+        How scores are read; ``network`` is the network itself.
     """
 
     def __init__(self, model: MedGLIP, *, sha256: str, device: str = "cpu") -> None:
@@ -73,7 +75,7 @@ class GroundingModel:
         self.version = model.config.version
         self.sha256 = sha256
         self._device = device
-        self._model = model.to(device).eval()
+        self.network = model.to(device).eval()
         self._text = TextEncoder(model.config)
 
     @classmethod
@@ -118,7 +120,7 @@ class GroundingModel:
             if progress is not None:
                 progress(done, total + len(groups))
 
-        features = see_stack(self._model, stack, device=self._device, progress=report)
+        features = see_stack(self.network, stack, device=self._device, progress=report)
         slices = len(features.grid.slice_positions)
         answers: list[PhraseGrounding] = []
         for number, group in enumerate(groups):
@@ -136,13 +138,13 @@ class GroundingModel:
     ) -> list[PhraseEvidence]:
         """Run both branches for up to sixteen phrases over all slices of a stack."""
         hidden, mask = self._text.encode(phrases)
-        vectors = self._model.phrase_adapter(
+        vectors = self.network.phrase_adapter(
             hidden.to(self._device), mask.to(self._device)
         )
         presence, dense, core = [], [], []
         for pyramid in features.pyramids:
-            logits = self._model.dense(pyramid[0], vectors)
-            presence.append(self._model.presence(logits, pyramid[-1], vectors).cpu())
+            logits = self.network.dense(pyramid[0], vectors)
+            presence.append(self.network.presence(logits, pyramid[-1], vectors).cpu())
             dense.append(logits.sigmoid().cpu().numpy())
             core.append(self._core_masks(pyramid, vectors).cpu().numpy())
         evidence = torch.cat(presence)  # (slices, phrases)
@@ -165,7 +167,7 @@ class GroundingModel:
         batch = len(pyramid[0])
         rows = vectors.expand(batch, -1, -1)
         known = torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
-        found = self._model.core(pyramid, rows, known)
+        found = self.network.core(pyramid, rows, known)
         scores = found.logits[:, -1].sigmoid().sqrt()  # (batch, queries, phrases)
         masks = found.masks.sigmoid()  # (batch, queries, rows/2, columns/2)
         folded = torch.stack(

@@ -36,6 +36,7 @@ def draw_slab(
     offsets_mm: tuple[float, ...],
     shape: tuple[int, int],
     pixel_mm: float,
+    short_series: bool = True,
 ) -> Slab:
     """Cut a slab through a randomly deformed copy of `volume`.
 
@@ -55,7 +56,9 @@ def draw_slab(
     centre[1:] += rng.normal(0.0, (20.0, 25.0))
 
     offsets = np.array(offsets_mm) * np.exp(rng.normal(0.0, 0.2))
-    if rng.random() < 0.5:  # a short series: beyond its end the last slice repeats
+    if (
+        short_series and rng.random() < 0.5
+    ):  # a short series: beyond its end the last slice repeats
         offsets = offsets.clip(-rng.exponential(12.0), rng.exponential(12.0))
     # The volume itself ends, too; its first and last slice repeat.
     offsets = (centre[0] + offsets / scale[0]).clip(0, extent[0]) - centre[0]

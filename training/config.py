@@ -30,12 +30,19 @@ class TrainingConfig:
     """Wordings per step for the text-only objective."""
     core_every: int = 3
     """The detection core learns at every n-th step."""
+    core_steps: int = 0
+    """After `steps`, the core alone learns this long on the frozen average of all
+    other weights."""
     core_pictures: int = 4
     core_phrases: int = 14
     learning_rate: float = 2e-3
     core_learning_rate: float = 6e-4
     weight_decay: float = 0.02
     warmup: int = 100
+    schedule_steps: int = 0
+    """Length of the cosine; 0: `steps`. A longer one never reaches its end."""
+    cooldown: int = 0
+    """Over the last so many of `steps` the rate falls linearly as well."""
     clip: float = 1.0
     ema: float = 0.997
     text_noise: float = 0.05

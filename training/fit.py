@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from model.core import Detections
 from model.medglip import MedGLIP
 from model.text import TextEncoder
 from training.config import TrainingConfig
@@ -81,9 +83,15 @@ class Trainer:
         rng = np.random.default_rng((config.seed, 1, self.step))
         self.model.train()
         torch.manual_seed(config.seed + self.step)  # dropout and noise, resumable
-        self._set_learning_rate()
-        with_core = self.step % config.core_every == 0
-        losses = self._losses(batch, rng, with_core=with_core)
+        if self.step == config.steps:
+            self.model.load_state_dict(self.average.state_dict())
+        alone = self.step >= config.steps
+        self._set_learning_rate(core_alone=alone)
+        if alone:
+            losses = self._core_losses(batch, rng)
+        else:
+            with_core = self.step % config.core_every == 0
+            losses = self._losses(batch, rng, with_core=with_core)
         total = sum(losses.values(), torch.zeros(()))
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
@@ -97,13 +105,7 @@ class Trainer:
         self, batch: Batch, rng: np.random.Generator, *, with_core: bool
     ) -> dict[str, Tensor]:
         config = self.config
-        seen = torch.bincount(
-            batch.labels.flatten(), minlength=self._table.shape[1]
-        ).double()
-        areas = (self._table.double() @ seen).numpy()
-        chosen = choose_concepts(
-            areas, self._absent, rng, count=min(config.phrases, len(areas))
-        )
+        chosen = self._draw_concepts(batch, rng)
         concepts = self.lexicon.concepts
         wordings = [self.lexicon.draw(concepts[i], rng) for i in chosen]
         extra = _pairs(len(concepts), config.contrast_phrases, rng)
@@ -130,13 +132,34 @@ class Trainer:
             ),
         }
         if core_rows is not None:
-            targets = [
-                region_targets(masks[i][rows] * known[i][rows][:, None, None])
-                for i, rows in enumerate(core_rows)
-            ]
-            sure = torch.stack([known[i][rows] for i, rows in enumerate(core_rows)])
-            losses["core"] = 0.1 * core_loss(output.detections, targets, sure)
+            losses["core"] = _core_term(output.detections, core_rows, masks, known)
         return losses
+
+    def _core_losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Teach the core on every picture of the batch; the rest stands still."""
+        chosen = self._draw_concepts(batch, rng)
+        wordings = [self.lexicon.draw(self.lexicon.concepts[i], rng) for i in chosen]
+        masks = phrase_masks(self._table[chosen], batch.labels)
+        known = self._known[batch.volume][:, chosen]
+        count = self.config.core_phrases
+        rows = choose_core_phrases(masks.sum((2, 3)), rng, count=count)
+        self.model.eval()
+        with torch.no_grad():
+            phrases = self._embed(wordings)
+            pyramid = self.model.trunk(batch.pixels, batch.modality)
+        every = torch.ones_like(rows, dtype=torch.bool)
+        detections = self.model.core.train()(pyramid, phrases[rows], every)
+        return {"core": _core_term(detections, rows, masks, known)}
+
+    def _draw_concepts(
+        self, batch: Batch, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        pixels = torch.bincount(
+            batch.labels.flatten(), minlength=self._table.shape[1]
+        ).double()
+        areas = (self._table.double() @ pixels).numpy()
+        count = min(self.config.phrases, len(areas))
+        return choose_concepts(areas, self._absent, rng, count=count)
 
     def _embed(self, phrases: list[str]) -> Tensor:
         hidden, mask = self.text(phrases)
@@ -145,13 +168,19 @@ class Trainer:
         vectors: Tensor = self.model.phrase_adapter(noisy, mask)
         return vectors
 
-    def _set_learning_rate(self) -> None:
+    def _set_learning_rate(self, *, core_alone: bool) -> None:
         config = self.config
-        done = self.step / max(1, config.steps)
-        factor = min(1.0, (self.step + 1) / config.warmup)
-        factor *= 0.5 * (1 + math.cos(math.pi * min(1.0, done))) * 0.99 + 0.01
+        if core_alone:
+            done = (self.step - config.steps) / max(1, config.core_steps)
+            ramp = 1.0
+        else:
+            done = self.step / max(1, config.schedule_steps or config.steps)
+            ramp = min(1.0, (self.step + 1) / config.warmup)
+            if config.cooldown:
+                ramp *= min(1.0, (config.steps - self.step) / config.cooldown)
+        factor = 0.5 * (1 + math.cos(math.pi * min(1.0, done))) * 0.99 + 0.01
         for group in self.optimizer.param_groups:
-            group["lr"] = group["base"] * factor
+            group["lr"] = group["base"] * factor * ramp
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -208,6 +237,18 @@ class PhraseBank:
         return hidden, mask
 
 
+def _core_term(
+    detections: Detections, rows: Tensor, masks: Tensor, known: Tensor
+) -> Tensor:
+    """Compare detections with the regions of the phrases that were asked."""
+    targets = [
+        region_targets(masks[i][some] * known[i][some][:, None, None])
+        for i, some in enumerate(rows)
+    ]
+    sure = torch.stack([known[i][some] for i, some in enumerate(rows)])
+    return 0.1 * core_loss(detections, targets, sure)
+
+
 def _pairs(concepts: int, count: int, rng: np.random.Generator) -> Any:
     """Draw `count` concept numbers so that each comes twice."""
     half = rng.choice(concepts, size=min(concepts, count // 2), replace=False)
@@ -243,10 +284,12 @@ def fit(config: TrainingConfig, reference: Path, out: Path) -> Path:
     smooth: dict[str, float] = {}
     with (
         (out / "metrics.jsonl").open("a", encoding="utf-8") as log,
-        tqdm(initial=trainer.step, total=config.steps, mininterval=5) as bar,
+        tqdm(
+            initial=trainer.step, total=config.steps + config.core_steps, mininterval=5
+        ) as bar,
     ):
         for batch in loader:
-            if trainer.step >= config.steps:
+            if trainer.step >= config.steps + config.core_steps:
                 break
             losses = trainer.learn(batch)
             for name, value in losses.items():

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import model
+from model.inference import GroundingModel
+from model.records import ImageStack
+from tests.builders.tiny_model import make_grounding_model, make_model, make_stack
+
+PHRASES = ["liver", "left kidney", "aorta"]
+
+
+def check(stack, answers, phrases):
+    """Assert what holds for every answer, whatever the weights."""
+    slices, rows, columns = stack.pixels.shape[:3]
+    assert [answer.phrase for answer in answers] == list(phrases)
+    for answer in answers:
+        assert 0 <= answer.score <= 1
+        assert 0 <= answer.uncertainty <= 1
+        if not answer.is_present:
+            assert answer.mask.shape == (0, 0, 0)
+            assert answer.boxes == ()
+            continue
+        assert answer.mask.any()
+        assert (np.array(answer.mask_origin) >= 0).all()
+        assert (
+            np.array(answer.mask_origin) + answer.mask.shape <= (slices, rows, columns)
+        ).all()
+        for axis in range(3):  # tight
+            line = answer.mask.any(axis=tuple(i for i in range(3) if i != axis))
+            assert line[0]
+            assert line[-1]
+        assert answer.boxes
+        for box in answer.boxes:
+            left, top, right, bottom = box.xyxy
+            assert 0 <= left < right <= columns
+            assert 0 <= top < bottom <= rows
+            assert 0 <= box.slice_index < slices
+            assert 0 <= box.score <= 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((5, 96, 128), {}),
+        ((1, 64, 64), {}),
+        ((2, 37, 201), {"spacing_mm": (1.0, 1.3, 0.7)}),
+        ((9, 80, 64), {"spacing_mm": (0.7, 4.0, 4.0)}),
+        ((4, 90, 70), {"spacing_mm": None, "is_volume": False, "modality": "DX"}),
+        ((2, 64, 80, 3), {"spacing_mm": None, "is_volume": False, "modality": "ES"}),
+        ((3, 5, 7), {"spacing_mm": None, "modality": "MR"}),
+        ((2, 64, 64), {"spacing_mm": (0.0, 3.0, 3.0), "modality": "??"}),
+    ],
+)
+def test_any_stack_gets_an_answer_in_its_own_pixels(shape, options):
+    stack = make_stack(*shape, **options)
+
+    answers = make_grounding_model().ground(stack, PHRASES)
+
+    check(stack, answers, PHRASES)
+
+
+def test_something_is_found_at_all():
+    answers = make_grounding_model().ground(make_stack(5, 96, 128), PHRASES)
+
+    assert any(answer.is_present for answer in answers)
+
+
+def test_the_same_question_gets_the_same_answer():
+    stack = make_stack(6, 96, 96)
+
+    first = make_grounding_model().ground(stack, PHRASES)
+    second = make_grounding_model().ground(stack, PHRASES)
+
+    for one, other in zip(first, second, strict=True):
+        assert one.score == other.score
+        assert one.uncertainty == other.uncertainty
+        assert np.array_equal(one.mask, other.mask)
+        assert [box.xyxy for box in one.boxes] == [box.xyxy for box in other.boxes]
+
+
+def test_no_phrases_are_no_answers():
+    assert make_grounding_model().ground(make_stack(2, 64, 64), []) == ()
+
+
+def test_a_thousand_phrases_are_answered():
+    stack = make_stack(1, 48, 48)
+    phrases = [f"phrase {i}" for i in range(1000)]
+
+    assert len(make_grounding_model().ground(stack, phrases)) == 1000
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers_are_refused(poison):
+    stack = make_stack(2, 32, 32)
+    stack.pixels[1, 3, 3] = poison
+
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        make_grounding_model().ground(stack, PHRASES)
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8), (8, 8), (2, 8, 8, 4), (2, 0, 8)])
+def test_pixels_of_another_shape_are_refused(shape):
+    stack = ImageStack(np.zeros(shape, np.float32), None, "CT", None, True)
+
+    with pytest.raises(ValueError, match="shape"):
+        make_grounding_model().ground(stack, PHRASES)
+
+
+def test_a_spacing_that_is_no_size_is_refused():
+    with pytest.raises(ValueError, match="spacing"):
+        make_grounding_model().ground(
+            make_stack(2, 32, 32, spacing_mm=(float("nan"), 1.0, 1.0)), PHRASES
+        )
+
+
+def test_progress_rises_to_its_end_and_tells_no_phrase():
+    seen: list[tuple[int, int]] = []
+
+    make_grounding_model().ground(
+        make_stack(9, 48, 48), ["liver"] * 20, progress=lambda *step: seen.append(step)
+    )
+
+    done = [step for step, _ in seen]
+    assert done == sorted(done)
+    assert seen[-1][0] == seen[-1][1]
+    assert len({total for _, total in seen}) == 1
+
+
+def test_the_identity_covers_weights_and_thresholds(tmp_path):
+    network = make_model()
+    network.save_pretrained(tmp_path)
+    first = GroundingModel.from_pretrained(tmp_path).sha256
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(
+        config.replace('"mask_threshold": 0.5', '"mask_threshold": 0.6')
+    )
+    other_thresholds = GroundingModel.from_pretrained(tmp_path).sha256
+    with torch.no_grad():
+        network.dense.log_scale += 1
+    network.save_pretrained(tmp_path)
+    other_weights = GroundingModel.from_pretrained(tmp_path).sha256
+
+    assert len({first, other_thresholds, other_weights}) == 3
+
+
+def test_independent_pictures_do_not_see_each_other():
+    stack = make_stack(2, 64, 64, is_volume=False, modality="CT")
+    changed = make_stack(2, 64, 64, is_volume=False, modality="CT")
+    changed.pixels[1] = changed.pixels[1, ::-1].copy()
+
+    first = make_grounding_model().ground(stack, ["liver"])[0]
+    second = make_grounding_model().ground(changed, ["liver"])[0]
+
+    assert [b.xyxy for b in first.boxes if b.slice_index == 0] == [
+        b.xyxy for b in second.boxes if b.slice_index == 0
+    ]
+
+
+def test_the_package_offers_its_doors():
+    for name in model.__all__:
+        assert getattr(model, name) is not None
+    with pytest.raises(AttributeError):
+        _ = model.nothing

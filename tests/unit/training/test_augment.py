@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.builders.tiny_model import TINY
+from tests.builders.toy_volume import make_volume
+from training.appearance import add_surroundings, disturb, randomise_contrast
+from training.augment import Slab, contrast_phase, draw_slab, synthetic_ct
+from training.dataset import SliceStream, draw_sample
+from training.volumes import STRUCTURES
+
+LIVER, SPLEEN = STRUCTURES.index("liver") + 1, STRUCTURES.index("spleen") + 1
+
+
+def draw(seed: int) -> Slab:
+    return draw_slab(
+        make_volume(),
+        np.random.default_rng(seed),
+        offsets_mm=TINY.slice_offsets_mm,
+        shape=(96, 112),
+        pixel_mm=3.0,
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_labels_stay_on_their_tissue_and_sides_are_kept(seed):
+    slab = draw(seed)
+
+    liver, spleen = slab.labels == LIVER, slab.labels == SPLEEN
+    assert slab.image[liver].mean() == pytest.approx(120, abs=15)
+    assert np.nonzero(liver)[2].mean() < np.nonzero(spleen)[2].mean()
+
+
+def test_the_same_seed_draws_the_same_patient():
+    assert np.array_equal(draw(3).image, draw(3).image)
+    assert not np.array_equal(draw(3).image, draw(4).image)
+
+
+def test_a_contrast_phase_moves_means_and_nothing_else():
+    slab = draw(0)
+
+    changed = contrast_phase(slab, np.random.default_rng(0))
+
+    assert changed.labels is slab.labels
+    far = slab.labels == 0
+    far[:, 1:-1, 1:-1] &= ~(slab.labels > 0)[:, 1:-1, 1:-1]
+    air = slab.image < -900
+    assert np.allclose(changed.image[air], slab.image[air], atol=60)
+    assert abs(changed.image[slab.labels == LIVER].mean() - 120) > 3
+
+
+def test_arms_and_couch_cover_no_label():
+    slab = draw(1)
+    for seed in range(10):
+        image = add_surroundings(slab.image, slab.labels, np.random.default_rng(seed))
+        assert np.array_equal(image[slab.labels > 0], slab.image[slab.labels > 0])
+
+
+@pytest.mark.parametrize("change", [disturb, randomise_contrast])
+def test_appearance_keeps_shape_and_numbers(change):
+    image = draw(2).image
+
+    changed = change(image, np.random.default_rng(0))
+
+    assert changed.shape == image.shape
+    assert changed.dtype == np.float32
+    assert np.isfinite(changed).all()
+
+
+def test_a_painted_ct_has_tissue_units():
+    slab = draw(5)
+    bright = Slab(slab.image.clip(-50) + 60, slab.labels)
+
+    painted = synthetic_ct(bright, np.random.default_rng(0))
+
+    assert 0 < painted.image[slab.labels == LIVER].mean() < 140
+
+
+def test_a_sample_does_not_depend_on_the_samples_before_it():
+    options = {"config": TINY, "shape": (64, 64), "weights": (1.0,), "seed": 5}
+    first = iter(SliceStream((make_volume(),), **options))
+    next(first)
+    second = iter(SliceStream((make_volume(),), start=1, **options))
+
+    assert np.array_equal(next(first)[0], next(second)[0])
+
+
+def test_a_sample_has_the_channels_of_the_network():
+    pixels, modality, labels = draw_sample(
+        make_volume(), np.random.default_rng(0), config=TINY, shape=(64, 80)
+    )
+
+    assert pixels.shape == (TINY.input_channels, 64, 80)
+    assert labels.shape == (64, 80)
+    assert modality >= 0
+    assert np.abs(pixels).max() <= 1

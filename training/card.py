@@ -1,0 +1,203 @@
+"""Write the model card: every number comes from the evaluation, none is typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from model.config import MedGLIPConfig
+from training.config import TrainingConfig
+from training.development import CALIBRATION_FILE
+from training.evaluate import EVALUATION_FILE
+from training.phrases import load_lexicon
+
+__all__ = ["render_card", "write_card"]
+
+
+def write_card(folder: Path, training: TrainingConfig) -> None:
+    """Write ``README.md`` into a checkpoint folder from the files beside it."""
+    evaluation = json.loads((folder / EVALUATION_FILE).read_text(encoding="utf-8"))
+    calibration = json.loads((folder / CALIBRATION_FILE).read_text(encoding="utf-8"))
+    text = render_card(evaluation, calibration, MedGLIPConfig.load(folder), training)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def render_card(
+    evaluation: dict[str, Any],
+    calibration: dict[str, float],
+    model: MedGLIPConfig,
+    training: TrainingConfig,
+) -> str:
+    """Return the card as Markdown."""
+    return "\n\n".join(
+        [
+            _head(evaluation, model),
+            _data(training),
+            _reached(evaluation),
+            _absences(evaluation),
+            _branches(evaluation, calibration, model),
+            _limits(),
+        ]
+    )
+
+
+def _head(evaluation: dict[str, Any], model: MedGLIPConfig) -> str:
+    concepts = [c for c in load_lexicon().concepts if c.kind != "absent"]
+    size = evaluation["parameters"] / 1e6
+    return f"""# {model.name}, version {model.version}
+
+Grounds anatomy phrases of radiology reports as regions in CT. Research software, **not
+for diagnostic use**.
+
+- Network: {size:.2f} M trained parameters on a frozen text encoder (all-MiniLM-L6-v2,
+  from the Python package `{model.text_package}`, verified by SHA-256).
+- Knows {len(concepts)} concepts (organs, vessels, bones, muscles, levels, groups) by
+  names, synonyms, findings that imply an organ ("hepatomegaly") and report sentences. A
+  phrase is grounded to the anatomical site it speaks of: "calcified plaque in the
+  aorta" marks the aorta, not the plaque; no finding is detected or excluded.
+- Identity: SHA-256 over weights and configuration
+  `{evaluation["model"]["sha256"]}`.
+- Licence: Apache-2.0.
+
+![The six judged phrases on one slice of the held-out CT](overlay.png)"""
+
+
+def _data(training: TrainingConfig) -> str:
+    torso, angiogram, mr = training.volume_weights
+    return f"""## What it was trained on
+
+Three volumes of the TotalSegmentator 2.18.0 source distribution (Apache-2.0), with the
+labels shipped there. Those labels are model output, not manual.
+
+| volume | labels | share of the samples |
+| --- | --- | --- |
+| `example_ct`, torso CT without contrast, one patient | 61 structures | {torso:.0%} |
+| `aorta_report/example_ct`, thoracic CT angiogram, one patient | aorta, heart, \
+pulmonary artery, T12; lungs by threshold | {angiogram:.0%} |
+| `example_mr_sm`, abdominal MR, one patient; mostly repainted in CT colours | \
+23 structures | {mr:.0%} |
+
+So abdominal CT labels come from **one patient**. The rest is augmentation: size and
+shape, short series, contrast phases, stomach and bowel content, arms and couch, noise.
+{training.steps} steps of {training.batch} slices, then {training.core_steps} steps of
+the detection core alone, seed {training.seed}, one CPU thread. `make checkpoint`
+repeats the run.
+
+Structures that a volume does not label are never used as "absent" there."""
+
+
+def _reached(evaluation: dict[str, Any]) -> str:
+    six, unseen = evaluation["mean_dice_six"], evaluation["mean_dice_unseen_wording"]
+    usual = evaluation["mean_dice_unseen_wording_usual"]
+    return f"""## What it reaches
+
+`example_ct_dicom` (20 slices of 2 mm, contrast, arms beside the body, another patient,
+JPEG 2000 DICOM) took no part in training or in any choice of a threshold. It is one
+series, with labels that are model output too: read these numbers as one observation.
+
+Mean Dice of the six phrases below: **{six:.3f}**.
+
+{_table(evaluation["six"], ("phrase", "dice", "score", "uncertainty"))}
+
+All labelled structures by their preferred name:
+
+{
+        _table(
+            evaluation["structures"],
+            ("phrase", "volume_ml", "dice", "score", "is_present", "uncertainty"),
+        )
+    }
+
+### Wording
+
+{_table(evaluation["wordings"], ("phrase", "concept", "trained_wording", "dice"))}
+
+Over all {len(evaluation["unseen_wordings"])} wordings that training never saw the mean
+Dice is {unseen:.3f}; the preferred names of the same structures reach {usual:.3f}."""
+
+
+def _absences(evaluation: dict[str, Any]) -> str:
+    wrong = [
+        row
+        for row in (*evaluation["absent"], *evaluation["absent_unseen"])
+        if row["is_present"]
+    ]
+    missed = [row for row in evaluation["structures"] if not row["is_present"]]
+    listed = ", ".join(f'"{row["phrase"]}"' for row in wrong) or "none"
+    lost = ", ".join(f'"{row["phrase"]}"' for row in missed) or "none"
+    return f"""## What is not there
+
+Phrases for structures outside the picture, for other body regions and for no anatomy
+at all, {len(evaluation["absent"])} in trained and {len(evaluation["absent_unseen"])} in
+unseen wording.
+
+| measure | value |
+| --- | --- |
+| AUROC of the presence score (present against absent) | \
+{evaluation["presence_auroc"]:.3f} |
+| present phrases found present | {evaluation["presence_sensitivity"]:.1%} |
+| absent phrases found absent, trained wording | \
+{evaluation["absence_specificity"]:.1%} |
+| absent phrases found absent, unseen wording | \
+{evaluation["absence_specificity_unseen"]:.1%} |
+
+Wrongly called present: {listed}.
+
+Wrongly called absent: {lost}."""
+
+
+def _branches(
+    evaluation: dict[str, Any], calibration: dict[str, float], model: MedGLIPConfig
+) -> str:
+    correlation = evaluation["uncertainty_error_correlation"]
+    return f"""## Branches and thresholds
+
+{
+        _table(
+            evaluation["ablation"],
+            ("branch", "core_weight", "mean_dice_six", "mean_dice_all"),
+        )
+    }
+
+The share of the detection core in the mask and the presence calibration
+P = sigmoid({model.presence_scale} x evidence + {model.presence_shift}) were set on
+{calibration["stacks"]:.0f} development stacks: newly deformed copies of the *training*
+patients ({calibration["present_pairs"]:.0f} present and
+{calibration["absent_pairs"]:.0f} absent phrases), because there is no spare patient.
+Scores on a new patient are therefore less certain than they look. A phrase is present
+from {model.presence_threshold} on; masks are cut at {model.mask_threshold}; islands
+under {model.min_region_mm3:.0f} mm3 or 2 % of the largest are dropped.
+
+Uncertainty is one minus presence score x expected Dice x agreement of the branches; its
+rank correlation with the error (one minus Dice) on the held-out CT is
+{correlation:.2f}."""
+
+
+def _limits() -> str:
+    return """## Limits
+
+- Anatomy on CT of the trunk. The tokens of other modalities exist, but apart from the
+  one MR volume nothing was trained behind them.
+- No pathology is recognised; negation is not read: "no lesion in the liver" marks the
+  liver.
+- Needs canonical orientation (see `ImageStack`); rotated pictures fail.
+- A phrase's dense score does not depend on the other phrases asked; its detection-core
+  share may, slightly, because the core reads up to sixteen phrases together.
+- Structures under about 1 cm (adrenal glands, single ribs) are unreliable."""
+
+
+def _table(rows: Sequence[dict[str, Any]], columns: tuple[str, ...]) -> str:
+    lines = ["| " + " | ".join(name.replace("_", " ") for name in columns) + " |"]
+    lines.append("|" + " --- |" * len(columns))
+    lines.extend(
+        "| " + " | ".join(_cell(row[name]) for name in columns) + " |" for row in rows
+    )
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

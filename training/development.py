@@ -1,0 +1,119 @@
+"""Set the thresholds: on deformed copies of training patients, never on the test.
+
+There is no spare patient. The development stacks are drawn from the training volumes
+with seeds that training does not use; they tell how to read scores, and flatter the
+model otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.config import MedGLIPConfig
+from model.features import see_stack
+from model.inference import GroundingModel
+from model.records import ImageStack
+from training.appearance import add_surroundings, disturb
+from training.augment import Slab, contrast_phase, draw_slab, synthetic_ct
+from training.metrics import dice, fit_platt
+from training.phrases import Lexicon
+from training.volumes import LabelledVolume, known_concepts, structure_table
+
+__all__ = ["CALIBRATION_FILE", "calibrate", "development_stacks"]
+
+CALIBRATION_FILE = "calibration.json"
+"""Name of the development results inside a checkpoint folder."""
+
+_SEED = 7
+_CORE_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class DevelopmentStack:
+    """A short CT series made from a training patient."""
+
+    stack: ImageStack
+    labels: NDArray[np.uint8]
+    volume: LabelledVolume
+
+
+def development_stacks(
+    volumes: tuple[LabelledVolume, ...], *, count: int, slices: int = 16
+) -> Iterator[DevelopmentStack]:
+    """Draw `count` series of 3 mm slices, each from a newly deformed patient."""
+    offsets = tuple(float(3 * (i - slices // 2)) for i in range(slices))
+    for number in range(count):
+        rng = np.random.default_rng((_SEED, number))
+        # Every second from the torso, the others from the angiogram and the MR.
+        volume = volumes[0] if number % 2 == 0 else volumes[1 + number // 2 % 2]
+        slab = draw_slab(
+            volume,
+            rng,
+            offsets_mm=offsets,
+            shape=(112, 144),
+            pixel_mm=3.0,
+            short_series=False,
+        )
+        is_mr = volume.modality == "MR"
+        slab = synthetic_ct(slab, rng) if is_mr else contrast_phase(slab, rng)
+        image = add_surroundings(slab.image, slab.labels, rng)
+        slab = Slab(disturb(image, rng), slab.labels)
+        yield DevelopmentStack(
+            ImageStack(slab.image, (3.0, 3.0, 3.0), "CT", None, is_volume=True),
+            slab.labels,
+            volume,
+        )
+
+
+def calibrate(
+    model: GroundingModel,
+    volumes: tuple[LabelledVolume, ...],
+    lexicon: Lexicon,
+    *,
+    count: int = 16,
+) -> tuple[MedGLIPConfig, dict[str, float]]:
+    """Choose presence calibration and branch weight; return both with their evidence.
+
+    Phrases are the preferred names of all concepts that a stack's labels can judge.
+    """
+    table = structure_table(lexicon)
+    logits: list[float] = []
+    truth: list[bool] = []
+    overlaps: dict[float, list[float]] = {weight: [] for weight in _CORE_WEIGHTS}
+    for sample in development_stacks(volumes, count=count):
+        features = see_stack(model.network, sample.stack, device="cpu", progress=None)
+        rows = np.nonzero(known_concepts(sample.volume, lexicon))[0]
+        for start in range(0, len(rows), 16):
+            some = rows[start : start + 16]
+            names = [lexicon.concepts[row].names[0] for row in some]
+            found = model.evidence(features, names)
+            for row, evidence in zip(some, found, strict=True):
+                region = table[row][sample.labels]
+                size = int(region.sum())
+                if 0 < size < 40:
+                    continue  # a sliver is neither present nor absent
+                logits.append(evidence.presence_logit)
+                truth.append(size > 0)
+                if not size:
+                    continue
+                for weight, values in overlaps.items():
+                    share = (1 - weight) * evidence.dense + weight * evidence.core
+                    values.append(dice(share >= model.config.mask_threshold, region))
+    means = {weight: float(np.mean(values)) for weight, values in overlaps.items()}
+    best = max(means, key=lambda weight: means[weight])
+    scale, shift = fit_platt(np.array(logits), np.array(truth))
+    config = replace(
+        model.config,
+        presence_scale=round(scale, 4),
+        presence_shift=round(shift, 4),
+        core_weight=best,
+    )
+    report = {f"dice_core_weight_{weight}": value for weight, value in means.items()}
+    report["stacks"] = float(count)
+    report["present_pairs"] = float(sum(truth))
+    report["absent_pairs"] = float(len(truth) - sum(truth))
+    return config, report
