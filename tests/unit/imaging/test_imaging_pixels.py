@@ -144,10 +144,10 @@ def test_a_decoder_that_aborts_takes_only_its_process_along(tmp_path, good):
     rows = columns = 16_000
     blank = struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\0" * (rows * columns // 128)
     ds = make_bomb(RLELossless, blank, rows=rows, columns=columns, bits=8)
-    limits = LimitSettings(decode_memory_mb=700)
+    limits = LimitSettings(decode_memory_mb=600)
     series, voxels = good
     with PixelReader(limits, processes=1) as reader:
-        with pytest.raises(PixelDecodingError, match="cannot be decoded"):
+        with pytest.raises(PixelDecodingError, match="ended by SIGABRT"):
             reader.read(series_of(ds, tmp_path / "huge.dcm"))
 
         np.testing.assert_array_equal(reader.read(series), voxels)
