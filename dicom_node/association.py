@@ -301,10 +301,10 @@ class DicomServer:
                 self._bytes_received += acceptor.pdus.bytes_received
 
     def _cut_oldest_silent(self) -> None:
-        if len(self._acceptors) <= self.limits.max_associations + _EXTRA_CONNECTIONS:
+        live = [one for one in self._acceptors if not one.pdus.is_cut]
+        if len(live) <= self.limits.max_associations + _EXTRA_CONNECTIONS:
             return
-        silent = (one for one in self._acceptors if one not in self._admitted)
-        oldest = next(silent, None)
+        oldest = next((one for one in live if one not in self._admitted), None)
         if oldest is not None:
             oldest.pdus.cut()
 

@@ -50,14 +50,12 @@ class Spool:
         self._incoming = data_dir / "incoming"
         self._instances = data_dir / "instances"
         self._is_suspect = threading.Event()
+        self._lock = threading.Lock()
+        self._synced_folders: set[Path] = set()
         try:
             for folder in (data_dir, self._incoming, self._instances):
                 folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            # Made once, so that storing never has to sync a folder's own name.
-            for byte in range(256):
-                (self._instances / f"{byte:02x}").mkdir(_FOLDER_MODE, exist_ok=True)
-            for folder in (self._instances, data_dir):
-                _sync_folder(folder)
+            _sync_folder(data_dir)
         except OSError as error:
             raise _out_of_resources(error) from error
 
@@ -107,6 +105,18 @@ class Spool:
         """
         self._is_suspect.set()
 
+    def make_folder(self, folder: Path) -> None:
+        """Make the folder of a final path, with its own name synced.
+
+        A file is no more durable than the name of its folder, so nobody may use the
+        folder before whoever made it has synced that.
+        """
+        with self._lock:
+            if folder not in self._synced_folders:
+                folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+                _sync_folder(folder.parent)
+                self._synced_folders.add(folder)
+
     def _probe(self) -> None:
         write_whole(
             self._incoming / f"{secrets.token_hex(16)}{_PART}", b"probe"
@@ -153,6 +163,7 @@ class SpoolWriter:
         target = self._spool.data_dir / final
         try:
             try:
+                self._spool.make_folder(target.parent)
                 os.fsync(self._descriptor)
                 self._close()
                 self.path.replace(target)

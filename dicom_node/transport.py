@@ -38,6 +38,8 @@ class PduSocket:
 
     def __init__(self, connection: socket.socket, *, pdu_timeout_s: float) -> None:
         self.bytes_received = 0
+        self.is_cut = False
+        """Whether `cut` was called."""
         self._socket = connection
         self._timeout_s = pdu_timeout_s
         self._deadline = 0.0
@@ -130,6 +132,7 @@ class PduSocket:
 
     def cut(self) -> None:
         """End the connection at once. From any thread."""
+        self.is_cut = True
         _shut(self._socket, socket.SHUT_RDWR)
 
     def close(self, *, linger_s: float) -> None:
