@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.config import DestinationSettings
-from tests.builders.process import Program, wait_until
+from tests.builders.process import Program, free_port, wait_until
 
 __all__ = ["DICOM_NODE", "RunningNode", "run_node", "write_settings"]
 
@@ -82,21 +81,23 @@ class RunningNode:
 def write_settings(
     folder: Path,
     *,
+    dicom_port: int,
+    web_port: int,
     destinations: Sequence[DestinationSettings] = (),
     quiet_time_s: float = 1.0,
 ) -> Path:
-    """Write a settings file with free ports and the data folder beside it."""
+    """Write a settings file with the data folder beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     data_dir = folder / "data"
     lines = [
         "[node]",
-        "port = 0",
+        f"port = {dicom_port}",
         f"data_dir = {json.dumps(str(data_dir))}",
         f"quiet_time_s = {quiet_time_s}",
         "[model]",
         'device = "cpu"',
         "[web]",
-        "port = 0",
+        f"port = {web_port}",
         "[limits]",
         "min_free_bytes = 0",
     ]
@@ -120,29 +121,21 @@ def run_node(
 
     The bundled model, real sockets, SQLite in ``folder/data``; nothing replaced.
     """
+    dicom_port, web_port = free_port(), free_port()
     config = write_settings(
-        folder, destinations=destinations, quiet_time_s=quiet_time_s
+        folder,
+        dicom_port=dicom_port,
+        web_port=web_port,
+        destinations=destinations,
+        quiet_time_s=quiet_time_s,
     )
-    data_dir = folder / "data"
-    ports_file = data_dir / "ports.json"
-    ports_file.unlink(missing_ok=True)
     command = [str(DICOM_NODE), "serve", "--config", str(config)]
-    environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    with Program(
-        command, log_path=folder / "node.log", environment=environment
-    ) as program:
-
-        def is_ready() -> bool:
-            program.check_alive()
-            return ports_file.exists()
-
-        wait_until(
-            is_ready,
-            timeout_s=_START_S,
-            what=lambda: f"the node to start\n{program.tail()}",
-        )
-        ports = json.loads(ports_file.read_text(encoding="utf-8"))
-        program.wait_for_port(ports["dicom"])
+    with Program(command, log_path=folder / "node.log") as program:
+        program.wait_for_port(dicom_port, timeout_s=_START_S)
         yield RunningNode(
-            program, data_dir=data_dir, config=config, dicom_port=ports["dicom"]
+            program, data_dir=folder / "data", config=config, dicom_port=dicom_port
         )
+        status = program.stop()
+        if status:
+            msg = f"the node ended with {status}\n{program.tail()}"
+            raise AssertionError(msg)
