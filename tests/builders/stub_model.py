@@ -1,0 +1,114 @@
+"""A model without torch: it finds what is brighter than a number.
+
+A prompt is what to do: ``above 600`` finds pixels, the others make trouble.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+__all__ = ["StubModel", "bundled", "load"]
+
+
+@dataclass(frozen=True)
+class _Box:
+    slice_index: int
+    xyxy: tuple[float, float, float, float]
+    score: float
+
+
+@dataclass(frozen=True)
+class _Found:
+    score: float
+    is_present: bool
+    uncertainty: float
+    mask: Any
+    mask_origin: tuple[int, int, int]
+    boxes: tuple[_Box, ...]
+
+
+class StubModel:
+    """Has the interface of ``model.GroundingModel``."""
+
+    name = "stub"
+    version = "1"
+    sha256 = "0" * 64
+
+    def __init__(self, folder: Path, device: str) -> None:
+        if not folder.is_dir():
+            msg = f"{folder} is no folder"
+            raise FileNotFoundError(msg)
+        self.folder = folder
+        self.version = device
+
+    def ground(
+        self,
+        stack: Any,
+        phrases: Sequence[str],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[_Found]:
+        """Answer each prompt."""
+        found = []
+        for number, phrase in enumerate(phrases, start=1):
+            found.append(self._answer(stack, phrase))
+            if progress is not None:
+                progress(number, len(phrases))
+        return found
+
+    def _answer(self, stack: Any, phrase: str) -> _Found:
+        what, _, value = phrase.partition(" ")
+        if what == "sleep":
+            time.sleep(float(value))
+        elif what == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif what == "die-once":
+            marker = self.folder / "died"
+            if not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        elif what == "fail":
+            raise RuntimeError(value)
+        elif what == "allocate":
+            np.ones(int(value) << 20, np.uint8)
+        elif what == "describe":
+            text = f"{stack.modality} {stack.body_part} {stack.is_volume}"
+            text += f" {stack.spacing_mm} {stack.pixels.shape} {stack.pixels.dtype}"
+            (self.folder / "described").write_text(text)
+        return _above(stack.pixels, float(value) if what == "above" else np.inf)
+
+
+def _above(pixels: Any, threshold: float) -> _Found:
+    mask = np.asarray(pixels > threshold)
+    if not mask.any():
+        return _Found(0.1, False, 0.2, np.zeros((0, 0, 0), bool), (0, 0, 0), ())
+    (block,) = ndimage.find_objects(mask.astype(int))
+    boxes = []
+    for index in range(block[0].start, block[0].stop):
+        pieces, _ = ndimage.label(mask[index], structure=np.ones((3, 3)))
+        for rows, columns in ndimage.find_objects(pieces):
+            xyxy = tuple(
+                map(float, (columns.start, rows.start, columns.stop, rows.stop))
+            )
+            boxes.append(_Box(index, xyxy, 0.75))
+    origin = tuple(part.start for part in block)
+    return _Found(0.9, True, 0.05, mask[block], origin, tuple(boxes))
+
+
+def load(folder: Path, device: str) -> StubModel:
+    """Return the model; it says on which device it was asked to be."""
+    return StubModel(folder, device)
+
+
+def bundled() -> Path:
+    """Return a folder that is always there."""
+    return Path(__file__).parent
