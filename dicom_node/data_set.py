@@ -75,6 +75,11 @@ _LONG_VRS = frozenset(
 )
 """VRs with a 32-bit length, PS3.5 7.1.2."""
 
+_VRS = _LONG_VRS | frozenset(
+    entry[0].encode() for entry in DicomDictionary.values() if len(entry[0]) == 2
+)
+"""Every VR, PS3.5 6.2."""
+
 _SEQUENCES = frozenset(
     tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ"
 )
@@ -168,6 +173,9 @@ class _Walk:
         self._elements = 0
         self._depth = 0
         end = len(data)
+        # Like pydicom, believe the first element more than the transfer syntax.
+        if is_implicit and bytes(data[start + 4 : start + 6]) in _VRS:
+            is_implicit = False
         self._stack = [
             _Level(
                 is_sequence=False,

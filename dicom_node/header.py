@@ -236,6 +236,8 @@ def _read_data_set(data: bytes | mmap.mmap, envelope: Envelope) -> InstanceHeade
         is_implicit=syntax == "1.2.840.10008.1.2",
         is_little=syntax != "1.2.840.10008.1.2.2",
     )
+    if not scan.values:
+        raise CannotUnderstandError("the data set holds nothing that identifies it")
     found = {
         tag: _uid(scan.values, tag)
         for tag in (

@@ -1,0 +1,195 @@
+"""Files are written whole or not at all, whatever the disk does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_node.errors import OutOfResourcesError
+from dicom_node.spool import Spool, write_whole
+
+SHA = "ab" + "0" * 62
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "data", min_free_bytes=0)
+
+
+def _parts(spool: Spool) -> list[Path]:
+    return list((spool.data_dir / "incoming").iterdir())
+
+
+def _failing(code: int) -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code), "/secret/path")
+
+    return fail
+
+
+def test_a_committed_file_lies_under_its_hash_and_nothing_else_is_left(
+    spool: Spool,
+) -> None:
+    writer = spool.open()
+    writer.write(b"abc")
+    writer.write(memoryview(b"def"))
+
+    path = writer.commit(SHA)
+
+    assert path == Path("instances", "ab", f"{SHA}.dcm")
+    assert (spool.data_dir / path).read_bytes() == b"abcdef"
+    assert writer.size_bytes == 6
+    assert _parts(spool) == []
+    assert list(spool.files()) == [path]
+    writer.abort()
+    assert (spool.data_dir / path).exists()
+
+
+def test_files_and_folders_are_for_the_node_alone(spool: Spool) -> None:
+    writer = spool.open()
+    path = spool.data_dir / writer.commit(SHA)
+
+    for one, mode in ((path, 0o600), (path.parent, 0o700), (spool.data_dir, 0o700)):
+        assert stat.S_IMODE(one.stat().st_mode) == mode
+
+
+def test_the_same_bytes_twice_are_one_file(spool: Spool) -> None:
+    for _ in range(2):
+        writer = spool.open()
+        writer.write(b"abc")
+        writer.commit(SHA)
+
+    assert len(list(spool.files())) == 1
+
+
+def test_an_aborted_file_is_gone(spool: Spool) -> None:
+    writer = spool.open()
+    writer.write(b"abc")
+
+    writer.abort()
+    writer.abort()
+
+    assert _parts(spool) == []
+
+
+def test_what_never_became_whole_is_removed_at_the_start(spool: Spool) -> None:
+    spool.open().write(b"abc")
+    spool.open()
+    kept = spool.open()
+    kept.commit(SHA)
+
+    assert Spool(spool.data_dir, min_free_bytes=0).remove_leftovers() == 2
+    assert _parts(spool) == []
+    assert len(list(spool.files())) == 1
+
+
+def test_nothing_is_opened_below_the_reserve(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, min_free_bytes=1 << 60)
+
+    with pytest.raises(OutOfResourcesError, match="reserved"):
+        spool.open()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("call", ["write", "fsync", "close"])
+def test_a_failing_disk_leaves_nothing_and_names_the_cause_alone(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    def store() -> None:
+        writer.write(b"abc")
+        writer.commit(SHA)
+
+    writer = spool.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, _failing(code))
+        with pytest.raises(OutOfResourcesError) as caught:
+            store()
+
+    assert os.strerror(code) in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert _parts(spool) == []
+    assert list(spool.files()) == []
+
+
+def test_a_short_write_is_continued(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    writer = spool.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda fd, data: write(fd, bytes(data)[:3]))
+        writer.write(b"0123456789")
+
+    assert (spool.data_dir / writer.commit(SHA)).read_bytes() == b"0123456789"
+
+
+def test_after_a_failed_sync_the_disk_must_prove_itself(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = spool.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", _failing(errno.EIO))
+        with pytest.raises(OutOfResourcesError):
+            writer.commit(SHA)
+        with pytest.raises(OutOfResourcesError):
+            spool.open()
+
+    spool.open().commit(SHA)
+
+    assert len(list(spool.files())) == 1
+    assert _parts(spool) == []
+
+
+def test_file_folder_and_name_are_synced_in_that_order(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.open().commit("ab" + "1" * 62)
+    calls: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        calls.append("sync folder" if is_folder else "sync file")
+        fsync(descriptor)
+
+    def note_replace(self: Path, target: Path) -> Path:
+        calls.append("rename")
+        return replace(self, target)
+
+    writer = spool.open()
+    writer.write(b"abc")
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+
+    writer.commit(SHA)
+
+    assert calls == ["sync file", "rename", "sync folder"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"a file is in the way")
+
+    with pytest.raises(OutOfResourcesError):
+        Spool(tmp_path / "data", min_free_bytes=0)
+
+
+def test_write_whole_replaces_or_leaves_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_whole(tmp_path / "result.json", b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", _failing(errno.ENOSPC))
+        with pytest.raises(OSError, match="space"):
+            write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+
+    write_whole(path, b"new")
+
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
