@@ -24,10 +24,14 @@ from dicom_node.records import BoundingBox
 from tests.builders.dicom_series import make_ct_series, make_dx_image
 
 STUB = Engine("tests.builders.stub_model:load", "tests.builders.stub_model:bundled")
-ENGINES = {
-    "stub": STUB,
-    "broken": Engine("tests.builders.no_such_module:load", STUB.bundled),
-}
+BROKEN = Engine("tests.builders.no_such_module:load", STUB.bundled)
+ENGINES = {"stub": STUB, "broken": BROKEN}
+PLANES = [
+    *(((s, 0, 0), (0, t, 0)) for s, t in product((1.0, -1.0), repeat=2)),
+    ((1, 0, 0), (0, 0, -1)),
+    ((0, 1, 0), (0, 0, -1)),
+    ((0, 0, 1), (-1, 0, 0)),
+]
 
 
 @pytest.fixture
@@ -103,7 +107,7 @@ def test_a_start_that_fails_is_told_to_who_asks_first(make_worker, ct):
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("plane", PLANES)
-def test_what_is_found_lies_in_the_grid_of_the_series(
+def test_findings_lie_in_the_grid_of_the_series(
     shared_worker, tmp_path, plane, reverse
 ):
     made = make_ct_series(
