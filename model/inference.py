@@ -3,9 +3,10 @@
 How an answer is made:
 
 1. The stack is laid on the model grid (3 mm) and seen once, slice by slice.
-2. Every phrase is compared with every pixel (dense branch); the detection core looks
-   for the same phrases, and its masks are mixed in with the weight ``core_weight``.
-3. The presence score is the calibrated mean evidence of the three best slices.
+2. Every phrase is compared with every pixel (dense branch). The presence score is the
+   calibrated mean evidence of the three best slices.
+3. The detection core looks for the phrases that are present; its masks are mixed in
+   with the weight ``core_weight``.
 4. Probabilities above ``mask_threshold`` form the mask; islands below
    ``min_region_mm3`` or 2 % of the largest island are dropped. No island left means
    the phrase is absent.
@@ -52,8 +53,8 @@ class PhraseEvidence:
     presence_logit: float
     dense: NDArray[np.float32]
     """(model slices, rows, columns) probabilities of the dense branch"""
-    core: NDArray[np.float32]
-    """The same of the detection core"""
+    core: NDArray[np.float32] | None
+    """The same of the detection core; None: not asked"""
 
 
 class GroundingModel:
@@ -124,9 +125,10 @@ class GroundingModel:
         slices = len(features.grid.slice_positions)
         answers: list[PhraseGrounding] = []
         for number, group in enumerate(groups):
-            for phrase, evidence in zip(
-                group, self.evidence(features, group), strict=True
-            ):
+            found = self.evidence(
+                features, group, ask_core_from=self.config.presence_threshold
+            )
+            for phrase, evidence in zip(group, found, strict=True):
                 answers.append(self._decide(phrase, evidence, features, stack))
             if progress is not None:
                 progress(slices + number + 1, slices + len(groups))
@@ -134,30 +136,52 @@ class GroundingModel:
 
     @torch.no_grad()
     def evidence(
-        self, features: StackFeatures, phrases: Sequence[str]
+        self, features: StackFeatures, phrases: Sequence[str], *, ask_core_from: float
     ) -> list[PhraseEvidence]:
-        """Run both branches for up to sixteen phrases over all slices of a stack."""
+        """Ask the dense branch about every phrase, and the core where it matters.
+
+        Parameters
+        ----------
+        phrases
+            At most sixteen.
+        ask_core_from
+            Presence score from which the core looks for a phrase, too.
+        """
         hidden, mask = self._text.encode(phrases)
         vectors = self.network.phrase_adapter(
             hidden.to(self._device), mask.to(self._device)
         )
-        presence, dense, core = [], [], []
+        presence, dense = [], []
         for pyramid in features.pyramids:
             logits = self.network.dense(pyramid[0], vectors)
             presence.append(self.network.presence(logits, pyramid[-1], vectors).cpu())
             dense.append(logits.sigmoid().cpu().numpy())
-            core.append(self._core_masks(pyramid, vectors).cpu().numpy())
-        evidence = torch.cat(presence)  # (slices, phrases)
-        best = evidence.topk(min(_BEST_SLICES, len(evidence)), dim=0).values.mean(0)
-        dense_all, core_all = np.concatenate(dense), np.concatenate(core)
-        return [
-            PhraseEvidence(
-                presence_logit=float(best[i]),
-                dense=features.place(dense_all[:, i]),
-                core=features.place(core_all[:, i]),
+        slices = torch.cat(presence)  # (slices, phrases)
+        best = slices.topk(min(_BEST_SLICES, len(slices)), dim=0).values.mean(0)
+        shares = np.concatenate(dense)
+        asked = [
+            i
+            for i, logit in enumerate(best)
+            if self.presence_score(float(logit)) >= ask_core_from
+        ]
+        found: dict[int, NDArray[np.float32]] = {}
+        if asked:
+            core = np.concatenate(
+                [
+                    self._core_masks(pyramid, vectors[asked]).cpu().numpy()
+                    for pyramid in features.pyramids
+                ]
             )
+            found = {i: features.place(core[:, n]) for n, i in enumerate(asked)}
+        return [
+            PhraseEvidence(float(best[i]), features.place(shares[:, i]), found.get(i))
             for i in range(len(phrases))
         ]
+
+    def presence_score(self, logit: float) -> float:
+        """Return the calibrated probability that a phrase is in the image."""
+        shifted = self.config.presence_scale * logit + self.config.presence_shift
+        return float(1 / (1 + np.exp(-np.clip(shifted, -50, 50))))
 
     def _core_masks(self, pyramid: tuple[Tensor, ...], vectors: Tensor) -> Tensor:
         """Fold the core's queries into one probability map per phrase.
@@ -189,11 +213,11 @@ class GroundingModel:
         stack: ImageStack,
     ) -> PhraseGrounding:
         config, grid = self.config, features.grid
-        logit = config.presence_scale * evidence.presence_logit + config.presence_shift
-        score = float(1 / (1 + np.exp(-np.clip(logit, -50, 50))))
-        share = (
-            1 - config.core_weight
-        ) * evidence.dense + config.core_weight * evidence.core
+        score = self.presence_score(evidence.presence_logit)
+        if score < config.presence_threshold or evidence.core is None:
+            return _absent(phrase, score)
+        weight = config.core_weight
+        share = (1 - weight) * evidence.dense + weight * evidence.core
         voxel_mm3 = grid.pixel_mm**2 * grid.step_mm
         smallest = config.min_region_mm3 / voxel_mm3 if stack.is_volume else 4.0
         kept = keep_islands(
@@ -201,7 +225,7 @@ class GroundingModel:
             smallest=smallest,
             is_volume=stack.is_volume,
         )
-        if score < config.presence_threshold or not kept.any():
+        if not kept.any():
             return _absent(phrase, score)
         mask = source_mask(share, kept, grid, threshold=config.mask_threshold)
         if not mask.mask.size:
