@@ -51,6 +51,9 @@ class Grid:
     is_multi_frame: tuple[bool, ...]
     """For each frame: whether its instance has several frames."""
     slice_thickness_mm: str | None
+    viewing_rank: tuple[int, ...]
+    """For each frame: its place in the order of Instance Number and Frame Number,
+    in which viewers keep a series."""
 
     @property
     def shared_orientation(self) -> tuple[str, ...] | None:
@@ -88,6 +91,14 @@ def make_grid(series: ImageSeries, headers: SourceHeaders) -> Grid:
         FrameGeometry(("0", "0", decimal_string(index)), _UNIT_ORIENTATION)
         for index in range(len(series.frames))
     )
+    instance_numbers = [
+        _instance_number(headers.geometry(frame.path)) for frame in series.frames
+    ]
+    viewed = sorted(
+        range(len(series.frames)),
+        key=lambda k: (instance_numbers[k], series.frames[k].frame_number),
+    )
+    ranks = {index: rank for rank, index in enumerate(viewed)}
     return Grid(
         series=series,
         geometry=geometry,
@@ -96,6 +107,7 @@ def make_grid(series: ImageSeries, headers: SourceHeaders) -> Grid:
             is_multi_frame(headers.geometry(frame.path)) for frame in series.frames
         ),
         slice_thickness_mm=_slice_thickness(series, first),
+        viewing_rank=tuple(ranks[index] for index in range(len(viewed))),
     )
 
 
@@ -257,6 +269,13 @@ def _source_item(frame: FrameReference, *, has_frames: bool) -> Dataset:
         )
     ]
     return item
+
+
+def _instance_number(header: Dataset) -> int:
+    try:
+        return int(header.get("InstanceNumber") or 0)
+    except (TypeError, ValueError):
+        return 0
 
 
 def _slice_thickness(series: ImageSeries, header: Dataset) -> str | None:

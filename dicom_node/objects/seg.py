@@ -15,6 +15,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
 )
 
+from conformance.rules_seg import SEGMENTATION_CLASSES
 from dicom_node import __version__
 from dicom_node.identity import MANUFACTURER, MODEL_NAME
 from dicom_node.objects.common import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from dicom_node.records import ImageSeries, Phrase, Region
 
 __all__ = ["Segmentation", "make_segmentations"]
+
 
 _ANATOMICAL_STRUCTURE = "91723000"
 """Segmented Property Category (CID 7150) of organs: their side modifies the type."""
@@ -120,11 +122,27 @@ def _arrange(
     """
     if encoding is SegmentationEncoding.BINARY:
         if (grid.series.rows * grid.series.columns) % 8 == 0:
-            return [(encoding, list(parts))]
+            return [(encoding, _in_viewing_order(parts, grid))]
         if all(len(planes_of(part.region, grid, 1)) == 1 for part in parts):
             return [(encoding, [part]) for part in parts]
     label_map = SegmentationEncoding.LABELMAP
     return [(label_map, group) for group in _without_overlap(parts)]
+
+
+def _in_viewing_order(parts: Sequence[_Part], grid: Grid) -> list[_Part]:
+    """Order overlapping regions by the last frame that each reaches.
+
+    Cornerstone merges segments in their order, and loses the frames of one that
+    reaches less far than what it is merged with.
+    """
+    if not _any_overlap(parts):
+        return list(parts)
+
+    def last(part: _Part) -> int:
+        planes = planes_of(part.region, grid, 1)
+        return max(grid.viewing_rank[plane.frame_index] for plane in planes)
+
+    return sorted(parts, key=last)
 
 
 def _without_overlap(parts: Sequence[_Part]) -> list[list[_Part]]:
@@ -193,7 +211,9 @@ def _make_segmentation(
         content_description="Regions of report phrases",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=False,
-        series_description=making.series_description("regions"),
+        series_description=making.series_description(
+            "regions" if part_number == 1 else f"regions, part {part_number}"
+        ),
     )
     planes = [
         plane
@@ -350,7 +370,9 @@ def _refer_to_source(ds: Dataset, making: Making, grid: Grid) -> None:
     if not grid.is_placed:
         ds.PatientOrientation = ""
     predecessors = [
-        one for one in making.result.predecessors if one.sop_class_uid == ds.SOPClassUID
+        one
+        for one in making.result.predecessors
+        if one.sop_class_uid in SEGMENTATION_CLASSES
     ]
     if predecessors:
         ds.RelatedSeriesSequence = [

@@ -36,6 +36,7 @@ _GEOMETRY_KEYWORDS = (
     "SOPClassUID",
     "SOPInstanceUID",
     "NumberOfFrames",
+    "InstanceNumber",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PatientOrientation",

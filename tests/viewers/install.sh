@@ -6,10 +6,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # npm writes this file last, so it is newer than the lock when all is installed.
-if [[ ! node_modules/.package-lock.json -nt package-lock.json ]]; then
-  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-  touch node_modules/.package-lock.json
-fi
+for folder in . cornerstone; do
+  if [[ ! $folder/node_modules/.package-lock.json -nt $folder/package-lock.json ]]; then
+    (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+    touch "$folder/node_modules/.package-lock.json"
+  fi
+done
 
 version=$(node -p 'require("./package.json").config.ohif')
 expected=$(node -p 'require("./package.json").config.ohif_integrity')

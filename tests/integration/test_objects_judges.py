@@ -1,0 +1,294 @@
+"""Every object we write, before readers and judges that other projects wrote."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import numpy.typing as npt
+import pytest
+from pydicom import dcmread
+
+from conformance.judges import FALSE_COMPLAINTS, ask_dciodvfy, find_dciodvfy
+from conformance.validators import judge_file
+from dicom_node.objects import make_objects
+from dicom_node.objects.common import display_colour
+from dicom_node.records import (
+    ImageSeries,
+    Region,
+    ResultObject,
+    StudyResult,
+)
+from dicom_node.verify import verify_objects
+from tests.builders.peers import require_program
+from tests.builders.result_cases import SERIES, TEXTS, full_result, result_of
+from tests.builders.study_results import mask_of
+from tests.builders.viewer_readers import (
+    digest,
+    read_by_cornerstone,
+    read_by_dcmqi,
+    read_report_by_dcmqi,
+)
+
+PROFILES = ("default", "ohif", "labelmap")
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+
+
+def _make(
+    name: str, folder: Path, profile: str
+) -> tuple[StudyResult, tuple[ResultObject, ...]]:
+    result = result_of(name, folder / "source")
+    out = folder / "out"
+    out.mkdir()
+    return result, make_objects(result, profile=profile, out_dir=out)
+
+
+def _regions(result: StudyResult) -> dict[str, Region]:
+    return {
+        region.tracking_uid: region
+        for phrase in result.phrases
+        for region in phrase.regions
+    }
+
+
+def _grid_affine(series: ImageSeries) -> npt.NDArray[np.float64]:
+    if series.affine_lps is not None:
+        return series.affine_lps
+    rows, columns = series.pixel_spacing_mm or (1.0, 1.0)
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = 1.0, rows, columns, 1.0
+    return affine
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", SERIES)
+def test_rules_and_dciodvfy_find_no_error(
+    name: str, profile: str, tmp_path: Path
+) -> None:
+    result, objects = _make(name, tmp_path, profile)
+
+    verify_objects(objects, result.series)
+    judgements = [judge_file(one.path) for one in objects]
+
+    assert [str(v) for one in judgements for v in one.violations] == []
+    assert {one.judges for one in judgements} == {("rules", "dciodvfy")}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_no_judge_finds_an_error_in_a_result_with_everything(
+    profile: str, tmp_path: Path
+) -> None:
+    result = full_result(tmp_path / "source")
+    objects = make_objects(result, profile=profile, out_dir=tmp_path)
+
+    verify_objects(objects, result.series)
+    judgements = [judge_file(one.path) for one in objects]
+
+    assert [str(v) for one in judgements for v in one.violations] == []
+
+
+def test_dciodvfy_is_wrong_about_label_maps_exactly_as_tabled(tmp_path: Path) -> None:
+    _, objects = _make("axial", tmp_path, "labelmap")
+    program = find_dciodvfy()
+    assert program is not None
+    said: list[str] = []
+
+    for one in objects:
+        done = subprocess.run(
+            [program, one.path], capture_output=True, text=True, check=False
+        )
+        said += [
+            line.removeprefix("Error - ")
+            for line in (done.stdout + done.stderr).splitlines()
+            if line.startswith("Error")
+        ]
+
+    report = dcmread(objects[-1].path)
+    expected = {one.text: one.count(report) for one in FALSE_COMPLAINTS}
+    assert {text: said.count(text) for text in set(said)} == expected
+
+
+def test_one_more_of_a_false_complaint_is_an_error(tmp_path: Path) -> None:
+    _, objects = _make("axial", tmp_path, "labelmap")
+    program = find_dciodvfy()
+    assert program is not None
+    report = objects[-1].path
+    blind = dcmread(objects[0].path)  # refers to no label map
+
+    complaints = list(ask_dciodvfy(program, report, blind))
+
+    assert len(complaints) == len(TEXTS)
+
+
+@pytest.mark.parametrize("profile", ["default", "labelmap"])
+@pytest.mark.parametrize("name", SERIES)
+def test_highdicom_reads_the_same_voxels(
+    name: str, profile: str, tmp_path: Path
+) -> None:
+    result, objects = _make(name, tmp_path, profile)
+    regions, (series,) = _regions(result), result.series
+    uids = list(dict.fromkeys(frame.sop_instance_uid for frame in series.frames))
+    seen = set()
+
+    for one in objects[:-1]:
+        segmentation = hd.seg.segread(one.path)
+        if len(uids) == len(series.frames):
+            pixels = segmentation.get_pixels_by_source_instance(
+                uids, assert_missing_frames_are_empty=True
+            )
+        else:
+            pixels = segmentation.get_pixels_by_source_frame(
+                uids[0],
+                [frame.frame_number for frame in series.frames],
+                assert_missing_frames_are_empty=True,
+            )
+        for uid, number in one.segments.items():
+            found = pixels[..., list(segmentation.segment_numbers).index(number)] > 0
+            assert np.array_equal(found, mask_of(regions[uid], series))
+            seen.add(uid)
+
+    assert seen == set(regions)
+
+
+@pytest.mark.parametrize("profile", ["default", "labelmap"])
+@pytest.mark.parametrize("name", SERIES)
+def test_dcmqi_reads_the_same_voxels_at_the_same_place(
+    name: str, profile: str, tmp_path: Path
+) -> None:
+    result, objects = _make(name, tmp_path, profile)
+    regions, (series,) = _regions(result), result.series
+    to_grid = np.linalg.inv(_grid_affine(series))
+    seen = set()
+
+    for index, one in enumerate(objects[:-1]):
+        read = read_by_dcmqi(one.path, tmp_path / f"read-{index}")
+        for uid, (mask, affine) in read.items():
+            where = np.argwhere(mask)
+            points = np.c_[where, np.ones(len(where))] @ (to_grid @ affine).T
+            voxels = np.rint(points[:, :3]).astype(int)
+            assert np.abs(points[:, :3] - voxels).max() < 1e-3
+            expected = np.argwhere(mask_of(regions[uid], series))
+            assert sorted(map(tuple, voxels)) == sorted(map(tuple, expected))
+            seen.add(uid)
+
+    assert seen == set(regions)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    "name", ["axial", "oblique", "odd volume", "radiograph", "enhanced", "cine"]
+)
+def test_cornerstone_reads_the_same_voxels_labels_and_colours(
+    name: str, profile: str, tmp_path: Path
+) -> None:
+    result, objects = _make(name, tmp_path, profile)
+    regions, (series,) = _regions(result), result.series
+    seen = {}
+
+    for one in objects[:-1]:
+        answer = read_by_cornerstone(series, tmp_path, segmentation=one.path)
+        for segment in answer["segments"]:
+            uid = segment["tracking_uid"]
+            assert segment["sha256"] == digest(mask_of(regions[uid], series))
+            seen[uid] = (segment["label"], segment["colour"])
+
+    assert seen == {
+        phrase.regions[0].tracking_uid: (
+            phrase.phrase.text,
+            list(display_colour(index).value),
+        )
+        for index, phrase in enumerate(result.phrases)
+    }
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+    ("profile", "tool"), [("default", "RectangleROI"), ("ohif", "PlanarFreehandROI")]
+)
+@pytest.mark.parametrize("name", ["axial", "radiograph", "enhanced"])
+def test_cornerstone_lists_every_phrase_of_a_report(
+    name: str, profile: str, tool: str, tmp_path: Path
+) -> None:
+    result, objects = _make(name, tmp_path, profile)
+    (series,) = result.series
+
+    answer = read_by_cornerstone(series, tmp_path, report=objects[-1].path)
+
+    found = {one["tracking_uid"]: one for one in answer["annotations"]}
+    assert {uid: (one["tool"], one["label"]) for uid, one in found.items()} == {
+        phrase.regions[0].tracking_uid: (tool, phrase.phrase.text)
+        for phrase in result.phrases
+    }
+    for uid, region in _regions(result).items():
+        frame = region.mask_origin[0] + int(region.mask.sum(axis=(1, 2)).argmax())
+        source = series.frames[frame]
+        assert found[uid]["sop_instance_uid"] == source.sop_instance_uid
+        assert found[uid]["frame"] == source.frame_number
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_dcmqi_reads_the_findings_of_a_report(profile: str, tmp_path: Path) -> None:
+    result, objects = _make("axial", tmp_path, profile)
+
+    report = read_report_by_dcmqi(objects[-1].path, tmp_path)
+
+    groups: dict[str, list[dict[str, object]]] = {}
+    for one in report["Measurements"]:
+        groups.setdefault(one["TrackingUniqueIdentifier"], []).append(one)
+    for phrase in result.phrases:
+        box, segment = groups[phrase.regions[0].tracking_uid]
+        assert "ReferencedSegment" not in box
+        assert segment["ReferencedSegment"] in {1, 2, 3}
+        for group in (box, segment):
+            texts = [
+                one["conceptValue"]
+                for one in group["qualitativeEvaluations"]  # type: ignore[attr-defined]
+            ]
+            assert phrase.phrase.text in texts
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("profile", ["default", "ohif"])
+def test_dcmtk_reads_the_phrases_of_a_report(profile: str, tmp_path: Path) -> None:
+    program = require_program("dsrdump")
+    result = full_result(tmp_path / "source")
+    objects = make_objects(result, profile=profile, out_dir=tmp_path)
+
+    done = subprocess.run(
+        [program, objects[-1].path], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.replace("ISO_IR 192", "").count("E:") == 0
+    for phrase in result.phrases:
+        assert f'"{phrase.phrase.text}"' in done.stdout
+
+
+@pytest.mark.slow
+def test_ten_phrases_in_three_hundred_slices_take_less_than_five_seconds(
+    tmp_path: Path,
+) -> None:
+    import time
+
+    from tests.builders.dicom_series import make_ct_series
+    from tests.builders.study_results import (
+        image_series,
+        make_result,
+        one_region_each,
+    )
+
+    voxels = np.zeros((300, 512, 512), np.int16)
+    series = image_series(make_ct_series(tmp_path / "ct", voxels=voxels).instances)
+    del voxels
+    result = make_result(
+        [series], one_region_each(series, [f"phrase {n}" for n in range(10)])
+    )
+
+    start = time.process_time()
+    make_objects(result, profile="default", out_dir=tmp_path)
+    taken_s = time.process_time() - start
+
+    assert taken_s < 5.0
