@@ -180,10 +180,8 @@ def _clip(box: BoundingBox, grid: tuple[int, int, int]) -> BoundingBox:
 
 
 def _label(phrase: Phrase) -> str:
-    """Name a phrase without its words, which may hold anything a person dictates."""
-    code = phrase.finding.finding
-    # A private code (PS3.3 8.2) may stand for the phrase's own words.
-    meaning = "finding" if code.scheme.startswith("99") else code.meaning.lower()
+    """Name a phrase by its code: its own words may hold anything that is dictated."""
+    meaning = phrase.finding.finding.meaning.lower()
     if phrase.laterality is not None and phrase.laterality.value not in meaning:
         meaning = f"{phrase.laterality.value} {meaning}"
     return meaning
