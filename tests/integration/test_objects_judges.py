@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import highdicom as hd
@@ -22,9 +23,15 @@ from dicom_node.records import (
     StudyResult,
 )
 from dicom_node.verify import verify_objects
+from tests.builders.dicom_series import make_ct_series
 from tests.builders.peers import require_program
 from tests.builders.result_cases import SERIES, TEXTS, full_result, result_of
-from tests.builders.study_results import mask_of
+from tests.builders.study_results import (
+    image_series,
+    make_result,
+    mask_of,
+    one_region_each,
+)
 from tests.builders.viewer_readers import (
     digest,
     read_by_cornerstone,
@@ -33,7 +40,11 @@ from tests.builders.viewer_readers import (
 )
 
 PROFILES = ("default", "ohif", "labelmap")
-LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+CASES = [(name, "default") for name in SERIES] + [
+    (name, profile)
+    for profile in ("ohif", "labelmap")
+    for name in ("oblique", "radiograph", "enhanced")
+]
 
 
 def _make(
@@ -62,8 +73,7 @@ def _grid_affine(series: ImageSeries) -> npt.NDArray[np.float64]:
     return affine
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("name", SERIES)
+@pytest.mark.parametrize(("name", "profile"), CASES)
 def test_rules_and_dciodvfy_find_no_error(
     name: str, profile: str, tmp_path: Path
 ) -> None:
@@ -122,8 +132,7 @@ def test_one_more_of_a_false_complaint_is_an_error(tmp_path: Path) -> None:
     assert len(complaints) == len(TEXTS)
 
 
-@pytest.mark.parametrize("profile", ["default", "labelmap"])
-@pytest.mark.parametrize("name", SERIES)
+@pytest.mark.parametrize(("name", "profile"), CASES)
 def test_highdicom_reads_the_same_voxels(
     name: str, profile: str, tmp_path: Path
 ) -> None:
@@ -152,8 +161,7 @@ def test_highdicom_reads_the_same_voxels(
     assert seen == set(regions)
 
 
-@pytest.mark.parametrize("profile", ["default", "labelmap"])
-@pytest.mark.parametrize("name", SERIES)
+@pytest.mark.parametrize(("name", "profile"), CASES)
 def test_dcmqi_reads_the_same_voxels_at_the_same_place(
     name: str, profile: str, tmp_path: Path
 ) -> None:
@@ -177,56 +185,53 @@ def test_dcmqi_reads_the_same_voxels_at_the_same_place(
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize(
-    "name", ["axial", "oblique", "odd volume", "radiograph", "enhanced", "cine"]
+    "name", ["axial", "reversed", "oblique", "odd cine", "radiograph", "enhanced"]
 )
-def test_cornerstone_reads_the_same_voxels_labels_and_colours(
-    name: str, profile: str, tmp_path: Path
+def test_cornerstone_reads_the_same_voxels_labels_colours_and_phrases(
+    name: str, tmp_path: Path
 ) -> None:
-    result, objects = _make(name, tmp_path, profile)
+    result = result_of(name, tmp_path / "source")
     regions, (series,) = _regions(result), result.series
-    seen = {}
-
-    for one in objects[:-1]:
-        answer = read_by_cornerstone(series, tmp_path, segmentation=one.path)
-        for segment in answer["segments"]:
-            uid = segment["tracking_uid"]
-            assert segment["sha256"] == digest(mask_of(regions[uid], series))
-            seen[uid] = (segment["label"], segment["colour"])
-
-    assert seen == {
-        phrase.regions[0].tracking_uid: (
-            phrase.phrase.text,
-            list(display_colour(index).value),
-        )
-        for index, phrase in enumerate(result.phrases)
+    made = {}
+    for profile in PROFILES:
+        out = tmp_path / profile
+        out.mkdir()
+        made[profile] = make_objects(result, profile=profile, out_dir=out)
+    tools = {
+        "default": "RectangleROI",
+        "ohif": "PlanarFreehandROI",
+        "labelmap": "RectangleROI",
     }
 
+    answer = read_by_cornerstone(
+        series,
+        tmp_path,
+        segmentations=[one.path for objects in made.values() for one in objects[:-1]],
+        reports=[objects[-1].path for objects in made.values()],
+    )
 
-@pytest.mark.peers
-@pytest.mark.parametrize(
-    ("profile", "tool"), [("default", "RectangleROI"), ("ohif", "PlanarFreehandROI")]
-)
-@pytest.mark.parametrize("name", ["axial", "radiograph", "enhanced"])
-def test_cornerstone_lists_every_phrase_of_a_report(
-    name: str, profile: str, tool: str, tmp_path: Path
-) -> None:
-    result, objects = _make(name, tmp_path, profile)
-    (series,) = result.series
-
-    answer = read_by_cornerstone(series, tmp_path, report=objects[-1].path)
-
-    found = {one["tracking_uid"]: one for one in answer["annotations"]}
-    assert {uid: (one["tool"], one["label"]) for uid, one in found.items()} == {
-        phrase.regions[0].tracking_uid: (tool, phrase.phrase.text)
-        for phrase in result.phrases
-    }
-    for uid, region in _regions(result).items():
-        frame = region.mask_origin[0] + int(region.mask.sum(axis=(1, 2)).argmax())
-        source = series.frames[frame]
-        assert found[uid]["sop_instance_uid"] == source.sop_instance_uid
-        assert found[uid]["frame"] == source.frame_number
+    seen = []
+    for segment in (one for segments in answer["segmentations"] for one in segments):
+        uid = segment["tracking_uid"]
+        assert segment["sha256"] == digest(mask_of(regions[uid], series))
+        seen.append((uid, segment["label"], tuple(segment["colour"])))
+    assert sorted(seen) == sorted(
+        (one.regions[0].tracking_uid, one.phrase.text, display_colour(index).value)
+        for index, one in enumerate(result.phrases)
+        for _ in PROFILES
+    )
+    for profile, hydrated in zip(made, answer["reports"], strict=True):
+        found = {one["tracking_uid"]: one for one in hydrated}
+        assert {uid: (one["tool"], one["label"]) for uid, one in found.items()} == {
+            one.regions[0].tracking_uid: (tools[profile], one.phrase.text)
+            for one in result.phrases
+        }
+        for uid, region in regions.items():
+            areas = region.mask.sum(axis=(1, 2))
+            source = series.frames[region.mask_origin[0] + int(areas.argmax())]
+            assert found[uid]["sop_instance_uid"] == source.sop_instance_uid
+            assert found[uid]["frame"] == source.frame_number
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -271,15 +276,6 @@ def test_dcmtk_reads_the_phrases_of_a_report(profile: str, tmp_path: Path) -> No
 def test_ten_phrases_in_three_hundred_slices_take_less_than_five_seconds(
     tmp_path: Path,
 ) -> None:
-    import time
-
-    from tests.builders.dicom_series import make_ct_series
-    from tests.builders.study_results import (
-        image_series,
-        make_result,
-        one_region_each,
-    )
-
     voxels = np.zeros((300, 512, 512), np.int16)
     series = image_series(make_ct_series(tmp_path / "ct", voxels=voxels).instances)
     del voxels
