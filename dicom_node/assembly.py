@@ -90,6 +90,7 @@ class Assembler:
         self._released_at: dict[str, datetime] = {}
         self._untold: list[VersionKey] = []
         self._wake = threading.Event()
+        self._is_stopping = threading.Event()
 
     def record_instance(self, instance: ReceivedInstance) -> InstanceOutcome:
         """Record an instance and note which association brought it.
@@ -146,6 +147,11 @@ class Assembler:
             if key is not None:
                 opened.append(key)
                 self._untold.append(key)
+                _log.info(
+                    "study_ready",
+                    study_instance_uid=key.study_instance_uid,
+                    is_forced=study.is_forced,
+                )
             elif study.is_forced:
                 self._store.clear_request(study.study_id)
         while self._untold:
@@ -153,14 +159,14 @@ class Assembler:
             del self._untold[0]
         return tuple(opened)
 
-    def resume(self) -> None:
-        """Put to work, after a restart, every version that waits or was in work."""
-        for key in self._store.unfinished_versions():
-            self._hooks.version_ready(key)
+    def stop(self) -> None:
+        """Let `run` return."""
+        self._is_stopping.set()
+        self._wake.set()
 
-    def run(self, stop: threading.Event, *, interval_s: float = 0.25) -> None:
-        """Evaluate until told to stop; a released association is looked at at once."""
-        while not stop.is_set():
+    def run(self, *, interval_s: float = 0.25) -> None:
+        """Evaluate until `stop`; a released association is looked at at once."""
+        while not self._is_stopping.is_set():
             try:
                 self.evaluate()
             except StoreError as error:

@@ -49,17 +49,6 @@ class Counters:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.instances = Counter(
-            "dicom_node_instances_received",
-            "Instances acknowledged with 0x0000.",
-            ["outcome"],
-            registry=registry,
-        )
-        self.associations = Counter(
-            "dicom_node_associations",
-            "Associations that ended.",
-            registry=registry,
-        )
         self.studies = Counter(
             "dicom_node_studies_processed",
             "Study versions that a worker finished.",

@@ -13,13 +13,14 @@ from sqlalchemy import Connection, insert, select, update
 from dicom_node.audit import EventKind
 from dicom_node.records import ReceivedInstance
 from dicom_node.store.events import record_event
-from dicom_node.store.schema import StudyState, instances, studies
+from dicom_node.store.schema import StudyState, events, instances, studies
 
 __all__ = [
     "InstanceOutcome",
     "RecordedFile",
     "insert_instance",
     "known_paths",
+    "record_missing_file",
     "recorded_files",
 ]
 
@@ -113,20 +114,42 @@ def known_paths(connection: Connection, paths: Iterable[str]) -> set[str]:
     )
 
 
-def recorded_files(connection: Connection) -> Iterator[RecordedFile]:
-    """Yield every file that a row vouches for, oldest first."""
-    rows = connection.execution_options(yield_per=1000).execute(
+def recorded_files(
+    connection: Connection, *, after_id: int, limit: int
+) -> Iterator[RecordedFile]:
+    """Yield files that a row vouches for, in the order of their rows."""
+    rows = connection.execute(
         select(
             instances.c.id,
             instances.c.study_id,
             instances.c.path,
             instances.c.sha256,
             instances.c.size_bytes,
-        ).order_by(instances.c.id)
+        )
+        .where(instances.c.id > after_id)
+        .order_by(instances.c.id)
+        .limit(limit)
     )
     for row in rows:
         yield RecordedFile(
             row.id, row.study_id, Path(row.path), row.sha256, row.size_bytes
+        )
+
+
+def record_missing_file(connection: Connection, file: RecordedFile) -> None:
+    """Write an event about a lost file, once for each."""
+    known = connection.scalar(
+        select(events.c.id).where(
+            events.c.kind == EventKind.FILE_MISSING, events.c.subject == file.sha256
+        )
+    )
+    if known is None:
+        record_event(
+            connection,
+            EventKind.FILE_MISSING,
+            study_id=file.study_id,
+            subject=file.sha256,
+            detail={"reason": "the instance's file is gone or has another size"},
         )
 
 

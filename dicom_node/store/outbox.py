@@ -51,6 +51,7 @@ class Parcel:
     """How often it was tried; with ``last_delivery_id`` it names the next try."""
     last_delivery_id: int
     """The newest row in it: a later run of the version may add some."""
+    next_attempt_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ def pending_parcels(
     connection: Connection,
     *,
     version_id: int | None = None,
+    study_id: int | None = None,
     destination: str | None = None,
 ) -> tuple[Parcel, ...]:
     """Return what is undelivered, by version and destination, oldest first."""
@@ -172,6 +174,7 @@ def pending_parcels(
             deliveries.c.destination,
             func.max(deliveries.c.attempts).label("attempts"),
             func.max(deliveries.c.id).label("last_delivery_id"),
+            func.min(deliveries.c.next_attempt_at).label("next_attempt_at"),
         )
         .where(deliveries.c.state == DeliveryState.PENDING)
         .group_by(deliveries.c.version_id, deliveries.c.destination)
@@ -179,10 +182,19 @@ def pending_parcels(
     )
     if version_id is not None:
         query = query.where(deliveries.c.version_id == version_id)
+    if study_id is not None:
+        of_study = select(versions.c.id).where(versions.c.study_id == study_id)
+        query = query.where(deliveries.c.version_id.in_(of_study))
     if destination is not None:
         query = query.where(deliveries.c.destination == destination)
     return tuple(
-        Parcel(row.version_id, row.destination, row.attempts, row.last_delivery_id)
+        Parcel(
+            row.version_id,
+            row.destination,
+            row.attempts,
+            row.last_delivery_id,
+            row.next_attempt_at,
+        )
         for row in connection.execute(query)
     )
 

@@ -83,10 +83,19 @@ class Store:
         with self._database.read() as connection:
             return _instances.known_paths(connection, paths)
 
-    def recorded_files(self) -> tuple[_instances.RecordedFile, ...]:
-        """Return every file that a row vouches for, oldest first."""
+    def recorded_files(
+        self, *, after_id: int = 0, limit: int = 1000
+    ) -> tuple[_instances.RecordedFile, ...]:
+        """Return files that a row vouches for, from the row after ``after_id``."""
         with self._database.read() as connection:
-            return tuple(_instances.recorded_files(connection))
+            return tuple(
+                _instances.recorded_files(connection, after_id=after_id, limit=limit)
+            )
+
+    def record_missing_file(self, file: _instances.RecordedFile) -> None:
+        """Write an event about a lost file, once for each."""
+        with self._database.write() as connection:
+            _instances.record_missing_file(connection, file)
 
     def collecting_studies(self) -> tuple[_versions.CollectingStudy, ...]:
         """Return the studies that wait for a version or were asked for again."""
@@ -177,12 +186,19 @@ class Store:
             )
 
     def pending_parcels(
-        self, *, version_id: int | None = None, destination: str | None = None
+        self,
+        *,
+        version_id: int | None = None,
+        study_id: int | None = None,
+        destination: str | None = None,
     ) -> tuple[_outbox.Parcel, ...]:
         """Return what is undelivered, by version and destination."""
         with self._database.read() as connection:
             return _outbox.pending_parcels(
-                connection, version_id=version_id, destination=destination
+                connection,
+                version_id=version_id,
+                study_id=study_id,
+                destination=destination,
             )
 
     def pending_items(
@@ -247,7 +263,7 @@ class Store:
         *,
         study_id: int | None = None,
         subject: str | None = None,
-        **detail: str | int | float | bool | None,
+        detail: Mapping[str, str | int | float | bool | None] | None = None,
     ) -> None:
         """Write an event that tells no change of another table."""
         with self._database.write() as connection:

@@ -215,22 +215,17 @@ def test_a_version_whose_hook_failed_is_told_by_the_next_evaluation(
     assert len(hooks.ready) == 1
 
 
-def test_after_a_restart_what_waited_is_put_to_work(
+def test_after_a_restart_a_study_completes_without_its_association(
     assembler: Peers, store: Store, clock: FakeClock
 ) -> None:
-    assembler.comes(received(1))
-    clock.advance(QUIET_S)
-    (opened,) = assembler.evaluate()
-    assembler.comes(received(2, after_s=QUIET_S, study_instance_uid="1.2.9"))
+    assembler.comes_over("a", received(1))
     hooks = Recorder()
-    restarted = Assembler(store, hooks, quiet_time_s=QUIET_S, clock=clock)
-
-    restarted.resume()
+    restarted = Peers(store, hooks, clock)
     clock.advance(QUIET_S)
+
     restarted.evaluate()
 
-    assert [one.study_instance_uid for one in hooks.ready] == ["1.2.3", "1.2.9"]
-    assert hooks.ready[0] == opened
+    assert [one.study_instance_uid for one in hooks.ready] == ["1.2.3"]
 
 
 def test_a_clock_that_was_set_back_holds_no_study(

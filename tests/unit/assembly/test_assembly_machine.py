@@ -112,7 +112,8 @@ class AssemblyMachine(RuleBasedStateMachine):
         self.released.clear()
         self.told.clear()
         self.start_node()
-        self.assembler.resume()
+        # As the durable work does at a start.
+        self.told.extend(self.store.unfinished_versions())
 
     @rule()
     def it_is_evaluated(self) -> None:

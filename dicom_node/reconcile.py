@@ -1,0 +1,139 @@
+"""After a crash: make files and rows agree again.
+
+What never became whole is deleted (nobody was told that it arrived), a file without
+a row gets one, and a row without its file is told aloud: that is a lost instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import structlog
+
+from dicom_node.errors import CannotUnderstandError
+from dicom_node.header import instance_sha256, read_header
+from dicom_node.records import ReceivedInstance
+from dicom_node.spool import Spool
+from dicom_node.store import Store
+
+__all__ = ["ReconcileReport", "reconcile"]
+
+_BATCH = 500
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileReport:
+    """What was found."""
+
+    reindexed: int
+    """Files that got a row."""
+    unreadable: int
+    """Files without a row that cannot be read, or are not what their name says."""
+    missing: int
+    """Rows whose file is gone or has another size."""
+
+
+def reconcile(store: Store, spool: Spool, *, before: datetime) -> ReconcileReport:
+    """Compare every file with its row and every row with its file.
+
+    Parameters
+    ----------
+    store : Store
+        The rows.
+    spool : Spool
+        The files.
+    before : datetime
+        Files that are younger belong to what is being received now.
+
+    Raises
+    ------
+    StoreError
+        The database could not answer.
+
+    """
+    reindexed = unreadable = 0
+    for paths in _batches(_files(spool, before)):
+        known = store.known_paths(path.as_posix() for path in paths)
+        for path in paths:
+            if path.as_posix() in known:
+                continue
+            if _reindex(store, spool.data_dir, path):
+                reindexed += 1
+            else:
+                unreadable += 1
+    report = ReconcileReport(reindexed, unreadable, _missing(store, spool.data_dir))
+    log.info(
+        "reconciled",
+        reindexed=report.reindexed,
+        unreadable=report.unreadable,
+        missing=report.missing,
+    )
+    return report
+
+
+def _files(spool: Spool, before: datetime) -> Iterator[Path]:
+    latest = before.timestamp()
+    for path in spool.files():
+        if (spool.data_dir / path).stat().st_mtime < latest:
+            yield path
+
+
+def _batches(paths: Iterator[Path]) -> Iterator[list[Path]]:
+    while batch := list(islice(paths, _BATCH)):
+        yield batch
+
+
+def _reindex(store: Store, data_dir: Path, path: Path) -> bool:
+    whole = data_dir / path
+    try:
+        header = read_header(whole)
+        sha256 = instance_sha256(whole, header)
+        facts = whole.stat()
+    except (CannotUnderstandError, OSError) as error:
+        log.warning("file_unreadable", path=path.as_posix(), reason=str(error))
+        return False
+    if path.stem != sha256:
+        log.warning("file_unreadable", path=path.as_posix(), reason="other content")
+        return False
+    store.record_instance(
+        ReceivedInstance(
+            sop_instance_uid=header.sop_instance_uid,
+            sop_class_uid=header.sop_class_uid,
+            transfer_syntax_uid=header.transfer_syntax_uid,
+            study_instance_uid=header.study_instance_uid,
+            series_instance_uid=header.series_instance_uid,
+            path=path,
+            sha256=sha256,
+            size_bytes=facts.st_size,
+            # Who sent it is not in the file.
+            calling_ae_title="",
+            peer_address="",
+            received_at=datetime.fromtimestamp(facts.st_mtime, UTC),
+            is_own_result=header.is_own_result,
+        )
+    )
+    log.info("file_reindexed", path=path.as_posix())
+    return True
+
+
+def _missing(store: Store, data_dir: Path) -> int:
+    missing = 0
+    last = 0
+    while files := store.recorded_files(after_id=last, limit=_BATCH):
+        for one in files:
+            try:
+                is_there = (data_dir / one.path).stat().st_size == one.size_bytes
+            except OSError:
+                is_there = False
+            if not is_there:
+                missing += 1
+                store.record_missing_file(one)
+                log.error("file_missing", path=one.path.as_posix())
+        last = files[-1].instance_id
+    return missing

@@ -1,0 +1,279 @@
+"""`dicom-node serve`: every room wired, in the order in which they may trust another.
+
+lock -> migrate -> leftovers -> durable work -> worker -> listen -> web -> reconcile
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from dicom_node import __version__
+from dicom_node.assembly import Assembler
+from dicom_node.association import DicomServer
+from dicom_node.audit import Counters, EventKind, configure_logging
+from dicom_node.config import NodeSettings
+from dicom_node.errors import SettingsError, StoreError
+from dicom_node.reconcile import reconcile
+from dicom_node.spool import Spool
+from dicom_node.store import Store
+from dicom_node.web import (
+    HealthReport,
+    NodeCollector,
+    WebServer,
+    check_disk,
+    examine,
+    make_app,
+)
+from dicom_node.workflows import PipelineProcessor, StudyProcessor, Workflows
+
+__all__ = ["NodeService"]
+
+_HOUSEKEEPING_S = 60.0
+_STOP_GRACE_S = 5
+"""Work that takes longer is left to the next start: it is durable."""
+
+_ACCEPT_GRACE_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class NodeService:
+    """The node.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+        Everything the operator decides.
+    processor : StudyProcessor, optional
+        Makes the results; the pipeline with the configured model when absent.
+
+    """
+
+    def __init__(
+        self, settings: NodeSettings, *, processor: StudyProcessor | None = None
+    ) -> None:
+        self._settings = settings
+        self._data_dir = settings.node.data_dir.resolve()
+        self._processor = processor or PipelineProcessor(settings)
+        self._registry = CollectorRegistry()
+        self._stop_asked = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._missing_files = 0
+        self._started_at = datetime.now(UTC)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The DICOM port that it listens on."""
+        return self._server.port
+
+    @property
+    def web_port(self) -> int | None:
+        """The HTTP port that it listens on; None: no web server."""
+        return None if self._web is None else self._web.port
+
+    @property
+    def store(self) -> Store:
+        """What was received, made and delivered."""
+        return self._store
+
+    def start(self) -> None:
+        """Start everything; it listens when this returns, the model may still load.
+
+        Raises
+        ------
+        SettingsError
+            A port or the data folder cannot be used, or another node uses it.
+        StoreError
+            The database cannot be opened.
+
+        """
+        began = time.monotonic()
+        self._started_at = datetime.now(UTC)
+        settings = self._settings
+        spool = Spool(self._data_dir, min_free_bytes=settings.limits.min_free_bytes)
+        self._lock_file = _lock(self._data_dir / "node.lock")
+        self._store = Store(settings.database_url)
+        self._store.migrate()
+        leftovers = spool.remove_leftovers()
+        self._workflows = Workflows(
+            settings, self._store, self._processor, counters=Counters(self._registry)
+        )
+        self._workflows.launch()
+        self._assembler = Assembler(
+            self._store, self._workflows, quiet_time_s=settings.node.quiet_time_s
+        )
+        self._workflows.resume()
+        self._server = DicomServer(
+            settings,
+            spool=spool,
+            ledger=self._assembler,
+            on_release=self._assembler.association_released,
+        )
+        self._registry.register(
+            NodeCollector(
+                self._store,
+                data_dir=self._data_dir,
+                statistics=lambda: self._server.statistics,
+                is_model_loaded=lambda: self._processor.is_ready,
+                destinations=tuple(one.name for one in settings.destinations),
+            )
+        )
+        self._processor.start()
+        self._server.start()
+        self._web = self._start_web()
+        self._run_thread("assembly", lambda: self._assemble(spool))
+        self._run_thread("housekeeping", self._keep_house)
+        self._store.record_event(
+            EventKind.NODE_STARTED,
+            detail={"version": __version__, "leftovers": leftovers},
+        )
+        log.info(
+            "node_started",
+            version=__version__,
+            port=self.port,
+            web_port=self.web_port,
+            leftovers=leftovers,
+            seconds=round(time.monotonic() - began, 2),
+        )
+
+    def stop(self) -> None:
+        """Accept nothing more, finish what is quick, leave the rest durable."""
+        log.info("node_stopping")
+        self._stop_asked.set()
+        self._server.stop(_ACCEPT_GRACE_S)
+        self._assembler.stop()
+        for thread in self._threads:
+            thread.join(_ACCEPT_GRACE_S)
+        self._workflows.stop(grace_s=_STOP_GRACE_S)
+        self._processor.stop()
+        if self._web is not None:
+            self._web.stop()
+        try:
+            self._store.record_event(EventKind.NODE_STOPPED)
+        except StoreError as error:
+            log.warning("stop_not_recorded", reason=str(error))
+        self._store.close()
+        os.close(self._lock_file)
+        log.info("node_stopped")
+
+    def run_forever(self) -> None:
+        """Run until SIGTERM or SIGINT."""
+
+        def ask(_number: int, _frame: FrameType | None) -> None:
+            self._stop_asked.set()
+
+        configure_logging()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, ask)
+        self.start()
+        self._stop_asked.wait()
+        self.stop()
+        if _work_is_left():
+            # A step that waits for a peer or the model would hold the process; it
+            # is durable and goes on at the next start.
+            os._exit(0)
+
+    def examine(self) -> HealthReport:
+        """Look at everything the node needs to do its work."""
+        return examine(
+            (
+                ("disk", self._check_disk),
+                ("database", self._check_database),
+                ("dicom", self._check_dicom),
+                ("worker", self._check_worker),
+                ("files", self._check_files),
+            )
+        )
+
+    def _start_web(self) -> WebServer | None:
+        if not self._settings.web.enabled:
+            return None
+        app = make_app(examine=self.examine, registry=self._registry)
+        web = WebServer(app, self._settings.web)
+        web.start()
+        return web
+
+    def _run_thread(self, name: str, target: object) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)  # type: ignore[arg-type]
+        thread.start()
+        self._threads.append(thread)
+
+    def _assemble(self, spool: Spool) -> None:
+        while not self._stop_asked.is_set():
+            try:
+                report = reconcile(self._store, spool, before=self._started_at)
+            except StoreError as error:
+                log.error("reconcile_waits", reason=str(error))  # noqa: TRY400
+                self._stop_asked.wait(1.0)
+            else:
+                self._missing_files = report.missing
+                break
+        self._assembler.run()
+
+    def _keep_house(self) -> None:
+        while not self._stop_asked.wait(_HOUSEKEEPING_S):
+            try:
+                self._workflows.resume(only_overdue=True)
+            except StoreError as error:
+                log.error("resume_waits", reason=str(error))  # noqa: TRY400
+
+    def _check_disk(self) -> str | None:
+        reserved = self._settings.limits.min_free_bytes
+        return check_disk(self._data_dir, min_free_bytes=reserved)
+
+    def _check_database(self) -> str | None:
+        try:
+            self._store.ping()
+        except StoreError as error:
+            return str(error)
+        return None
+
+    def _check_dicom(self) -> str | None:
+        return "it does not listen" if self._server.is_stopping else None
+
+    def _check_worker(self) -> str | None:
+        dead = [one.name for one in self._threads if not one.is_alive()]
+        if not self._workflows.is_alive:
+            dead.append("workflows")
+        return f"not running: {', '.join(dead)}" if dead else None
+
+    def _check_files(self) -> str | None:
+        if not self._missing_files:
+            return None
+        return f"{self._missing_files} instances have lost their file"
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        msg = f"{path.parent}: another node uses this data folder"
+        raise SettingsError(msg) from error
+    return descriptor
+
+
+def _work_is_left() -> bool:
+    return any(
+        one.name.startswith("dbos-executor") and one.is_alive()
+        for one in threading.enumerate()
+    )

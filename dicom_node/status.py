@@ -1,0 +1,120 @@
+"""`dicom-node status` and `requeue`: beside the running node, or while it is down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from dicom_node.config import NodeSettings
+from dicom_node.errors import StoreError
+from dicom_node.store import StatusSnapshot, Store
+
+__all__ = ["NodeStatus", "read_status", "requeue_study", "status_tables"]
+
+_SHORT = 12
+"""Characters of a content version that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """What the node has received, processed and delivered."""
+
+    snapshot: StatusSnapshot
+    data_dir: Path
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values: ``studies``, ``destinations``, ``errors``."""
+        values: dict[str, Any] = _plain(asdict(self.snapshot))
+        return {"data_dir": str(self.data_dir), **values}
+
+
+def read_status(settings: NodeSettings) -> NodeStatus:
+    """Read the node's memory.
+
+    Raises
+    ------
+    StoreError
+        There is no database, or it cannot answer.
+
+    """
+    _require_database(settings)
+    with Store(settings.database_url) as store:
+        return NodeStatus(store.snapshot(), settings.node.data_dir.resolve())
+
+
+def requeue_study(settings: NodeSettings, study_instance_uid: str) -> str:
+    """Ask for a study again and say what that starts.
+
+    A running node takes the request up at once, another one when it starts.
+
+    Raises
+    ------
+    StoreError
+        There is no database, it cannot answer, or it has no such study.
+
+    """
+    _require_database(settings)
+    with Store(settings.database_url) as store:
+        return f"{study_instance_uid}: {store.requeue_study(study_instance_uid)}"
+
+
+def status_tables(status: NodeStatus) -> Iterator[Table]:
+    """Yield tables for a terminal."""
+    studies = Table("Study", "State", "Images", "Version", "Results", "Deliveries")
+    for study in status.snapshot.studies:
+        studies.add_row(
+            study.study_instance_uid,
+            study.state if study.reason is None else f"{study.state}: {study.reason}",
+            _count(study.instances, study.conflicts, "conflicting"),
+            f"{study.versions} ({(study.content_version or '-')[:_SHORT]})",
+            str(study.results),
+            "\n".join(
+                f"{one.destination}: {one.delivered} delivered, {one.pending} waiting"
+                f", {one.dead} given up"
+                + (f" ({one.last_comment})" if one.last_comment else "")
+                for one in study.deliveries
+            ),
+        )
+    yield studies
+    destinations = Table("Destination", "Delivered", "Waiting", "Given up")
+    for one in status.snapshot.destinations:
+        destinations.add_row(
+            one.name, str(one.delivered), str(one.pending), str(one.dead)
+        )
+    if status.snapshot.destinations:
+        yield destinations
+    errors = Table("Last errors", "What", "About", "Why")
+    for error in status.snapshot.errors:
+        errors.add_row(
+            error.at.isoformat(timespec="seconds"),
+            error.kind.replace("_", " "),
+            error.subject or "",
+            error.reason,
+        )
+    if status.snapshot.errors:
+        yield errors
+
+
+def _require_database(settings: NodeSettings) -> None:
+    # Opening would make an empty one, and the answer would be "nothing received".
+    path = settings.database_url.removeprefix("sqlite:///")
+    if path != settings.database_url and not Path(path).exists():
+        msg = "there is no node here: its database does not exist (node.data_dir)"
+        raise StoreError(msg)
+
+
+def _count(number: int, special: int, what: str) -> str:
+    return f"{number} ({special} {what})" if special else str(number)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value.isoformat() if isinstance(value, datetime) else value

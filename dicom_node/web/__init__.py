@@ -1,0 +1,16 @@
+"""What the node shows over HTTP."""
+
+from dicom_node.web.app import make_app
+from dicom_node.web.health import Check, HealthReport, check_disk, examine
+from dicom_node.web.metrics import NodeCollector
+from dicom_node.web.server import WebServer
+
+__all__ = [
+    "Check",
+    "HealthReport",
+    "NodeCollector",
+    "WebServer",
+    "check_disk",
+    "examine",
+    "make_app",
+]

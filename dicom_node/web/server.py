@@ -1,0 +1,82 @@
+"""Serves the web application from a thread of its own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from dicom_node.config import WebSettings
+from dicom_node.errors import SettingsError
+
+__all__ = ["WebServer"]
+
+_START_S = 10.0
+
+
+class WebServer:
+    """uvicorn in a thread.
+
+    Parameters
+    ----------
+    app : ASGIApp
+        What it serves.
+    settings : WebSettings
+        Address and port.
+
+    """
+
+    def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
+        self._settings = settings
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app, log_config=None, access_log=False, server_header=False, ws="none"
+            )
+        )
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; the free one picked for 0."""
+        if self._socket is None:
+            return self._settings.port
+        return int(self._socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises
+        ------
+        SettingsError
+            The address or port cannot be listened on.
+
+        """
+        host, port = self._settings.host, self._settings.port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((host, port), family=family)
+        except OSError as error:
+            msg = f"cannot listen on {host}:{port}: {error.strerror}"
+            raise SettingsError(msg) from error
+        self._thread = threading.Thread(
+            target=self._server.run,
+            kwargs={"sockets": [self._socket]},
+            name="web",
+            daemon=True,
+        )
+        self._thread.start()
+        deadline = time.monotonic() + _START_S
+        while not self._server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop listening and end."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(_START_S)
+        if self._socket is not None:
+            self._socket.close()

@@ -1,0 +1,14 @@
+"""The durable work: processing and delivery that survive a crash at any point."""
+
+from dicom_node.workflows.delivery import delivery_delay_s
+from dicom_node.workflows.pipeline_processor import PipelineProcessor
+from dicom_node.workflows.processing import RESULTS, StudyProcessor
+from dicom_node.workflows.workflows import Workflows
+
+__all__ = [
+    "RESULTS",
+    "PipelineProcessor",
+    "StudyProcessor",
+    "Workflows",
+    "delivery_delay_s",
+]

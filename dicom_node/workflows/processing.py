@@ -1,0 +1,217 @@
+"""One version of a study: from its instances to recorded results."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from dicom_node.assembly import Clock
+from dicom_node.audit import Counters
+from dicom_node.config import NodeSettings
+from dicom_node.errors import NodeError, OutOfResourcesError, StoreError
+from dicom_node.records import ObjectReference, ResultObject, StudyReady
+from dicom_node.store import Store, Work
+from dicom_node.workflows.names import work_name
+
+__all__ = ["RESULTS", "Processing", "StudyProcessor"]
+
+RESULTS = "results"
+"""Folder of the results below the data folder, one folder per run of a version."""
+
+_UNFINISHED = "processing"
+"""Folder of results that are not whole yet; on the same file system, to be renamed."""
+
+_OUR_TROUBLE = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EROFS,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+    }
+)
+"""Errors of this machine, which pass; others are about the study's files."""
+
+log = structlog.get_logger(__name__)
+
+
+class StudyProcessor(Protocol):
+    """Makes the result objects of a study."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it could begin at once."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides the results besides the study: model and configuration."""
+
+    def start(self) -> None:
+        """Get ready in the background."""
+
+    def stop(self) -> None:
+        """End; what is being processed fails."""
+
+    def process(
+        self,
+        ready: StudyReady,
+        *,
+        out_dir: Path,
+        predecessors: tuple[ObjectReference, ...],
+    ) -> Sequence[ResultObject]:
+        """Write the result objects into a folder and return them.
+
+        The same study, predecessors and fingerprint give the same bytes.
+        """
+
+
+class Processing:
+    """The step that processes a version.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+        Data folder and destinations.
+    store : Store
+        What was received, made and delivered.
+    processor : StudyProcessor
+        Makes the results.
+    counters : Counters
+        Counts what is done.
+    clock : Clock
+        The wall clock.
+    is_stopping : threading.Event
+        Set when the node ends: what fails from then on is not the study's fault.
+
+    """
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        store: Store,
+        processor: StudyProcessor,
+        *,
+        counters: Counters,
+        clock: Clock,
+        is_stopping: threading.Event,
+    ) -> None:
+        self._store = store
+        self._processor = processor
+        self._counters = counters
+        self._clock = clock
+        self._is_stopping = is_stopping
+        self._data_dir = settings.node.data_dir.resolve()
+        self._profiles = {one.name: one.profile for one in settings.destinations}
+        for name in (RESULTS, _UNFINISHED):
+            (self._data_dir / name).mkdir(parents=True, exist_ok=True)
+
+    def process(self, version_id: int, run: int, *, is_last: bool) -> bool:
+        """Process a version; False: try again later. A door: errors become states."""
+        try:
+            self._process_once(version_id, run)
+        except (StoreError, OutOfResourcesError, OSError) as error:
+            may_pass = not isinstance(error, OSError) or error.errno in _OUR_TROUBLE
+            if may_pass and not is_last and not self._is_stopping.is_set():
+                log.warning(
+                    "processing_waits", version=version_id, reason=_reason(error)
+                )
+                return False
+            return self._give_up(version_id, run, error)
+        except Exception as error:  # noqa: BLE001 - a door: it becomes a state
+            return self._give_up(version_id, run, error)
+        self._counters.studies.labels("done").inc()
+        return True
+
+    def _give_up(self, version_id: int, run: int, error: Exception) -> bool:
+        if self._is_stopping.is_set():
+            # Its rooms were closed under it: the next start does it again.
+            raise error
+        reason = _reason(error)
+        # Not its text, which may quote a data set: `audit` writes class and place.
+        log.error("study_failed", version=version_id, reason=reason, exc_info=error)
+        self._store.fail_version(version_id, run=run, reason=reason, now=self._clock())
+        self._counters.studies.labels("failed").inc()
+        return True
+
+    def _process_once(self, version_id: int, run: int) -> None:
+        fingerprint = self._processor.fingerprint
+        work = self._store.start_version(
+            version_id,
+            run=run,
+            fingerprint=fingerprint,
+            data_dir=self._data_dir,
+            now=self._clock(),
+        )
+        if work is None:
+            return
+        folder = self._data_dir / RESULTS / _folder_name(work)
+        part = self._data_dir / _UNFINISHED / folder.name
+        # Of a try that did not get as far as its rows.
+        for leftover in (part, folder):
+            shutil.rmtree(leftover, ignore_errors=True)
+        part.mkdir(mode=0o700)
+        objects = self._processor.process(
+            work.ready, out_dir=part, predecessors=work.predecessors
+        )
+        _sync_tree(part)
+        part.rename(folder)
+        _sync_folder(folder.parent)
+        obsolete = self._store.finish_version(
+            version_id,
+            run=run,
+            fingerprint=fingerprint,
+            objects=[
+                replace(one, path=folder / one.path.relative_to(part))
+                for one in objects
+            ],
+            result_dir=folder,
+            data_dir=self._data_dir,
+            destinations=self._profiles,
+            now=self._clock(),
+        )
+        for name in obsolete:
+            shutil.rmtree(self._data_dir / name, ignore_errors=True)
+        log.info(
+            "study_processed",
+            study_instance_uid=work.key.study_instance_uid,
+            results=len(objects),
+        )
+
+
+def _folder_name(work: Work) -> str:
+    key = work.key
+    return work_name(key)[:32]
+
+
+def _reason(error: Exception) -> str:
+    # Only our own errors are quoted: a library's text may hold a value.
+    return str(error) if isinstance(error, NodeError) else type(error).__name__
+
+
+def _sync_tree(folder: Path) -> None:
+    for parent, _folders, names in os.walk(folder):
+        for name in names:
+            _sync(Path(parent, name), os.O_RDONLY)
+        _sync_folder(Path(parent))
+
+
+def _sync_folder(folder: Path) -> None:
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pydicom
+import pytest
+import structlog
+from prometheus_client.parser import text_string_to_metric_families
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from dicom_node.audit import configure_logging
+from dicom_node.config import DestinationSettings, NodeSettings
+from dicom_node.deliver import send_objects
+from dicom_node.errors import ObjectError, SettingsError
+from dicom_node.service import NodeService
+from tests.builders.archive import Archive
+from tests.builders.process import free_port, wait_until
+from tests.builders.study_processor import QuickProcessor
+
+QUIET_S = 0.5
+
+# pynetdicom leaves the socket of a refused connection to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+def make_settings(
+    folder: Path, *destinations: DestinationSettings, **node: Any
+) -> NodeSettings:
+    return NodeSettings.model_validate(
+        {
+            "node": {
+                "port": 0,
+                "data_dir": folder / "data",
+                "quiet_time_s": QUIET_S,
+                **node,
+            },
+            "web": {"port": 0},
+            "limits": {"min_free_bytes": 0},
+            "destinations": [one.model_dump() for one in destinations],
+        }
+    )
+
+
+@pytest.fixture(autouse=True)
+def node_log() -> Iterator[io.StringIO]:
+    """Write the node's log as `dicom-node serve` does, to where a test can read it."""
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
+    stream = io.StringIO()
+    configure_logging(stream=stream, as_json=True)
+    yield stream
+    structlog.reset_defaults()
+    root.handlers, root.level = before
+
+
+@contextmanager
+def running(
+    settings: NodeSettings, processor: QuickProcessor | None = None
+) -> Iterator[NodeService]:
+    with NodeService(settings, processor=processor or QuickProcessor()) as node:
+        yield node
+
+
+def write_ct(
+    folder: Path, number: int, *, study: str = "1.2.3", note: str = ""
+) -> Path:
+    ds = Dataset()
+    ds.SOPClassUID = CTImageStorage
+    ds.SOPInstanceUID = f"{study}.1.{number}"
+    ds.StudyInstanceUID = study
+    ds.SeriesInstanceUID = f"{study}.1"
+    ds.Modality = "CT"
+    ds.PatientName = "ZZCANARY^PATIENT"
+    ds.PatientID = "ZZCANARY-ID"
+    ds.SeriesDescription = note
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{study}-{number}{note}.dcm"
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def send(node: NodeService, *paths: Path) -> None:
+    address = DestinationSettings(
+        name="node", ae_title="GROUNDING", host="127.0.0.1", port=node.port
+    )
+    outcomes = send_objects(paths, address, ae_title="PACS")
+    assert all(one.is_delivered for one in outcomes), outcomes
+
+
+def wait_for(is_true: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+    wait_until(is_true, timeout_s=timeout_s, what=what, interval_s=0.05)
+
+
+def metrics(node: NodeService) -> dict[tuple[str, tuple[str, ...]], float]:
+    text = httpx.get(f"http://127.0.0.1:{node.web_port}/metrics").text
+    return {
+        (sample.name, tuple(sorted(sample.labels.values()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_a_study_goes_in_and_its_results_come_back(tmp_path: Path) -> None:
+    processor = QuickProcessor(objects=2)
+    with (
+        Archive() as pacs,
+        running(make_settings(tmp_path, pacs.destination), processor) as node,
+    ):
+        send(node, *(write_ct(tmp_path, number) for number in range(3)))
+        wait_for(lambda: len(pacs.arrivals) == 2, "both results")
+        wait_for(
+            lambda: node.store.counts().deliveries == {("pacs", "delivered"): 2},
+            "the rows of both",
+        )
+        time.sleep(2 * QUIET_S)
+
+        assert {study for study, _, _ in pacs.arrivals} == {"1.2.3"}
+        assert len(set(pacs.uids)) == len(pacs.uids) == 2
+        assert [len(one.instances) for one in processor.processed] == [3]
+        assert not list((tmp_path / "data" / "processing").iterdir())
+        numbers = metrics(node)
+    assert numbers["dicom_node_studies", ("done",)] == 1
+    assert numbers["dicom_node_instances_received_total", ("new",)] == 3
+    assert numbers["dicom_node_deliveries", ("delivered", "pacs")] == 2
+    assert numbers["dicom_node_deliveries", ("dead", "pacs")] == 0
+    assert numbers["dicom_node_associations_total", ("accepted",)] == 1
+    assert numbers["dicom_node_queue_depth", ()] == 0
+    assert numbers["dicom_node_model_loaded", ()] == 1
+    assert numbers["dicom_node_disk_free_bytes", ()] > 0
+
+
+def test_a_late_image_makes_one_result_that_supersedes_the_first(
+    tmp_path: Path,
+) -> None:
+    processor = QuickProcessor()
+    with (
+        Archive() as pacs,
+        running(make_settings(tmp_path, pacs.destination), processor) as node,
+    ):
+        send(node, write_ct(tmp_path, 1))
+        wait_for(lambda: len(pacs.arrivals) == 1, "the first result")
+        send(node, write_ct(tmp_path, 1), write_ct(tmp_path, 2))
+        wait_for(lambda: len(pacs.arrivals) == 2, "the second result")
+
+        first, second = processor.processed
+    assert second.predecessor_version == first.content_version
+    assert [len(one.instances) for one in (first, second)] == [1, 2]
+
+
+def test_a_result_that_comes_back_is_not_processed(tmp_path: Path) -> None:
+    own = Dataset()
+    own.ManufacturerModelName = "dicom-grounding-node"
+    purpose = Dataset()
+    purpose.CodeValue, purpose.CodingSchemeDesignator = "109102", "DCM"
+    purpose.CodeMeaning = "Processing Equipment"
+    own.PurposeOfReferenceCodeSequence = [purpose]
+    path = write_ct(tmp_path, 9)
+    ds = pydicom.dcmread(path)
+    ds.ContributingEquipmentSequence = [own]
+    ds.save_as(path)
+    processor = QuickProcessor()
+    with running(make_settings(tmp_path), processor) as node:
+        send(node, write_ct(tmp_path, 1))
+        wait_for(lambda: len(processor.processed) == 1, "the study")
+        send(node, path)
+        time.sleep(3 * QUIET_S)
+
+        assert len(processor.processed) == 1
+        assert node.store.snapshot().studies[0].instances == 2
+
+
+def test_a_dead_destination_delays_no_other(tmp_path: Path) -> None:
+    dead = DestinationSettings(
+        name="dead", ae_title="DEAD", host="127.0.0.1", port=free_port()
+    )
+    with (
+        Archive() as pacs,
+        running(make_settings(tmp_path, dead, pacs.destination)) as node,
+    ):
+        for number in range(6):
+            send(node, write_ct(tmp_path, 1, study=f"1.2.{number}"))
+        wait_for(lambda: len(pacs.arrivals) == 6, "six results")
+        wait_for(
+            lambda: all(
+                one.last_comment == "it cannot be reached"
+                for study in node.store.snapshot().studies
+                for one in study.deliveries
+                if one.destination == "dead"
+            ),
+            "six failures",
+        )
+
+        counts = node.store.counts().deliveries
+    assert counts == {("pacs", "delivered"): 6, ("dead", "pending"): 6}
+
+
+def test_what_a_destination_lacks_is_sent_when_it_returns_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    first_of_two: list[str] = []
+
+    def answer(uid: str) -> int:
+        if not first_of_two:
+            first_of_two.append(uid)
+        return 0x0000 if uid in first_of_two else 0xA700
+
+    with (
+        Archive(answer=answer) as pacs,
+        running(
+            make_settings(tmp_path, pacs.destination), QuickProcessor(objects=2)
+        ) as node,
+    ):
+        send(node, write_ct(tmp_path, 1))
+        wait_for(
+            lambda: (
+                node.store.counts().deliveries
+                == {("pacs", "delivered"): 1, ("pacs", "pending"): 1}
+            ),
+            "one of two",
+        )
+        pacs.answer = lambda _uid: 0x0000
+        wait_for(lambda: len(pacs.arrivals) == 2, "the other")
+
+        assert Counter(pacs.uids).most_common()[0][1] == 1
+
+
+def test_a_success_wakes_what_waits_for_the_same_destination(tmp_path: Path) -> None:
+    pacs = Archive()
+    with running(make_settings(tmp_path, pacs.destination)) as node:
+        for number in range(4):
+            send(node, write_ct(tmp_path, 1, study=f"1.2.{number}"))
+        wait_for(
+            lambda: (
+                sum(
+                    one.last_comment is not None
+                    for study in node.store.snapshot().studies
+                    for one in study.deliveries
+                )
+                == 4
+            ),
+            "four failures",
+        )
+        with pacs:
+            node.store.requeue_study("1.2.0")
+            wait_for(lambda: len(pacs.arrivals) == 4, "all four", timeout_s=4.0)
+
+
+def test_work_that_a_stop_interrupts_goes_on_at_the_next_start(tmp_path: Path) -> None:
+    slow, quick = QuickProcessor(delay_s=600), QuickProcessor()
+    with Archive() as pacs:
+        settings = make_settings(tmp_path, pacs.destination)
+        with running(settings, slow) as node:
+            send(node, write_ct(tmp_path, 1))
+            wait_for(lambda: len(slow.processed) == 1, "the processor")
+        with running(settings, quick) as node:
+            wait_for(lambda: len(pacs.arrivals) == 1, "the result")
+
+            assert node.store.snapshot().studies[0].reason is None
+
+
+def test_a_failed_study_says_why_without_patient_data_and_can_run_again(
+    tmp_path: Path, node_log: io.StringIO, capfd: pytest.CaptureFixture[str]
+) -> None:
+    processor = QuickProcessor()
+    processor.failure = ValueError("ZZCANARY^PATIENT")
+    with (
+        Archive() as pacs,
+        running(make_settings(tmp_path, pacs.destination), processor) as node,
+    ):
+        send(node, write_ct(tmp_path, 1))
+        wait_for(lambda: node.store.snapshot().studies[0].state == "failed", "failure")
+        failed = node.store.snapshot()
+        processor.failure = ObjectError("no pixels")
+        node.store.requeue_study("1.2.3")
+        wait_for(
+            lambda: node.store.snapshot().studies[0].reason == "no pixels", "reason"
+        )
+        processor.failure = None
+        node.store.requeue_study("1.2.3")
+        wait_for(lambda: len(pacs.arrivals) == 1, "the result")
+
+        health = httpx.get(f"http://127.0.0.1:{node.web_port}/health").text
+        told = f"{node.store.snapshot()}{health}{metrics(node)}"
+    captured = capfd.readouterr()
+    log = [json.loads(line) for line in node_log.getvalue().splitlines()]
+    assert failed.studies[0].reason == "ValueError"
+    assert failed.errors[0].kind == "study_failed"
+    assert [one["exception"] for one in log if one["event"] == "study_failed"] == [
+        "ValueError",
+        "ObjectError",
+    ]
+    for text in (told, captured.out, captured.err, node_log.getvalue()):
+        assert "ZZCANARY" not in text
+
+
+def test_a_new_model_supersedes_on_request_and_the_same_one_sends_nothing(
+    tmp_path: Path,
+) -> None:
+    with Archive() as pacs:
+        settings = make_settings(tmp_path, pacs.destination)
+        with running(settings) as node:
+            send(node, write_ct(tmp_path, 1))
+            wait_for(
+                lambda: node.store.counts().deliveries == {("pacs", "delivered"): 1},
+                "the result",
+            )
+            node.store.requeue_study("1.2.3")
+            wait_for(
+                lambda: (
+                    node.store.snapshot().studies[0].state == "done"
+                    and not node.store.collecting_studies()
+                ),
+                "the second run",
+            )
+            again = list(pacs.uids)
+        with running(settings, QuickProcessor("quick-2")) as node:
+            node.store.requeue_study("1.2.3")
+            wait_for(lambda: len(pacs.arrivals) == 2, "the new model's result")
+
+    assert len(again) == 1
+    assert len(set(pacs.uids)) == 2
+
+
+def test_a_file_without_a_row_is_indexed_and_a_leftover_deleted(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(tmp_path)
+    data = tmp_path / "data"
+    with running(settings) as node:
+        send(node, write_ct(tmp_path, 1))
+        (file,) = node.store.recorded_files()
+    # The crash between the rename and the commit: the whole database is from before.
+    for path in [*data.glob("node.sqlite*"), *data.glob("dbos.sqlite*")]:
+        path.unlink()
+    (data / "incoming" / "x.part").write_bytes(b"half")
+    processor = QuickProcessor()
+    with running(settings, processor) as node:
+        wait_for(lambda: len(processor.processed) == 1, "the study")
+
+        assert [one.path for one in node.store.recorded_files()] == [file.path]
+    assert not list((data / "incoming").iterdir())
+
+
+def test_a_row_without_its_file_makes_the_node_unready(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    with running(settings) as node:
+        send(node, write_ct(tmp_path, 1))
+        (file,) = node.store.recorded_files()
+    (tmp_path / "data" / file.path).unlink()
+
+    with running(settings) as node:
+        url = f"http://127.0.0.1:{node.web_port}/health/ready"
+        wait_for(lambda: httpx.get(url).status_code == 503, "unreadiness")
+        reasons = httpx.get(url).json()["reasons"]
+        live = httpx.get(f"http://127.0.0.1:{node.web_port}/health/live")
+
+        assert reasons == {"files": "1 instances have lost their file"}
+        assert live.status_code == 200
+        assert node.store.snapshot().errors[0].kind == "file_missing"
+
+
+def test_two_nodes_do_not_share_a_data_folder(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+
+    with running(settings), pytest.raises(SettingsError, match="another node"):
+        NodeService(settings, processor=QuickProcessor()).start()
+
+
+def test_the_receiver_does_not_load_the_model_library(tmp_path: Path) -> None:
+    code = "import dicom_node.service, sys; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
