@@ -24,6 +24,8 @@ from dicom_node.objects.sources import (
     decimal_string,
     frame_geometry,
     is_multi_frame,
+    items_of,
+    number_of,
 )
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ def make_grid(series: ImageSeries, headers: SourceHeaders) -> Grid:
         is_multi_frame=tuple(
             is_multi_frame(headers.geometry(frame.path)) for frame in series.frames
         ),
-        slice_thickness_mm=_slice_thickness(series, first),
+        slice_thickness_mm=_slice_thickness(first),
         viewing_rank=tuple(ranks[index] for index in range(len(viewed))),
     )
 
@@ -272,26 +274,15 @@ def _source_item(frame: FrameReference, *, has_frames: bool) -> Dataset:
 
 
 def _instance_number(header: Dataset) -> int:
-    try:
-        return int(header.get("InstanceNumber") or 0)
-    except (TypeError, ValueError):
-        return 0
+    return int(number_of(header, "InstanceNumber") or 0)
 
 
-def _slice_thickness(series: ImageSeries, header: Dataset) -> str | None:
-    for value in (header.get("SliceThickness"), *_shared_thickness(header)):
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            continue
-        if np.isfinite(number) and number > 0:
+def _slice_thickness(header: Dataset) -> str | None:
+    places = [header]
+    for groups in items_of(header, "SharedFunctionalGroupsSequence"):
+        places += items_of(groups, "PixelMeasuresSequence")
+    for place in places:
+        number = number_of(place, "SliceThickness")
+        if number is not None and number > 0:
             return decimal_string(number)
     return None
-
-
-def _shared_thickness(header: Dataset) -> list[object]:
-    return [
-        measures.get("SliceThickness")
-        for groups in header.get("SharedFunctionalGroupsSequence") or ()
-        for measures in groups.get("PixelMeasuresSequence") or ()
-    ]

@@ -5,6 +5,7 @@ Headers are read without pixels and never changed on disk.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ __all__ = [
     "decimal_string",
     "frame_geometry",
     "is_multi_frame",
+    "items_of",
+    "number_of",
     "study_header",
 ]
 
@@ -182,21 +185,28 @@ def _orientation(header: Dataset, frame_number: int) -> tuple[str, ...] | None:
 
 def _groups(header: Dataset, frame_number: int, keyword: str) -> Iterator[Dataset]:
     """Yield a frame's own functional group, else the shared one (C.7.6.16.1)."""
-    per_frame = _items(header, "PerFrameFunctionalGroupsSequence")
+    per_frame = items_of(header, "PerFrameFunctionalGroupsSequence")
     own = per_frame[frame_number - 1 : frame_number]
-    for groups in (*own, *_items(header, "SharedFunctionalGroupsSequence")[:1]):
-        yield from _items(groups, keyword)[:1]
+    for groups in (*own, *items_of(header, "SharedFunctionalGroupsSequence")[:1]):
+        yield from items_of(groups, keyword)[:1]
 
 
 def is_multi_frame(header: Dataset) -> bool:
     """Return whether an instance has more than one frame."""
+    return (number_of(header, "NumberOfFrames") or 1) > 1
+
+
+def number_of(ds: Dataset, keyword: str) -> float | None:
+    """Return a finite number; None where it is absent or not a number."""
     try:
-        return int(header.get("NumberOfFrames") or 1) > 1
-    except (ValueError, TypeError):
-        return False
+        number = float(ds.get(keyword))
+    except UNREADABLE:
+        return None
+    return number if math.isfinite(number) else None
 
 
-def _items(ds: Dataset, keyword: str) -> Sequence[Dataset]:
+def items_of(ds: Dataset, keyword: str) -> Sequence[Dataset]:
+    """Return the items of a sequence; none where it is absent or unreadable."""
     try:
         value = ds.get(keyword)
     except UNREADABLE:
