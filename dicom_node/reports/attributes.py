@@ -60,18 +60,18 @@ def side_words(
     "Left" in the name of a structure that the body has once ("left atrium",
     "left colon") says no side.
     """
-    named = {
-        index
-        for one in mentions
-        if one.concept.kind is not ConceptKind.FINDING
-        and not (one.concept.is_pair or one.concept.site_key == "lung")
-        for index in one.words
-    }
+    said = [index for index in indices if words[index].stem in SIDE_WORDS]
     return tuple(
         index
-        for index in indices
-        if words[index].stem in SIDE_WORDS and index not in named
+        for index in said
+        if not any(index in one.words and _has_once(one.concept) for one in mentions)
     )
+
+
+def _has_once(one: Concept) -> bool:
+    """Whether a side in the name of a structure is no side of the body."""
+    is_structure = one.kind is not ConceptKind.FINDING
+    return is_structure and not (one.is_pair or one.site_key == "lung")
 
 
 def laterality_of(

@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import cache
-from importlib import resources
-from typing import Any
 
 from dicom_node.records import PhraseStatus
 from dicom_node.reports.lexicon import ConceptKind, Mention
+from dicom_node.reports.triggers import Trigger, TriggerKind
 from dicom_node.reports.words import Word, stems
 
-__all__ = ["Trigger", "TriggerKind", "find_triggers", "status_of"]
+__all__ = ["Context", "read_context"]
 
+_MAX_LOOK_BACK_WORDS = 30
+"""Farthest that "... is not seen" looks back."""
 
-class TriggerKind(StrEnum):
-    """What a trigger does; the values are the keys of ``context.json``."""
-
-    PSEUDO = "pseudo"
-    NEGATES_AFTER = "negation_forward"
-    NEGATES_BEFORE = "negation_backward"
-    HEDGES_AFTER = "hedge_forward"
-    HEDGES_BEFORE = "hedge_backward"
-    HISTORY = "history"
-    ENDS = "end_negation"
-    NORMAL = "normal"
-
-
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """Words that decide about the mentions around them."""
-
-    kinds: frozenset[TriggerKind]
-    first: int
-    last: int
-
+_MAX_ITEM_WORDS = 30
+"""Words of a list after a comma that are searched for its "or"."""
 
 _NEW_ITEM = frozenset(
     stems(
@@ -75,143 +54,184 @@ _NOT_SEEN = frozenset(
 """How a report says that it does not know about an organ."""
 
 
-def find_triggers(words: Sequence[Word]) -> tuple[Trigger, ...]:
-    """Find the triggers of a sentence: at each word the longest, none inside another.
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A sentence with what decides about its mentions.
 
-    Parameters
-    ----------
-    words : sequence of Word
-        One sentence.
-
+    ``barriers[i]`` is the first word from the i-th on that no scope passes into,
+    ``commas[i]`` the first that a comma or a barrier stands before.
     """
-    found: list[Trigger] = []
-    start = 0
-    while start < len(words):
-        node = _trie()
-        best: Trigger | None = None
-        for position in range(start, len(words)):
-            name = words[position].stem
-            if name not in node:
-                break
-            node = node[name]
-            if "" in node:
-                best = Trigger(frozenset(node[""]), start, position)
-        if best is None:
-            start += 1
+
+    words: Sequence[Word]
+    mentions: Sequence[Mention]
+    triggers: Sequence[Trigger]
+    barriers: tuple[int, ...]
+    commas: tuple[int, ...]
+
+    def status_of(self, mention: Mention) -> PhraseStatus | None:
+        """Decide what the sentence says about one of its mentions.
+
+        Returns
+        -------
+        PhraseStatus or None
+            None: it is history, a question or a request, and the report does not
+            say that it is in the images.
+
+        """
+        before = [
+            one
+            for one in self.triggers
+            if one.last < mention.first and self._reaches_after(one, mention.first)
+        ]
+        after = [
+            one
+            for one in self.triggers
+            if one.first > mention.first and self._reaches_before(one, mention)
+        ]
+        if any(TriggerKind.HISTORY in one.kinds for one in before):
+            return None
+        if self._is_hedged(mention, before, after):
+            return PhraseStatus.UNCERTAIN
+        if mention.concept.kind is ConceptKind.FINDING:
+            is_negated = self._is_negated(mention, before, after)
         else:
-            found.append(best)
-            start = best.last + 1
-    return tuple(found)
+            is_negated = self._is_gone(mention, before, after)
+        return PhraseStatus.ABSENT if is_negated else PhraseStatus.PRESENT
+
+    def _is_hedged(
+        self, mention: Mention, before: Sequence[Trigger], after: Sequence[Trigger]
+    ) -> bool:
+        if any(TriggerKind.HEDGES_AFTER in one.kinds for one in before):
+            return True
+        if mention.concept.kind is not ConceptKind.FINDING:
+            return any(self._names(one) in _NOT_SEEN for one in after)
+        return any(
+            TriggerKind.HEDGES_BEFORE in one.kinds and self._looks_back(one, mention)
+            for one in after
+        )
+
+    def _looks_back(self, trigger: Trigger, mention: Mention) -> bool:
+        """Whether a hedge that can stand on either side is about what is before."""
+        if self._names(trigger) in _VERSUS:
+            return not any(
+                mention.last < one.first < trigger.first for one in self.mentions
+            )
+        is_last = self.mentions[-1].first <= trigger.last
+        return is_last or TriggerKind.HEDGES_AFTER not in trigger.kinds
+
+    def _is_negated(
+        self, mention: Mention, before: Sequence[Trigger], after: Sequence[Trigger]
+    ) -> bool:
+        if any(TriggerKind.NEGATES_AFTER in one.kinds for one in before):
+            return True
+        for one in after:
+            if one.last < mention.last:
+                # "The heart is not enlarged": the trigger stands inside the name.
+                if TriggerKind.NEGATES_AFTER in one.kinds:
+                    return True
+            elif TriggerKind.NEGATES_BEFORE in one.kinds or self._is_answer(one):
+                return True
+        return False
+
+    def _is_gone(
+        self, place: Mention, before: Sequence[Trigger], after: Sequence[Trigger]
+    ) -> bool:
+        """Whether a structure itself is said to be absent."""
+        return any(self._names(one) in _GONE for one in after) or any(
+            TriggerKind.NEGATES_AFTER in one.kinds
+            and place.first - one.last <= 3
+            and not self._is_of_abnormality(one)
+            for one in before
+        )
+
+    def _names(self, trigger: Trigger) -> tuple[str, ...]:
+        words = self.words[trigger.first : trigger.last + 1]
+        return tuple(one.stem for one in words)
+
+    def _is_answer(self, trigger: Trigger) -> bool:
+        """Whether it is the answer "no" of a form: "Pneumothorax: No"."""
+        return (
+            self.words[trigger.first].stem == "no"
+            and trigger.last == len(self.words) - 1
+            and ":" in self.words[trigger.first - 1].gap
+        )
+
+    def _is_of_abnormality(self, trigger: Trigger) -> bool:
+        """Whether "abnormality" is negated, which says that all is well."""
+        after = self.words[trigger.last + 1 : trigger.last + 4]
+        return any(one.stem.startswith("abnormal") for one in after)
+
+    def _reaches_after(self, trigger: Trigger, target: int) -> bool:
+        """Whether nothing ends the trigger's scope before the target word."""
+        ends = self.commas if TriggerKind.HISTORY in trigger.kinds else self.barriers
+        return ends[trigger.last + 1] > target
+
+    def _reaches_before(self, trigger: Trigger, mention: Mention) -> bool:
+        """Whether the trigger looks back as far as the mention."""
+        if trigger.first <= mention.last:
+            return True
+        if trigger.first - mention.last > _MAX_LOOK_BACK_WORDS:
+            return False
+        gaps = "".join(one.gap for one in self.words[mention.last : trigger.first])
+        # "Effusion, no longer seen" looks over one comma, not over two statements.
+        if ";" in gaps or gaps.count(",") > 1:
+            return False
+        return not any(
+            TriggerKind.ENDS in one.kinds
+            and mention.last < one.first < trigger.first
+            and self.words[one.first].stem not in ("which", "with")
+            for one in self.triggers
+        )
 
 
-def status_of(
-    mention: Mention,
-    words: Sequence[Word],
-    triggers: Sequence[Trigger],
-    mentions: Sequence[Mention],
-) -> PhraseStatus | None:
-    """Decide what the sentence says about one of its mentions.
+def read_context(
+    words: Sequence[Word], mentions: Sequence[Mention], triggers: Sequence[Trigger]
+) -> Context:
+    """Read how far the triggers of a sentence reach.
 
     Parameters
     ----------
-    mention : Mention
-        One of `mentions`.
     words : sequence of Word
         The sentence.
-    triggers : sequence of Trigger
-        Of the sentence, from `find_triggers`.
     mentions : sequence of Mention
-        All mentions of the sentence.
-
-    Returns
-    -------
-    PhraseStatus or None
-        None: it is history, a question or a request, and the report does not say
-        that it is in the images.
+        What it names, in reading order.
+    triggers : sequence of Trigger
+        Its triggers, in reading order.
 
     """
-    is_structure = mention.concept.kind is not ConceptKind.FINDING
-    negated = hedged = False
-    for one in triggers:
-        if one.last < mention.first:
-            if not _reaches_after(one, mention.first, words, triggers):
-                continue
-            if TriggerKind.HISTORY in one.kinds:
-                return None
-            if TriggerKind.NEGATES_AFTER in one.kinds:
-                near = mention.first - one.last <= 3
-                negated |= not is_structure or (near and not _is_normal(words, one))
-            hedged |= TriggerKind.HEDGES_AFTER in one.kinds
-        elif one.first > mention.first:
-            if not _reaches_before(one, mention, words, triggers):
-                continue
-            is_last = not any(other.first > one.last for other in mentions)
-            names = tuple(words[i].stem for i in range(one.first, one.last + 1))
-            if is_structure:
-                negated |= names in _GONE
-                hedged |= names in _NOT_SEEN
-                continue
-            inside = one.last < mention.last
-            negated |= not inside and (
-                TriggerKind.NEGATES_BEFORE in one.kinds or _is_answer(words, one)
-            )
-            # "The heart is not enlarged": the trigger stands inside the name.
-            negated |= inside and TriggerKind.NEGATES_AFTER in one.kinds
-            looks_back = is_last or TriggerKind.HEDGES_AFTER not in one.kinds
-            if names in _VERSUS:
-                looks_back = not any(
-                    mention.last < other.first < one.first for other in mentions
-                )
-            hedged |= TriggerKind.HEDGES_BEFORE in one.kinds and looks_back
-    if hedged:
-        return PhraseStatus.UNCERTAIN
-    return PhraseStatus.ABSENT if negated else PhraseStatus.PRESENT
+    ends = {one.first for one in triggers if TriggerKind.ENDS in one.kinds}
 
+    def is_barrier(position: int) -> bool:
+        gap = words[position - 1].gap
+        if position in ends or ";" in gap or ("\n" in gap and ":" in gap):
+            return True
+        is_comma = "," in gap and words[position].stem not in ("and", "or", "nor")
+        is_joint = is_comma or words[position].stem == "and"
+        return is_joint and _starts_statement(position, is_comma, words)
 
-def _is_answer(words: Sequence[Word], trigger: Trigger) -> bool:
-    """Whether it is the answer "no" of a form: "Pneumothorax: No"."""
-    return (
-        words[trigger.first].stem == "no"
-        and trigger.last == len(words) - 1
-        and ":" in words[trigger.first - 1].gap
+    def is_comma_or_barrier(position: int) -> bool:
+        return "," in words[position - 1].gap or is_barrier(position)
+
+    return Context(
+        words=words,
+        mentions=mentions,
+        triggers=triggers,
+        barriers=_next_positions(len(words), is_barrier),
+        commas=_next_positions(len(words), is_comma_or_barrier),
     )
 
 
-def _is_normal(words: Sequence[Word], trigger: Trigger) -> bool:
-    """Whether the negation is of "abnormality", which says that all is well."""
-    after = words[trigger.last + 1 : trigger.last + 4]
-    return any(one.stem.startswith("abnormal") for one in after)
-
-
-def _reaches_after(
-    trigger: Trigger,
-    target: int,
-    words: Sequence[Word],
-    triggers: Sequence[Trigger],
-) -> bool:
-    """Whether nothing ends the trigger's scope before the target word."""
-    ends = {
-        one.first
-        for one in triggers
-        if TriggerKind.ENDS in one.kinds and one.first > trigger.last
-    }
-    for position in range(trigger.last + 1, target + 1):
-        gap = words[position - 1].gap
-        if position in ends or ";" in gap or ("\n" in gap and ":" in gap):
-            return False
-        if TriggerKind.HISTORY in trigger.kinds and "," in gap:
-            return False
-        is_joint = words[position].stem == "and" or (
-            "," in gap and words[position].stem not in ("and", "or", "nor")
-        )
-        if is_joint and _starts_statement(position, "," in gap, words):
-            return False
-    return True
+def _next_positions(count: int, holds: Callable[[int], bool]) -> tuple[int, ...]:
+    """Return for each position the first one from it on for which `holds`."""
+    following = [count] * (count + 1)
+    for position in range(count - 1, 0, -1):
+        following[position] = position if holds(position) else following[position + 1]
+    return tuple(following)
 
 
 def _starts_statement(position: int, is_comma: bool, words: Sequence[Word]) -> bool:
     """Whether what follows a comma or an "and" is a statement of its own."""
-    rest = words[position:]
+    rest = words[position : position + _MAX_ITEM_WORDS]
     if is_comma:
         for one in rest:
             if one.stem in ("or", "nor"):
@@ -227,38 +247,3 @@ def _starts_statement(position: int, is_comma: bool, words: Sequence[Word]) -> b
         if "," in one.gap or ";" in one.gap:
             break
     return False
-
-
-def _reaches_before(
-    trigger: Trigger,
-    mention: Mention,
-    words: Sequence[Word],
-    triggers: Sequence[Trigger],
-) -> bool:
-    """Whether the trigger looks back as far as the mention."""
-    if trigger.first > mention.last:
-        gaps = "".join(one.gap for one in words[mention.last : trigger.first])
-        # "Effusion, no longer seen" looks over one comma, not over two statements.
-        if ";" in gaps or gaps.count(",") > 1:
-            return False
-        between = range(mention.last + 1, trigger.first)
-        return not any(
-            TriggerKind.ENDS in one.kinds and one.first in between
-            for one in triggers
-            if words[one.first].stem not in ("which", "with")
-        )
-    return True
-
-
-@cache
-def _trie() -> dict[str, Any]:
-    source = resources.files("dicom_node.reports") / "data" / "context.json"
-    table = json.loads(source.read_text(encoding="utf-8"))
-    root: dict[str, Any] = {}
-    for kind in TriggerKind:
-        for text in table[kind.value]:
-            node = root
-            for name in stems(text):
-                node = node.setdefault(name, {})
-            node.setdefault("", set()).add(kind)
-    return root

@@ -13,7 +13,6 @@ from dicom_node.reports.attributes import (
     side_words,
 )
 from dicom_node.reports.codes import finding_of, unspecified_finding
-from dicom_node.reports.context import status_of
 from dicom_node.reports.lexicon import Concept, ConceptKind, Mention, concept
 from dicom_node.reports.sections import SectionKind, split_sections, split_sentences
 from dicom_node.reports.spans import (
@@ -21,6 +20,7 @@ from dicom_node.reports.spans import (
     extend_finding,
     noun_phrase,
     read_sentence,
+    size_end,
     subject_of,
     with_article,
 )
@@ -207,10 +207,11 @@ def _drafts(sentence: Sentence, heading: _Heading | None) -> Iterator[_Draft]:
         used.update(inside)
         subject = None if inside else subject_of(sentence, first)
         if subject is not None:
-            used.add(subject[0])
-        status = status_of(
-            mention, sentence.words, sentence.triggers, sentence.mentions
-        )
+            # A place that another finding's phrase holds only says where this one is.
+            subject = (subject[0], subject[1] and subject[0] not in used)
+            if subject[1]:
+                used.add(subject[0])
+        status = sentence.context.status_of(mention)
         if status is None:
             continue
         drafts.append(
@@ -223,7 +224,7 @@ def _drafts(sentence: Sentence, heading: _Heading | None) -> Iterator[_Draft]:
             continue
         if place.concept.kind is ConceptKind.REGION or is_aside(sentence, place):
             continue
-        status = status_of(place, sentence.words, sentence.triggers, sentence.mentions)
+        status = sentence.context.status_of(place)
         if status is None:
             continue
         drafts.append(_structure_draft(sentence, place, status))
@@ -292,7 +293,7 @@ def _structure_draft(
     first, last = structure_span(sentence, place, start, compound_end(sentence, end))
     return _Draft(
         first=first,
-        last=last,
+        last=size_end(sentence, last),
         about=place.concept,
         site=None,
         status=status,

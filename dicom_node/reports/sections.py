@@ -40,11 +40,13 @@ class Section:
 
 
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:vs|dr|mr|mrs|ms|prof|approx|ca|e\.g|i\.e|cf|fig|st|resp|incl|max|min"
-    r"|est|ser|dept)|\b[A-Za-z])$",
+    r"(?:\b(?:vs|dr|mr|mrs|ms|prof|approx|ca|e\.g|i\.e|cf|fig|st|lt|rt|bilat|resp|incl|max|min"
+    r"|est|dept)|\b[A-Za-z])$",
     re.IGNORECASE,
 )
 """What stands before a full stop that may end no sentence."""
+
+_BLANK_LINE = re.compile(r"\n[ \t]*\n")
 
 _LIST_ITEM = re.compile(r"[ \t]*(?:[-*\u2022\u2013]|\(?\d{1,2}[.)])[ \t]+")
 """The mark that begins an item of a list."""
@@ -81,9 +83,10 @@ def split_sections(text: str) -> tuple[Section, ...]:
         end = headings[index + 1][1] if index + 1 < len(headings) else len(text)
         if kind is SectionKind.OTHER and not has_findings:
             # "COMPARISON: none", an empty line, and then the report without a title.
-            blank = re.compile(r"\n[ \t]*\n").search(text, start, end)
-            # A heading on its own line has its text after the empty line.
-            if blank is not None and text[start : blank.start()].strip():
+            # A heading on a line of its own may have an empty line before its text.
+            first = start + len(text[start:end]) - len(text[start:end].lstrip())
+            blank = _BLANK_LINE.search(text, first, end)
+            if blank is not None:
                 sections.append(Section(kind, start, blank.start()))
                 sections.append(Section(SectionKind.UNTITLED, blank.end(), end))
                 continue
@@ -94,24 +97,26 @@ def split_sections(text: str) -> tuple[Section, ...]:
 def split_sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Yield the sentences of ``text[start:end]`` as spans, list marks left out."""
     begin = start
-    position = start
-    while position < end:
-        character = text[position]
-        stop = -1
-        if character in ".?!" and _ends_sentence(text, begin, position, end):
-            stop = position + 1
-        elif (
-            character == "\n" and _line_ends_sentence(text, begin, position, end)
-        ) or (
-            position - begin >= _MAX_SENTENCE
-            and (character.isspace() or position - begin >= 2 * _MAX_SENTENCE)
-        ):
-            stop = position
-        if stop >= 0:
+    for position in range(start, end):
+        stop = _stop_at(text, begin, position, end)
+        if stop > 0:
             yield from _trimmed(text, begin, stop)
             begin = stop
-        position += 1
     yield from _trimmed(text, begin, end)
+
+
+def _stop_at(text: str, begin: int, position: int, end: int) -> int:
+    """Return where the sentence ends if it ends at this character, else 0."""
+    character = text[position]
+    if character in ".?!":
+        return position + 1 if _ends_sentence(text, begin, position, end) else 0
+    length = position - begin
+    is_over = length >= 2 * _MAX_SENTENCE
+    if character == "\n":
+        is_over |= _line_ends_sentence(text, begin, position, end)
+    elif character.isspace():
+        is_over |= length >= _MAX_SENTENCE
+    return position if is_over else 0
 
 
 def _find_headings(text: str) -> Iterator[tuple[SectionKind, int, int]]:

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 
 from dicom_node.reports.attributes import SIDE_WORDS
-from dicom_node.reports.context import Trigger, TriggerKind, find_triggers
+from dicom_node.reports.context import Context, read_context
 from dicom_node.reports.lexicon import ConceptKind, Mention, find_mentions
+from dicom_node.reports.triggers import Trigger, TriggerKind, find_triggers
 from dicom_node.reports.words import Word, split_words, stems
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "extend_finding",
     "noun_phrase",
     "read_sentence",
+    "size_end",
     "subject_of",
     "with_article",
 ]
@@ -53,7 +55,7 @@ _VERBS = frozenset(
 _QUANTITIES = frozenset(
     stems(
         "amount area focus degree number collection region volume cluster component "
-        "loss burden spectrum"
+        "loss burden spectrum mm cm"
     )
 )
 """Nouns that take what they measure with "of": "a small amount of ascites"."""
@@ -79,7 +81,7 @@ _IN_PLACES = frozenset(
 _SIZE_LEADS = frozenset(
     stems(
         "measuring measures measure of up to approximately about is which at roughly "
-        "size in diameter maximum with that currently now and"
+        "size in diameter maximum currently now"
     )
 )
 
@@ -92,6 +94,7 @@ _SEEN = frozenset(
 """What stands between a finding and its place: "a lesion [is seen] in the liver"."""
 
 _UNITS = frozenset(("mm", "cm"))
+_MAX_MODIFIERS = 12
 _MAX_PLACE_WORDS = 9
 _MAX_SUBJECT_WORDS = 8
 
@@ -105,22 +108,14 @@ class Sentence:
     triggers: tuple[Trigger, ...]
     owners: tuple[Mention | None, ...]
     """The mention that each word belongs to."""
+    context: Context
     deciding: frozenset[int]
     """The words of negations, hedges and history: no part of a noun phrase."""
 
-    @property
-    def findings(self) -> tuple[Mention, ...]:
-        """The mentions of findings."""
-        return tuple(
-            one for one in self.mentions if one.concept.kind is ConceptKind.FINDING
-        )
-
-    @property
-    def places(self) -> tuple[Mention, ...]:
-        """The mentions of structures and regions."""
-        return tuple(
-            one for one in self.mentions if one.concept.kind is not ConceptKind.FINDING
-        )
+    findings: tuple[Mention, ...]
+    """The mentions of findings."""
+    places: tuple[Mention, ...]
+    """The mentions of structures and regions."""
 
 
 def read_sentence(text: str, start: int, end: int) -> Sentence:
@@ -139,14 +134,28 @@ def read_sentence(text: str, start: int, end: int) -> Sentence:
         for index in range(one.first, one.last + 1)
         if owners[index] is None
     )
-    return Sentence(words, mentions, triggers, tuple(owners), deciding)
+    return Sentence(
+        words=words,
+        mentions=mentions,
+        triggers=triggers,
+        owners=tuple(owners),
+        context=read_context(words, mentions, triggers),
+        deciding=deciding,
+        findings=tuple(
+            one for one in mentions if one.concept.kind is ConceptKind.FINDING
+        ),
+        places=tuple(
+            one for one in mentions if one.concept.kind is not ConceptKind.FINDING
+        ),
+    )
 
 
 def noun_phrase(sentence: Sentence, first: int, last: int) -> int:
     """Return where the noun phrase that ends with words `first` to `last` begins."""
     words = sentence.words
-    own = {sentence.owners[index] for index in range(first, last + 1)}
-    while first > 0:
+    own = [sentence.owners[index] for index in range(first, last + 1)]
+    farthest = max(first - _MAX_MODIFIERS, 0)
+    while first > farthest:
         before = words[first - 1]
         owner = sentence.owners[first - 1]
         if _BREAK.search(before.gap) or first - 1 in sentence.deciding:
@@ -155,7 +164,7 @@ def noun_phrase(sentence: Sentence, first: int, last: int) -> int:
             if owner.concept.kind is ConceptKind.FINDING:
                 break
             first = owner.first
-            own.add(owner)
+            own.append(owner)
             continue
         if before.stem == "of" and first > 1 and words[first - 2].stem in _QUANTITIES:
             first -= 2
@@ -185,7 +194,7 @@ def extend_finding(sentence: Sentence, mention: Mention) -> tuple[int, int]:
     while True:
         extended = _noun_end(sentence, mention, last)
         if extended == last:
-            extended = _size_end(sentence, last)
+            extended = size_end(sentence, last)
         if extended == last:
             extended = _place_end(sentence, last)
         if extended == last:
@@ -236,9 +245,12 @@ def subject_of(sentence: Sentence, first: int) -> tuple[Mention, bool] | None:
             if TriggerKind.NORMAL in one.kinds
         ):
             return None  # "the lungs are clear without ...": a statement of its own
-        is_part = not (
-            names & {"with", "without"}
-            or any(index in sentence.deciding for index in between)
+        # "Liver with a cyst" is one phrase; "kidneys enhance well, with a cyst" is two.
+        is_far = bool(names & {"with", "without"}) and not names <= {"with", "a", "an"}
+        is_part = (
+            not is_far
+            and place.concept.kind is ConceptKind.STRUCTURE
+            and not any(index in sentence.deciding for index in between)
         )
         return place, is_part
     return None
@@ -273,7 +285,7 @@ def _noun_end(sentence: Sentence, mention: Mention, last: int) -> int:
     return last
 
 
-def _size_end(sentence: Sentence, last: int) -> int:
+def size_end(sentence: Sentence, last: int) -> int:
     """Return the last word of a size that follows, or `last`."""
     words = sentence.words
     position = last + 1
@@ -291,7 +303,8 @@ def _size_end(sentence: Sentence, last: int) -> int:
     for index in range(position, min(position + 8, len(words))):
         text = words[index].text
         if text in _UNITS and index > position:
-            end = index
+            follows = words[index + 1].stem if index + 1 < len(words) else ""
+            end = last if follows == "of" else index  # "6 mm of midline shift"
         elif not (text[0].isdigit() or text in ("x", "by", "to")):
             break
     return end

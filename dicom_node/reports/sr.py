@@ -35,8 +35,8 @@ REPORT_SOP_CLASSES = frozenset(
 )
 """The SOP classes that a radiologist's report comes in (PS3.4 B.5)."""
 
-_MAX_BYTES = 16 << 20
-"""Largest document that is read; a report of a million words is smaller."""
+_MAX_BYTES = 4 << 20
+"""Largest document that is read; a report of 100,000 words is smaller."""
 
 _MAX_ITEMS = 20_000
 """Most content items that are read of one document."""

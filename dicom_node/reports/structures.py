@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dicom_node.reports.context import Trigger, TriggerKind
 from dicom_node.reports.lexicon import ConceptKind, Mention
 from dicom_node.reports.spans import PLACES, STOPS, Sentence, with_article
+from dicom_node.reports.triggers import Trigger, TriggerKind
 from dicom_node.reports.words import stems
 
 __all__ = ["compound_end", "is_aside", "structure_span"]
