@@ -41,7 +41,10 @@ class StoreScp:
     def files(self) -> tuple[Path, ...]:
         """Return what arrived, in the order of arrival."""
         return tuple(
-            sorted(self.folder.glob("*.dcm"), key=lambda path: path.stat().st_mtime_ns)
+            sorted(
+                (self.folder / "whole").iterdir(),
+                key=lambda path: path.stat().st_mtime_ns,
+            )
         )
 
     def arrivals(self) -> Counter[str]:
@@ -59,9 +62,9 @@ def run_storescp(
     """Run DCMTK's ``storescp`` on loopback while the block lasts.
 
     Data sets are kept bit by bit, one file per C-STORE, so that a second delivery
-    of the same instance is a second file.
+    of the same instance is a second file. The folder must be new.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "whole").mkdir(parents=True)
     chosen = free_port() if port is None else port
     command: list[str | Path] = [
         STORESCP,
@@ -74,6 +77,10 @@ def run_storescp(
         ".dcm",
         "--bit-preserving",
         "--promiscuous",
+        # A file lies in `whole` once all of it has come.
+        "--exec-sync",
+        "--exec-on-reception",
+        "mv #p/#f #p/whole/#f",
         "--accept-all",
         str(chosen),
     ]
