@@ -22,6 +22,7 @@ __all__ = [
     "RESULT_TRANSFER_SYNTAXES",
     "SCP_CONTEXTS",
     "SCU_CONTEXTS",
+    "SEND_STATUSES",
     "STORE_STATUSES",
     "TRANSFER_SYNTAXES",
     "VERIFICATION_SOP_CLASS_UID",
@@ -31,6 +32,7 @@ __all__ = [
     "PresentationContexts",
     "Rejection",
     "Role",
+    "SendStatus",
     "Status",
     "StatusCategory",
     "TransferSyntax",
@@ -84,7 +86,9 @@ TRANSFER_SYNTAXES: tuple[TransferSyntax, ...] = (
     TransferSyntax("1.2.840.10008.1.2.1", "Explicit VR Little Endian"),
     TransferSyntax("1.2.840.10008.1.2.2", "Explicit VR Big Endian (retired)"),
     TransferSyntax(
-        "1.2.840.10008.1.2.1.98", "Encapsulated Uncompressed Explicit VR Little Endian"
+        "1.2.840.10008.1.2.1.98",
+        "Encapsulated Uncompressed Explicit VR Little Endian",
+        is_decoded=False,
     ),
     TransferSyntax("1.2.840.10008.1.2.4.50", "JPEG Baseline (Process 1)"),
     TransferSyntax("1.2.840.10008.1.2.4.51", "JPEG Extended (Process 2 and 4)"),
@@ -267,6 +271,26 @@ STORE_STATUSES: tuple[DimseStatus, ...] = (
 )
 """Every status of the Storage SCP. All but success carry an Error Comment
 (0000,0902), which never holds anything from the data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendStatus:
+    """What the node makes of a destination's answer to C-STORE."""
+
+    codes: str
+    meaning: str
+    behaviour: str
+
+
+SEND_STATUSES: tuple[SendStatus, ...] = (
+    SendStatus("0000", "Success", "delivered"),
+    SendStatus("B000", "Coercion of data elements", "delivered, with a note"),
+    SendStatus("B006", "Elements discarded", "delivered, with a note"),
+    SendStatus("B007", "Does not match SOP class", "delivered, with a note"),
+    SendStatus("any other", "Refused or failed", "sent again later, growing delay"),
+    SendStatus("none", "No answer in time, or an abort", "sent again later"),
+)
+"""What the Storage SCU does with each status, PS3.4 Table B.2-1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,83 @@
+"""The statement says what the profile says, and the file in docs is the statement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydicom.datadict import tag_for_keyword
+
+from conformance.created_objects import COPIED_ATTRIBUTES, CREATED_OBJECTS
+from conformance.profile import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    REJECTIONS,
+    SCP_CONTEXTS,
+    SCU_CONTEXTS,
+    STORE_STATUSES,
+    TRANSFER_SYNTAXES,
+)
+from conformance.statement import render_statement
+from dicom_node.config import LimitSettings, NodeSection
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "conformance-statement.md"
+
+
+def test_the_file_in_docs_is_what_is_rendered() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == render_statement(), (
+        "run: dicom-node conformance statement > docs/conformance-statement.md"
+    )
+
+
+def test_everything_in_the_profile_is_stated() -> None:
+    text = render_statement()
+
+    for row in (*SCP_CONTEXTS, *SCU_CONTEXTS):
+        for uid, name in row.sop_classes.items():
+            assert f"| {name} | `{uid}` |" in text
+    for syntax in TRANSFER_SYNTAXES:
+        assert f"| {syntax.name} | `{syntax.uid}` | Yes |" in text
+    for status in STORE_STATUSES:
+        assert f"| {status.status:04X} | {status.meaning} |" in text
+    for rejection in REJECTIONS.values():
+        assert rejection.condition in text
+    assert IMPLEMENTATION_CLASS_UID in text
+    assert IMPLEMENTATION_VERSION_NAME in text
+
+
+def test_stated_defaults_are_those_of_the_settings() -> None:
+    text = render_statement()
+    limits, node = LimitSettings(), NodeSection()
+
+    assert f"| `node.ae_title` | `{node.ae_title}` |" in text
+    assert f"| `{node.host}`, {node.port} |" in text
+    for name in ("max_associations", "max_pdu_bytes"):
+        assert f"| `limits.{name}` | {getattr(limits, name)} |" in text
+    for name in ("pdu_timeout_s", "idle_timeout_s"):
+        assert f"| `limits.{name}` | {getattr(limits, name):g} |" in text
+    for name in ("max_instance_bytes", "min_free_bytes"):
+        assert f"| `limits.{name}` | {getattr(limits, name) >> 30} GiB |" in text
+
+
+@pytest.mark.parametrize(
+    "uid", [one for made in CREATED_OBJECTS for one in made.sop_class_uids]
+)
+def test_every_object_that_is_sent_is_described(uid: str) -> None:
+    assert any(uid in row.sop_classes for row in SCU_CONTEXTS)
+
+
+def test_every_attribute_named_is_one_of_the_dictionary() -> None:
+    for row in (
+        *COPIED_ATTRIBUTES,
+        *(a for m in CREATED_OBJECTS for a in m.attributes),
+    ):
+        assert tag_for_keyword(row.keyword) is not None
+        assert row.presence in {"ALWAYS", "VNAP", "ANAP"}
+
+
+def test_headings_are_listed_in_the_contents() -> None:
+    text = render_statement()
+    headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+
+    for heading in headings:
+        assert f"- [{heading}](#" in text
