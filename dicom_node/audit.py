@@ -120,6 +120,8 @@ _OTHERS = {
     # pynetdicom and pydicom tell AE titles and element values at lower levels.
     "pynetdicom": "CRITICAL",
     "pydicom": "CRITICAL",
+    # highdicom names every module it copies, and may warn with values.
+    "highdicom": "CRITICAL",
     "dbos": "WARNING",
     "sqlalchemy": "ERROR",
     "alembic": "WARNING",

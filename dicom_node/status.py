@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
@@ -65,7 +65,9 @@ def requeue_study(settings: NodeSettings, study_instance_uid: str) -> str:
 
 def status_tables(status: NodeStatus) -> Iterator[Table]:
     """Yield tables for a terminal."""
-    studies = Table("Study", "State", "Images", "Version", "Results", "Deliveries")
+    # Never shortened: an operator copies it into `requeue`.
+    study_column = Column("Study", overflow="fold", min_width=44)
+    studies = Table(study_column, "State", "Images", "Version", "Results", "Deliveries")
     for study in status.snapshot.studies:
         studies.add_row(
             study.study_instance_uid,
