@@ -65,16 +65,17 @@ def requeue_study(settings: NodeSettings, study_instance_uid: str) -> str:
 
 def status_tables(status: NodeStatus) -> Iterator[Table]:
     """Yield tables for a terminal."""
-    # Never shortened: an operator copies it into `requeue`.
-    study_column = Column("Study", overflow="fold", min_width=44)
-    studies = Table(study_column, "State", "Images", "Version", "Results", "Deliveries")
+    # The UID is never shortened: an operator copies it into `requeue`.
+    studies = Table(Column("Study", overflow="fold", min_width=44), "Deliveries")
     for study in status.snapshot.studies:
+        state = (
+            study.state if study.reason is None else f"{study.state}: {study.reason}"
+        )
+        images = _count(study.instances, study.conflicts, "conflicting")
+        version = f"{study.versions} ({(study.content_version or '-')[:_SHORT]})"
         studies.add_row(
-            study.study_instance_uid,
-            study.state if study.reason is None else f"{study.state}: {study.reason}",
-            _count(study.instances, study.conflicts, "conflicting"),
-            f"{study.versions} ({(study.content_version or '-')[:_SHORT]})",
-            str(study.results),
+            f"{study.study_instance_uid}\n{state}, {images} instances, "
+            f"version {version}, {study.results} results",
             "\n".join(
                 f"{one.destination}: {one.delivered} delivered, {one.pending} waiting"
                 f", {one.dead} given up"
