@@ -71,13 +71,14 @@ def check_segmentation(ds: Dataset, *, own: bool) -> Iterator[Violation]:
         yield Violation("modality", "Modality", "not SEG")
     if absent:  # the rest would only repeat it
         return
-    yield from _check_pixels(ds)
+    bad_pixels = list(_check_pixels(ds))
+    yield from bad_pixels
     yield from _check_segments(ds, own=own)
     yield from _check_references(ds)
     yield from _check_dimensions(ds)
     yield from _check_frames(ds)
     yield from _check_place(ds)
-    if own:
+    if own and not bad_pixels:
         yield from _check_contents(ds)
 
 
