@@ -16,10 +16,11 @@ from training.phrases import load_lexicon
 __all__ = ["render_card", "write_card"]
 
 
-def write_card(folder: Path, training: TrainingConfig) -> None:
+def write_card(folder: Path) -> None:
     """Write ``README.md`` into a checkpoint folder from the files beside it."""
     evaluation = json.loads((folder / EVALUATION_FILE).read_text(encoding="utf-8"))
     calibration = json.loads((folder / CALIBRATION_FILE).read_text(encoding="utf-8"))
+    training = TrainingConfig.load_beside(folder)
     text = render_card(evaluation, calibration, MedGLIPConfig.load(folder), training)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
@@ -82,8 +83,8 @@ pulmonary artery, T12; lungs by threshold | {angiogram:.0%} |
 So abdominal CT labels come from **one patient**. The rest is augmentation: size and
 shape, short series, contrast phases, stomach and bowel content, arms and couch, noise.
 {training.steps} steps of {training.batch} slices, then {training.core_steps} steps of
-the detection core alone, seed {training.seed}, one CPU thread. `make checkpoint`
-repeats the run.
+the detection core alone, seed {training.seed}, one CPU thread. `make checkpoint` runs
+the recipe again. {training.note}
 
 Structures that a volume does not label are never used as "absent" there."""
 

@@ -1,15 +1,22 @@
-"""Offer the training commands: fetch, fit, calibrate, evaluate, card."""
+"""Offer the training commands: fetch, fit, calibrate, evaluate, card, checkpoint."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 
-from training.config import TrainingConfig
+from dicom_node.opendata import fetch_totalsegmentator
+from model import bundled_checkpoint
+from training.config import TRAINING_FILE, TrainingConfig
 
 __all__ = ["main"]
+
+
+_BUNDLE = ("model.safetensors", "config.json", "README.md", "overlay.png")
+_RESULTS = ("calibration.json", "evaluation.json")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -17,9 +24,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fetch", help="download the open volumes, pinned by SHA-256")
-    fit = commands.add_parser("fit", help="train; continues an interrupted run")
-    fit.add_argument("config", type=Path, help="TOML file")
-    fit.add_argument("--out", type=Path, required=True, help="checkpoint folder")
+    for name, text in (
+        ("fit", "train; continues an interrupted run"),
+        ("checkpoint", "fit, calibrate, evaluate, write the card and bundle it all"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("config", type=Path, help="TOML file")
+        command.add_argument("--out", type=Path, help="default: runs/<name of config>")
     for name, text in (
         ("calibrate", "set the thresholds of a checkpoint on development stacks"),
         ("evaluate", "measure a checkpoint on the held-out CT"),
@@ -27,34 +38,49 @@ def main(arguments: list[str] | None = None) -> None:
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("checkpoint", type=Path)
-        if name == "card":
-            command.add_argument("--config", type=Path, required=True)
-    options = parser.parse_args(arguments)
-    _run(options)
+    _run(parser.parse_args(arguments))
 
 
 def _run(options: argparse.Namespace) -> None:
-    from dicom_node.opendata import fetch_totalsegmentator
+    from training.card import write_card
 
     if options.command == "card":
-        from training.card import write_card
-
-        write_card(options.checkpoint, TrainingConfig.load(options.config))
+        write_card(options.checkpoint)
         return
     reference = fetch_totalsegmentator()
     if options.command == "fetch":
         _say(str(reference))
-    elif options.command == "fit":
-        from training.fit import fit
-
-        _say(str(fit(TrainingConfig.load(options.config), reference, options.out)))
     elif options.command == "calibrate":
         _calibrate(options.checkpoint, reference)
+    elif options.command == "evaluate":
+        _evaluate(options.checkpoint, reference)
     else:
-        from training.evaluate import evaluate
+        from training.fit import fit
 
-        results = evaluate(options.checkpoint, reference)
-        _say(json.dumps({k: v for k, v in results.items() if isinstance(v, float)}))
+        config = TrainingConfig.load(options.config)
+        out = options.out or Path("runs") / options.config.stem
+        fit(config, reference, out)
+        if options.command == "checkpoint":
+            _calibrate(out, reference)
+            _evaluate(out, reference)
+            write_card(out)
+            _bundle(out)
+
+
+def _bundle(folder: Path) -> None:
+    """Copy a finished checkpoint to where the project ships it."""
+    target = bundled_checkpoint()
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (*_BUNDLE, *_RESULTS, TRAINING_FILE):
+        shutil.copyfile(folder / name, target / name)
+    _say(str(target))
+
+
+def _evaluate(folder: Path, reference: Path) -> None:
+    from training.evaluate import evaluate
+
+    results = evaluate(folder, reference)
+    _say(json.dumps({k: v for k, v in results.items() if isinstance(v, float)}))
 
 
 def _calibrate(folder: Path, reference: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from model.config import MedGLIPConfig
 
-__all__ = ["TrainingConfig"]
+__all__ = ["TRAINING_FILE", "TrainingConfig"]
+
+TRAINING_FILE = "training.json"
+"""Name of the training settings inside a checkpoint folder."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +50,40 @@ class TrainingConfig:
     clip: float = 1.0
     ema: float = 0.997
     text_noise: float = 0.05
-    save_every: int = 250
+    save_every: int = 50
     threads: int = 1
     workers: int = 1
+    note: str = ""
+    """What a reader of the card has to know about this run."""
     model: MedGLIPConfig = field(default_factory=MedGLIPConfig)
 
     @classmethod
     def load(cls, path: Path) -> TrainingConfig:
         """Read a TOML file; the table ``[model]`` holds ``MedGLIPConfig`` fields."""
-        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+
+    @classmethod
+    def load_beside(cls, folder: Path) -> TrainingConfig:
+        """Read the settings that made the checkpoint in `folder`."""
+        return cls.from_dict(
+            json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write ``training.json`` into `folder`."""
+        text = json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+        (folder / TRAINING_FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> TrainingConfig:
+        """Build the record from plain values; unknown names are refused."""
+        raw = dict(settings)
         model = {key: _frozen(value) for key, value in raw.pop("model", {}).items()}
         known = {item.name for item in fields(cls)}
         if unknown := sorted(set(raw) - known):
             raise ValueError(f"unknown training settings: {', '.join(unknown)}")
-        settings = {key: _frozen(value) for key, value in raw.items()}
-        return cls(model=MedGLIPConfig(**model), **settings)
+        frozen = {key: _frozen(value) for key, value in raw.items()}
+        return cls(model=MedGLIPConfig(**model), **frozen)
 
 
 def _frozen(value: Any) -> Any:

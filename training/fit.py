@@ -264,6 +264,7 @@ def fit(config: TrainingConfig, reference: Path, out: Path) -> Path:
     torch.set_num_threads(config.threads)
     trainer = Trainer(config, load_training_volumes(reference))
     out.mkdir(parents=True, exist_ok=True)
+    config.save(out)
     if (out / _STATE_FILE).exists():
         trainer.resume(out)
     stream = SliceStream(
