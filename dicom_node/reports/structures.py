@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dicom_node.reports.grammar import PLACES, STOPS
 from dicom_node.reports.lexicon import ConceptKind, Mention
-from dicom_node.reports.spans import PLACES, STOPS, Sentence, with_article
+from dicom_node.reports.sentence import Sentence
+from dicom_node.reports.spans import with_article
 from dicom_node.reports.triggers import Trigger, TriggerKind
 from dicom_node.reports.words import stems
 

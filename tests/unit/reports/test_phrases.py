@@ -229,3 +229,33 @@ def test_a_text_without_ends_is_read_in_time(piece: str) -> None:
 
     # 2 s at most on an idle core; without bounds it takes minutes.
     assert time.perf_counter() - begin < 20
+
+
+def test_a_whole_report_is_read() -> None:
+    path = Path(__file__).parent / "ct_report.txt"
+
+    found = _phrases(path.read_text(encoding="utf-8"))
+    said = {(one.finding.finding.meaning, one.status.value) for one in found}
+
+    assert {one.section for one in found} == {"findings", "impression"}
+    assert {
+        ("Steatosis of liver", "present"),
+        ("Splenomegaly", "present"),
+        ("Calculus in gallbladder", "present"),
+        ("Dilated appendix", "present"),
+        ("Appendicitis", "present"),
+        ("Aortic calcification", "present"),
+        ("Free fluid", "present"),
+        ("Splenomegaly", "uncertain"),
+        ("Pleural effusion", "absent"),
+        ("Hydronephrosis", "absent"),
+        ("Diverticulitis", "absent"),
+        ("Lymphadenopathy", "absent"),
+        ("Pancreas", "present"),
+    } <= said
+    # What the clinical history asks for is no finding; nor is who dictated it.
+    assert not any("pain" in one.text or "Example" in one.text for one in found)
+    cyst = next(
+        one for one in found if one.text == "Right renal cyst measuring 2.2 x 2.0 cm"
+    )
+    assert (cyst.laterality, cyst.measurements_mm) == (Laterality.RIGHT, (22.0, 20.0))
