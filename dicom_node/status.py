@@ -8,7 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.table import Column, Table
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
@@ -63,27 +65,26 @@ def requeue_study(settings: NodeSettings, study_instance_uid: str) -> str:
         return f"{study_instance_uid}: {store.requeue_study(study_instance_uid)}"
 
 
-def status_tables(status: NodeStatus) -> Iterator[Table]:
-    """Yield tables for a terminal."""
-    # The UID is never shortened: an operator copies it into `requeue`.
-    studies = Table(Column("Study", overflow="fold", min_width=44), "Deliveries")
+def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
+    """Yield what a terminal shows: a paragraph a study, then tables."""
     for study in status.snapshot.studies:
         state = (
             study.state if study.reason is None else f"{study.state}: {study.reason}"
         )
         images = _count(study.instances, study.conflicts, "conflicting")
         version = f"{study.versions} ({(study.content_version or '-')[:_SHORT]})"
-        studies.add_row(
-            f"{study.study_instance_uid}\n{state}, {images} instances, "
-            f"version {version}, {study.results} results",
-            "\n".join(
-                f"{one.destination}: {one.delivered} delivered, {one.pending} waiting"
-                f", {one.dead} given up"
-                + (f" ({one.last_comment})" if one.last_comment else "")
-                for one in study.deliveries
-            ),
-        )
-    yield studies
+        lines = [
+            study.study_instance_uid,
+            f"  {state}, {images} instances, version {version}, "
+            f"{study.results} results",
+        ]
+        lines += [
+            f"  {one.destination}: {one.delivered} delivered, {one.pending} waiting, "
+            f"{one.dead} given up"
+            + (f" ({one.last_comment})" if one.last_comment else "")
+            for one in study.deliveries
+        ]
+        yield Text("\n".join(lines))
     destinations = Table("Destination", "Delivered", "Waiting", "Given up")
     for one in status.snapshot.destinations:
         destinations.add_row(
