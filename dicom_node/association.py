@@ -152,7 +152,10 @@ class DicomServer:
                 node.host, node.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0][0]
             self._listener = socket.create_server(
-                (node.host, node.port), family=family, backlog=_BACKLOG
+                (node.host, node.port),
+                family=family,
+                backlog=_BACKLOG,
+                dualstack_ipv6=node.host == "::" and socket.has_dualstack_ipv6(),
             )
         except OSError as error:
             msg = f"cannot listen on {node.host}:{node.port}: {error.strerror}"

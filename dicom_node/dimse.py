@@ -109,8 +109,7 @@ def encode_response(command: Command, status: Status, comment: str = "") -> byte
         uid = _pad(command.affected_sop_class_uid.encode(), b"\0")
         elements.insert(0, (_AFFECTED_SOP_CLASS_UID, uid))
     if comment:
-        text = comment[:_MAX_COMMENT].encode("ascii", "replace")
-        elements.append((_ERROR_COMMENT, _pad(text, b" ")))
+        elements.append((_ERROR_COMMENT, _pad(_long_string(comment), b" ")))
     if is_uid(command.affected_sop_instance_uid):
         uid = _pad(command.affected_sop_instance_uid.encode(), b"\0")
         elements.append((_AFFECTED_SOP_INSTANCE_UID, uid))
@@ -129,6 +128,12 @@ def _number(values: dict[int, bytes], element: int) -> int:
 
 def _text(value: bytes) -> str:
     return value.rstrip(b"\0 ").decode("ascii", "replace")
+
+
+def _long_string(text: str) -> bytes:
+    # PS3.5 6.2, VR LO in the default repertoire: no controls and no backslash.
+    allowed = (one if " " <= one <= "~" and one != "\\" else "?" for one in text)
+    return "".join(allowed)[:_MAX_COMMENT].encode("ascii")
 
 
 def _us(number: int) -> bytes:
