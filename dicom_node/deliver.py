@@ -6,6 +6,7 @@ Files go out byte for byte as they lie on disk, compressed ones compressed.
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from pydicom.filereader import read_file_meta_info
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from conformance.profile import (
     IMPLEMENTATION_CLASS_UID,
@@ -341,6 +343,29 @@ def _name(uid: str) -> str:
     return str(pydicom.uid.UID(uid).name)
 
 
+class _ClosedSocket(AssociationSocket):
+    """A socket that is closed, not only dropped, when nobody answers."""
+
+    def _shutdown_socket(self) -> None:
+        super()._shutdown_socket()
+        if self.socket is not None:
+            self.socket.close()
+
+
+class _Entity(AE):
+    """An application entity that leaves no socket behind."""
+
+    def _create_socket(
+        self,
+        assoc: Association,
+        address: AddressInformation,
+        tls_args: tuple[ssl.SSLContext, str] | None,
+    ) -> AssociationSocket:
+        opened = _ClosedSocket(assoc, address=address)
+        opened.tls_args = tls_args
+        return opened
+
+
 class _Link:
     """An association and whether its connection still is there."""
 
@@ -365,7 +390,7 @@ def _associate(
     ae_title: str,
     timeouts: Timeouts,
 ) -> Iterator[_Link]:
-    entity = AE(ae_title)
+    entity = _Entity(ae_title)
     entity.implementation_class_uid = pydicom.uid.UID(IMPLEMENTATION_CLASS_UID)
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     entity.connection_timeout = timeouts.connect_s

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -19,22 +20,20 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from rich.console import Console
 
 from dicom_node.audit import configure_logging
 from dicom_node.config import DestinationSettings, NodeSettings
 from dicom_node.deliver import send_objects
-from dicom_node.errors import ObjectError, SettingsError
+from dicom_node.errors import ObjectError, SettingsError, StoreError
 from dicom_node.service import NodeService
+from dicom_node.status import read_status, requeue_study, status_tables
 from tests.builders.archive import Archive
-from tests.builders.process import free_port, wait_until
+from tests.builders.postgres import postgres_cluster
+from tests.builders.process import Program, free_port, wait_until
 from tests.builders.study_processor import QuickProcessor
 
 QUIET_S = 0.5
-
-# pynetdicom leaves the socket of a refused connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 
 
 def make_settings(
@@ -185,6 +184,97 @@ def test_a_result_that_comes_back_is_not_processed(tmp_path: Path) -> None:
 
         assert len(processor.processed) == 1
         assert node.store.snapshot().studies[0].instances == 2
+
+
+@pytest.mark.peers
+def test_the_node_keeps_everything_in_postgresql_when_it_is_given_one(
+    tmp_path: Path,
+) -> None:
+    with postgres_cluster() as cluster, Archive() as pacs:
+        settings = make_settings(
+            tmp_path, pacs.destination, database_url=cluster.new_database()
+        )
+        slow = QuickProcessor(delay_s=600)
+        with running(settings, slow) as node:
+            send(node, write_ct(tmp_path, 1))
+            wait_for(lambda: len(slow.processed) == 1, "the processor")
+        with running(settings) as node:
+            wait_for(lambda: len(pacs.arrivals) == 1, "the result")
+            wait_for(
+                lambda: node.store.counts().deliveries == {("pacs", "delivered"): 1},
+                "its row",
+            )
+
+    assert not list((tmp_path / "data").glob("*.sqlite*"))
+
+
+def test_a_request_from_another_process_is_taken_up_at_once(tmp_path: Path) -> None:
+    processor = QuickProcessor()
+    settings = make_settings(tmp_path, quiet_time_s=3600)
+    with pytest.raises(StoreError, match="no node here"):
+        requeue_study(settings, "1.2.3")
+    with running(settings, processor) as node:
+        send(node, write_ct(tmp_path, 1))
+        said = requeue_study(settings, "1.2.3")
+        wait_for(lambda: len(processor.processed) == 1, "the study")
+    later = requeue_study(settings, "1.2.3")
+    with running(settings, processor):
+        wait_for(lambda: len(processor.processed) == 2, "the second run")
+
+    assert said.startswith("1.2.3: it is processed now")
+    assert later.startswith("1.2.3: it is processed again")
+
+
+def test_the_status_is_readable_beside_the_running_node(tmp_path: Path) -> None:
+    dead = DestinationSettings(
+        name="dead", ae_title="DEAD", host="127.0.0.1", port=free_port()
+    )
+    settings = make_settings(tmp_path, dead)
+    with running(settings) as node:
+        send(node, write_ct(tmp_path, 1), write_ct(tmp_path, 2))
+        wait_for(lambda: bool(node.store.snapshot().errors), "a failed delivery")
+        status = read_status(settings)
+
+    (study,) = status.as_json()["studies"]
+    console = Console(width=200, file=io.StringIO(), record=True)
+    for table in status_tables(status):
+        console.print(table)
+    shown = console.export_text()
+    assert (study["state"], study["instances"], study["results"]) == ("done", 2, 1)
+    assert study["deliveries"][0]["last_comment"] == "it cannot be reached"
+    assert json.loads(json.dumps(status.as_json()))["destinations"] == [
+        {"name": "dead", "delivered": 0, "pending": 1, "dead": 0}
+    ]
+    assert "1.2.3" in shown
+    assert "dead: 0 delivered, 1 waiting, 0 given up (it cannot be reached)" in shown
+    assert "ZZCANARY" not in shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_node_in_order(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    port = free_port()
+    config = tmp_path / "node.toml"
+    config.write_text(
+        f"[node]\nport = {port}\ndata_dir = {json.dumps(str(tmp_path / 'data'))}\n"
+        "[web]\nenabled = false\n[limits]\nmin_free_bytes = 0\n"
+    )
+    program = Program(
+        [sys.executable, "-m", "tests.builders.quick_node", str(config)],
+        log_path=tmp_path / "node.log",
+        cwd=Path(__file__).parents[2],
+    )
+    with program:
+        program.wait_for_port(port)
+        program.process.send_signal(number)
+
+        assert program.process.wait(30) == 0
+    events = [
+        json.loads(line)["event"]
+        for line in (tmp_path / "node.log").read_text().splitlines()
+    ]
+    assert events[-1] == "node_stopped"
 
 
 def test_a_dead_destination_delays_no_other(tmp_path: Path) -> None:

@@ -195,8 +195,6 @@ def test_what_a_peer_does_not_accept_is_named(tmp_path: Path) -> None:
     assert none[0].reason == "it accepts none of the presentation contexts"
 
 
-# pynetdicom leaves the socket of a refused connection to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_destination_that_is_not_there_cannot_be_reached(tmp_path: Path) -> None:
     nobody = DestinationSettings(
         name="x", ae_title="X", host="127.0.0.1", port=free_port()

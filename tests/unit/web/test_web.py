@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from dicom_node.association import ServerStatistics
+from dicom_node.audit import Counters
+from dicom_node.config import WebSettings
+from dicom_node.errors import SettingsError
+from dicom_node.store import Store
+from dicom_node.web import (
+    HealthReport,
+    NodeCollector,
+    WebServer,
+    check_disk,
+    examine,
+    make_app,
+)
+from tests.builders.stores import received
+
+STATISTICS = ServerStatistics(
+    open_connections=3,
+    open_associations=2,
+    associations_accepted=7,
+    associations_aborted=1,
+    associations_rejected={"calling": 4},
+    instances={"new": 5, "duplicate": 1, "conflict": 0},
+    instances_refused={0xA700: 6},
+    bytes_received=1024,
+)
+
+
+def client(
+    *, problems: dict[str, str] | None = None, registry: CollectorRegistry | None = None
+) -> TestClient:
+    report = HealthReport(checks=("disk", "worker"), problems=problems or {})
+    return TestClient(
+        make_app(examine=lambda: report, registry=registry or CollectorRegistry())
+    )
+
+
+def test_a_process_that_answers_is_live_whatever_is_wrong() -> None:
+    answer = client(problems={"disk": "full"}).get("/health/live")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "live"})
+
+
+def test_a_node_without_problems_is_ready() -> None:
+    answer = client().get("/health/ready")
+
+    assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": {}})
+
+
+def test_a_node_that_is_not_ready_gives_its_reasons() -> None:
+    web = client(problems={"disk": "full"})
+
+    ready, health = web.get("/health/ready"), web.get("/health")
+
+    assert (ready.status_code, ready.json()) == (
+        503,
+        {"ready": False, "reasons": {"disk": "full"}},
+    )
+    assert health.status_code == 503
+    assert health.json()["checks"] == {"disk": "full", "worker": "ok"}
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/metrics"])
+def test_every_page_tells_the_browser_to_trust_nothing(path: str) -> None:
+    headers = client().get(path).headers
+
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-security-policy"] == "default-src 'self'"
+    assert headers["x-frame-options"] == "DENY"
+
+
+def test_the_checks_say_what_is_wrong_by_name() -> None:
+    report = examine([("disk", lambda: None), ("worker", lambda: "dead")])
+
+    assert (report.is_ready, report.checks, report.problems) == (
+        False,
+        ("disk", "worker"),
+        {"worker": "dead"},
+    )
+
+
+def test_a_disk_below_the_reserve_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(100, 91, 9))
+
+    assert check_disk(tmp_path, min_free_bytes=9) is None
+    assert (
+        check_disk(tmp_path, min_free_bytes=10) == "9 bytes are free, 10 are reserved"
+    )
+
+
+def test_a_data_folder_that_is_gone_is_a_problem(tmp_path: Path) -> None:
+    assert (
+        check_disk(tmp_path / "none", min_free_bytes=0)
+        == "the data folder cannot be read"
+    )
+
+
+def read_metrics(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
+    text = client(registry=registry).get("/metrics").text
+    return {
+        (sample.name, ",".join(sorted(sample.labels.values()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_the_metrics_are_those_of_server_store_and_work(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    counters = Counters(registry)
+    counters.deliveries.labels("pacs", "failed").inc()
+    with Store(f"sqlite:///{tmp_path / 'node.sqlite'}") as store:
+        store.migrate()
+        store.record_instance(received())
+        registry.register(
+            NodeCollector(
+                store,
+                data_dir=tmp_path,
+                statistics=lambda: STATISTICS,
+                is_model_loaded=lambda: False,
+                destinations=("pacs",),
+            )
+        )
+
+        found = read_metrics(registry)
+
+    expected = {
+        ("dicom_node_instances_received_total", "new"): 5,
+        ("dicom_node_instances_received_total", "duplicate"): 1,
+        ("dicom_node_instances_refused_total", "0xA700"): 6,
+        ("dicom_node_associations_total", "accepted"): 7,
+        ("dicom_node_associations_total", "rejected_calling"): 4,
+        ("dicom_node_associations_open", ""): 2,
+        ("dicom_node_received_bytes_total", ""): 1024,
+        ("dicom_node_studies", "collecting"): 1,
+        ("dicom_node_studies", "failed"): 0,
+        ("dicom_node_deliveries", "pacs,pending"): 0,
+        ("dicom_node_delivery_attempts_total", "failed,pacs"): 1,
+        ("dicom_node_queue_depth", ""): 0,
+        ("dicom_node_instances_stored", ""): 1,
+        ("dicom_node_model_loaded", ""): 0,
+        ("dicom_node_database_up", ""): 1,
+    }
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_metrics_without_a_database_say_that_it_is_away(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    with Store(f"sqlite:///{tmp_path / 'empty.sqlite'}") as store:
+        registry.register(
+            NodeCollector(
+                store,
+                data_dir=tmp_path,
+                statistics=lambda: STATISTICS,
+                is_model_loaded=lambda: True,
+            )
+        )
+
+        found = read_metrics(registry)
+
+    assert found["dicom_node_database_up", ""] == 0
+    assert ("dicom_node_studies", "done") not in found
+
+
+def test_the_server_answers_over_http_and_then_no_more() -> None:
+    report = HealthReport(checks=(), problems={})
+    server = WebServer(
+        make_app(examine=lambda: report, registry=CollectorRegistry()),
+        WebSettings(port=0),
+    )
+    server.start()
+    url = f"http://127.0.0.1:{server.port}/health/live"
+
+    status = httpx.get(url).status_code
+    server.stop()
+
+    assert status == 200
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+
+
+def test_a_port_that_is_taken_is_a_settings_error() -> None:
+    app = make_app(examine=lambda: HealthReport((), {}), registry=CollectorRegistry())
+    first = WebServer(app, WebSettings(port=0))
+    first.start()
+    try:
+        with pytest.raises(SettingsError, match="cannot listen"):
+            WebServer(app, WebSettings(port=first.port)).start()
+    finally:
+        first.stop()
