@@ -9,6 +9,7 @@ from highdicom import sr
 from highdicom.sr import RelationshipTypeValues as Relationship
 from pydicom import Dataset
 from pydicom.sr.codedict import Collection, codes
+from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node import __version__
@@ -115,35 +116,45 @@ def _root(
         groups += region_groups(
             making, phrase, series, region, segments[region.tracking_uid]
         )
-    report = sr.MeasurementReport(
-        observation_context=_observation_context(making),
-        procedure_reported=_procedures(making.source),
-        imaging_measurements=groups or None,
-        title=codes.DCM.ImagingMeasurementReport,
-        language_of_content_item_and_descendants=(
-            sr.LanguageOfContentItemAndDescendants(
-                sr.CodedConcept("en", "RFC5646", "English")
-            )
-        ),
+    language = sr.LanguageOfContentItemAndDescendants(
+        sr.CodedConcept("en", "RFC5646", "English")
     )
-    root: Dataset = report[0]
-    items = [
-        item
-        for item in root.ContentSequence
-        if item.ConceptNameCodeSequence[0].CodeValue != "126010" or groups
+    items: list[sr.ContentItem] = [*language, *_observation_context(making)]
+    items += [
+        sr.CodeContentItem(
+            codes.DCM.ProcedureReported, procedure, Relationship.HAS_CONCEPT_MOD
+        )
+        for procedure in _procedures(making.source)
     ]
-    at = len(items) - bool(groups)  # Imaging Measurements come last
-    items[at:at] = _image_library(making.result.series)
-    evaluations = sr.ContainerContentItem(
-        _QUALITATIVE_EVALUATIONS, relationship_type=Relationship.CONTAINS
+    items += _image_library(making.result.series)
+    items += _container(codes.DCM.ImagingMeasurements, [one[0] for one in groups])
+    items += _container(
+        _QUALITATIVE_EVALUATIONS, list(phrase_evaluations(making, reports))
     )
-    evaluations.ContentSequence = sr.ContentSequence(
-        list(phrase_evaluations(making, reports))
+    # The builder's own report template refuses a result without any region.
+    root: Dataset = sr.ContainerContentItem(
+        codes.DCM.ImagingMeasurementReport, template_id="1500"
     )
-    if len(evaluations.ContentSequence):
-        items.append(evaluations)
     root.ContentSequence = sr.ContentSequence(items)
+    _separate(root)
     return root
+
+
+def _container(name: sr.CodedConcept | Code, items: Sequence[Dataset]) -> list[Dataset]:
+    """Return a container with the items; none around nothing."""
+    if not items:
+        return []
+    container = sr.ContainerContentItem(name, relationship_type=Relationship.CONTAINS)
+    container.ContentSequence = sr.ContentSequence(items)
+    return [container]
+
+
+def _separate(item: Dataset) -> None:
+    """Mark containers as lists: their items are no running text (C.18.8.1.1)."""
+    if item.ValueType == "CONTAINER":
+        item.ContinuityOfContent = "SEPARATE"
+        for child in item.get("ContentSequence", ()):
+            _separate(child)
 
 
 def _observation_context(making: Making) -> sr.ObservationContext:
@@ -172,7 +183,7 @@ def _procedures(source: Dataset) -> list[sr.CodedConcept]:
     return found or [sr.CodedConcept.from_code(codes.SCT.ImagingProcedure)]
 
 
-def _image_library(series: Sequence[ImageSeries]) -> list[Dataset]:
+def _image_library(series: Sequence[ImageSeries]) -> list[sr.ContentItem]:
     """Return the images that were looked at, series by series (TID 1600)."""
     groups = []
     for one in series:
