@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from dicom_node import __version__
 from dicom_node.config import load_settings
-from dicom_node.errors import NodeError, SettingsError
+from dicom_node.errors import NodeError, ReportError, SettingsError
 
 __all__ = ["app", "main"]
 
@@ -92,11 +92,15 @@ def ground(
 ) -> None:
     """Ground phrases on files: the same rooms as the node, without a network."""
     from dicom_node.file_mode import ground_files
+    from dicom_node.reports import read_report_text
 
     for path in paths:
         if not path.exists():
             _fail(f"{path}: no such file or folder", 2)
-    text = _read_report(report)
+    try:
+        text = None if report is None else read_report_text(report)
+    except ReportError as error:
+        _fail(f"{report}: {error}", 2)
     with _progress() as bar:
         task = bar.add_task("ground", total=None)
         outcome = ground_files(
@@ -201,7 +205,6 @@ def conformance_statement() -> None:
 def conformance_check(paths: PathsArgument) -> None:
     """Judge SEG and SR files by our validators, and by dciodvfy where installed."""
     from conformance.validators import judge_file
-
     from dicom_node.study_files import list_files
 
     try:
@@ -234,17 +237,6 @@ def _root(
         raise typer.Exit
 
 
-def _read_report(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return path.read_bytes().decode("latin-1")
-    except OSError as error:
-        _fail(f"cannot read {path}: {error.strerror}", 2)
-
-
 def _progress() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
@@ -260,4 +252,4 @@ def _fail(message: str, code: int, *details: str) -> NoReturn:
     _err.print(message, markup=False, soft_wrap=True)
     for detail in details:
         _err.print(f"  - {detail}", markup=False, soft_wrap=True)
-    raise typer.Exit(code) if code != 2 else SystemExit(2)
+    raise SystemExit(code)
