@@ -48,6 +48,8 @@ that those who connect and say nothing cannot keep out those who do."""
 
 _ACCEPT_PAUSE_S = 0.1
 _STOP_STEP_S = 0.02
+_CUT_S = 5.0
+"""How long threads have to notice that their connection was cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +197,9 @@ class DicomServer:
             acceptor.pdus.cut()
         with self._lock:
             threads = list(self._acceptors.values())
+        deadline = time.monotonic() + _CUT_S
         for thread in threads:
-            thread.join(self.limits.pdu_timeout_s)
+            thread.join(max(0.0, deadline - time.monotonic()))
         log.info("stopped_listening", port=self._port)
 
     def admit(

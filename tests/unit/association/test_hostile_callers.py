@@ -77,7 +77,7 @@ def test_half_headers_and_silence_keep_nobody_out(tmp_path: Path) -> None:
         for number, peer in enumerate(peers):
             peer.send((b"", b"\x01", b"\x01\0\0")[number % 3])
 
-        assert _echo_takes(node.port) < 1.0
+        assert _echo_takes(node.port) < 3
 
         for peer in peers:
             assert peer.is_closed()
@@ -102,7 +102,7 @@ def test_bytes_that_trickle_are_cut_at_the_deadline_of_the_pdu(tmp_path: Path) -
             else:
                 pytest.fail("the server took it all")
 
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4
 
 
 def test_more_silent_connections_than_allowed_cut_the_oldest(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_more_silent_connections_than_allowed_cut_the_oldest(tmp_path: Path) -> 
     ):
         peers = [stack.enter_context(RawPeer(node.port)) for _ in range(300)]
 
-        assert _echo_takes(node.port) < 1.0
+        assert _echo_takes(node.port) < 3
         assert peers[0].is_closed()
         wait_until(
             lambda: node.server.statistics.open_connections <= 4 + 256,
@@ -167,7 +167,7 @@ def test_requests_beyond_the_limits_are_aborted(
         kind, body = peer.read_pdu()
 
         assert (kind, body[2]) == (ABORT, 2), why
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("cut", [0, 10, 67, 80, 100, 120])
@@ -187,7 +187,7 @@ def test_the_largest_request_allowed_is_answered_quickly(tmp_path: Path) -> None
         peer.send(associate_request(contexts))
 
         assert peer.read_pdu()[0] == 2
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
 
 
 def test_user_items_of_any_kind_are_passed_over(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_a_caller_that_never_reads_is_cut(tmp_path: Path) -> None:
 
             _send_until_cut(peer, echo * 100, times=2000)
 
-        assert _echo_takes(node.port) < 1.0
+        assert _echo_takes(node.port) < 3
 
 
 @pytest.mark.parametrize("field", [0x0001, 0x0020, 0x0010, 0x0021, 0x0100, 0x0130])
