@@ -153,18 +153,23 @@ def _branches(
     evaluation: dict[str, Any], calibration: dict[str, float], model: MedGLIPConfig
 ) -> str:
     correlation = evaluation["uncertainty_error_correlation"]
+    columns = ("branch", "core_weight", "mean_dice_six", "mean_dice_all")
+    ablation = _table(evaluation["ablation"], columns)
+    formula = f"sigmoid({model.presence_scale} x evidence + {model.presence_shift})"
+    prefix = "dice_core_weight_"
+    shares = ", ".join(
+        f"{name.removeprefix(prefix)}: {value:.3f}"
+        for name, value in sorted(calibration.items())
+        if name.startswith(prefix)
+    )
     return f"""## Branches and thresholds
 
-{
-        _table(
-            evaluation["ablation"],
-            ("branch", "core_weight", "mean_dice_six", "mean_dice_all"),
-        )
-    }
+{ablation}
 
-The share of the detection core in the mask and the presence calibration
-P = sigmoid({model.presence_scale} x evidence + {model.presence_shift}) were set on
-{calibration["stacks"]:.0f} development stacks: newly deformed copies of the *training*
+The share of the detection core in the mask is {model.core_weight}: above zero only if
+its gain on development stacks exceeds two standard errors (mean Dice there by share:
+{shares}). The presence score is {formula}. Both were set on
+{calibration["stacks"]:.0f} development stacks, newly deformed copies of the *training*
 patients ({calibration["present_pairs"]:.0f} present and
 {calibration["absent_pairs"]:.0f} absent phrases), because there is no spare patient.
 Scores on a new patient are therefore less certain than they look. A phrase is present

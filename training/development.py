@@ -23,7 +23,7 @@ from training.metrics import dice, fit_platt
 from training.phrases import Lexicon
 from training.volumes import LabelledVolume, known_concepts, structure_table
 
-__all__ = ["CALIBRATION_FILE", "calibrate", "development_stacks"]
+__all__ = ["CALIBRATION_FILE", "calibrate", "choose_weight", "development_stacks"]
 
 CALIBRATION_FILE = "calibration.json"
 """Name of the development results inside a checkpoint folder."""
@@ -113,7 +113,7 @@ def calibrate(
                     share = (1 - weight) * evidence.dense + weight * evidence.core
                     values.append(dice(share >= model.config.mask_threshold, region))
     means = {weight: float(np.mean(values)) for weight, values in overlaps.items()}
-    best = max(means, key=lambda weight: means[weight])
+    best = choose_weight(overlaps)
     scale, shift = fit_platt(np.array(logits), np.array(truth))
     config = replace(
         model.config,
@@ -126,3 +126,24 @@ def calibrate(
     report["present_pairs"] = float(sum(truth))
     report["absent_pairs"] = float(len(truth) - sum(truth))
     return config, report
+
+
+def choose_weight(overlaps: dict[float, list[float]]) -> float:
+    """Return the core's share that beats the dense branch alone beyond doubt.
+
+    A share counts when its paired gain exceeds two standard errors; if none does, the
+    dense branch draws the masks alone.
+
+    Parameters
+    ----------
+    overlaps
+        Dice of the same (stack, phrase) pairs for every share; 0 is the dense branch.
+    """
+    alone = np.array(overlaps[0.0])
+    best, most = 0.0, 0.0
+    for weight, values in overlaps.items():
+        gain = np.array(values) - alone
+        doubt = float(gain.std(ddof=1)) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
+        if gain.mean() > max(most, 2 * doubt):
+            best, most = weight, float(gain.mean())
+    return best

@@ -100,6 +100,7 @@ def test_the_last_stage_teaches_the_core_alone():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_minute_of_training_finds_the_organs_and_misses_the_brain(tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
