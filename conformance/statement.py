@@ -9,12 +9,7 @@ from string import Template
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.tag import Tag
 
-from conformance.created_objects import (
-    COPIED_ATTRIBUTES,
-    CREATED_OBJECTS,
-    AttributeRow,
-    CreatedObject,
-)
+from conformance.created import CREATED, CreatedAttribute
 from conformance.profile import (
     ASSOCIATION_LIMITS,
     DICOM_APPLICATION_CONTEXT,
@@ -29,7 +24,7 @@ from conformance.profile import (
     PresentationContexts,
     Role,
 )
-from conformance.sop_classes import STANDARD_EDITION
+from conformance.sop_classes import STANDARD_EDITION, STORAGE_CLASSES
 
 __all__ = ["render_statement"]
 
@@ -66,7 +61,6 @@ _PARAMETERS = (
 
 def render_statement() -> str:
     """Return the statement as Markdown, in the order of PS3.2 Annex N."""
-    segmentation, report = CREATED_OBJECTS
     template = resources.files("conformance").joinpath(_TEMPLATE)
     return Template(template.read_text(encoding="utf-8")).substitute(
         version=IMPLEMENTATION_VERSION_NAME,
@@ -103,11 +97,8 @@ def render_statement() -> str:
         command_bytes=ASSOCIATION_LIMITS.command_bytes,
         accepted_contexts="\n\n".join(_contexts("Accepted", SCP_CONTEXTS)),
         proposed_contexts="\n\n".join(_contexts("Proposed", SCU_CONTEXTS)),
-        copied_attributes=_attributes(COPIED_ATTRIBUTES),
-        segmentation_summary=_summary(segmentation),
-        segmentation_attributes=_attributes(segmentation.attributes),
-        report_summary=_summary(report),
-        report_attributes=_attributes(report.attributes),
+        created="\n".join(_created()),
+        next_number=len(CREATED) + 1,
     )
 
 
@@ -158,20 +149,23 @@ def _contexts(what: str, rows: Iterable[PresentationContexts]) -> Iterator[str]:
         )
 
 
-def _summary(made: CreatedObject) -> str:
-    uids = ", ".join(f"`{uid}`" for uid in made.sop_class_uids)
-    return f"SOP Class {uids}. {made.summary}"
+def _created() -> Iterator[str]:
+    for number, (uid, attributes) in enumerate(CREATED.items(), 1):
+        yield f"### A.{number} {STORAGE_CLASSES[uid]}\n"
+        yield _attributes(attributes)
+        yield ""
 
 
-def _attributes(rows: Sequence[AttributeRow]) -> str:
+def _attributes(rows: Sequence[CreatedAttribute]) -> str:
     return _table(
-        ("Attribute", "Tag", "Presence", "Value"),
+        ("Attribute", "Tag", "Presence", "Source", "Value"),
         (
             (
                 dictionary_description(one.keyword),
                 _tag(one.keyword),
                 one.presence,
-                one.value,
+                one.source,
+                "; ".join(filter(None, (one.value, one.comment))),
             )
             for one in rows
         ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pydicom
 import pytest
@@ -12,7 +11,6 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification
 
-from conformance.created_objects import COPIED_ATTRIBUTES, CREATED_OBJECTS
 from conformance.profile import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
@@ -21,10 +19,8 @@ from conformance.profile import (
     ContextResult,
     choose_transfer_syntax,
 )
-from dicom_node.objects import make_objects
 from tests.builders.dicom_server import RunningServer, running_server
 from tests.builders.raw_peer import CT_IMAGE_STORAGE, make_instance
-from tests.builders.result_cases import full_result
 
 CLASSES = {uid for row in SCP_CONTEXTS for uid in row.sop_classes}
 FOREIGN_CLASSES = {
@@ -127,24 +123,3 @@ def test_pynetdicom_stores_in_every_uncompressed_encoding(
     assert kept.file_meta.TransferSyntaxUID == syntax
     assert kept.PatientID == ds.PatientID
     assert kept.SOPInstanceUID == ds.SOPInstanceUID
-
-
-def test_made_objects_hold_what_the_statement_lists(tmp_path: Path) -> None:
-    (tmp_path / "source").mkdir()
-    (tmp_path / "out").mkdir()
-    result = full_result(tmp_path / "source")
-
-    objects = make_objects(result, profile="default", out_dir=tmp_path / "out")
-
-    described = {uid: made for made in CREATED_OBJECTS for uid in made.sop_class_uids}
-    seen = set()
-    for one in objects:
-        ds = pydicom.dcmread(one.path)
-        made = described[str(ds.SOPClassUID)]
-        seen.add(made.name)
-        for row in (*COPIED_ATTRIBUTES, *made.attributes):
-            if row.presence != "ANAP":
-                assert row.keyword in ds, (made.name, row.keyword)
-            if row.presence == "ALWAYS":
-                assert ds[row.keyword].value not in (None, ""), row.keyword
-    assert seen == {made.name for made in CREATED_OBJECTS}
