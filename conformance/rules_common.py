@@ -96,6 +96,9 @@ _EQUIPMENT = (
     "DeviceUID",
 )
 
+_REFERENCE = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID")
+"""SOP Instance Reference Macro, PS3.3 10.8."""
+
 _TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _PATIENT_GROUP = 0x0010
 
@@ -194,6 +197,8 @@ def _check_elements(
         if element.VR == "SQ":
             for number, item in enumerate(element.value, start=1):
                 inner = f"{place}[{number}]"
+                if "ReferencedSOPInstanceUID" in item:
+                    yield from missing(item, _REFERENCE, inner)
                 if "CodeMeaning" in item:
                     yield from check_code(item, inner)
                 yield from _check_elements(

@@ -49,6 +49,7 @@ def make_objects(
 
     """
     making = Making(result, find_profile(profile), study_header(result))
+    making.check_sources()
     written: list[ResultObject] = []
     try:
         for number, made in enumerate(make_segmentations(making), start=1):

@@ -176,6 +176,14 @@ class Making:
             profile=self.profile.name,
         )
 
+    def check_sources(self) -> None:
+        """Raise ObjectError unless every source frame can be referred to."""
+        for series in self.result.series:
+            for frame in series.frames:
+                if not frame.sop_class_uid or not frame.sop_instance_uid:
+                    msg = "a source instance has no SOP Class or Instance UID"
+                    raise ObjectError(msg)
+
     def placed_regions(self) -> Iterator[tuple[int, ImageSeries, Region]]:
         """Yield (index of the phrase, series, region) for every region."""
         grids = {

@@ -19,6 +19,7 @@ from pydicom import Dataset
 
 from dicom_node.errors import ObjectError
 from dicom_node.objects.sources import (
+    UNREADABLE,
     FrameGeometry,
     SourceHeaders,
     decimal_string,
@@ -53,9 +54,20 @@ class Grid:
     is_multi_frame: tuple[bool, ...]
     """For each frame: whether its instance has several frames."""
     slice_thickness_mm: str | None
+    lossy_compression: tuple[tuple[float, ...], tuple[str, ...]] | None
+    """Ratios and methods of lossy compression of the first frame; None: lossless,
+    or the source does not say."""
     viewing_rank: tuple[int, ...]
     """For each frame: its place in the order of Instance Number and Frame Number,
     in which viewers keep a series."""
+
+    def copy_lossy_compression(self, ds: Dataset) -> None:
+        """Say of a SEG what is true of its source (PS3.3 C.7.6.1.1.5)."""
+        if self.lossy_compression is not None:
+            ratios, methods = self.lossy_compression
+            ds.LossyImageCompression = "01"
+            ds.LossyImageCompressionRatio = [decimal_string(one) for one in ratios]
+            ds.LossyImageCompressionMethod = list(methods)
 
     @property
     def shared_orientation(self) -> tuple[str, ...] | None:
@@ -109,6 +121,7 @@ def make_grid(series: ImageSeries, headers: SourceHeaders) -> Grid:
             is_multi_frame(headers.geometry(frame.path)) for frame in series.frames
         ),
         slice_thickness_mm=_slice_thickness(first),
+        lossy_compression=_lossy_compression(first),
         viewing_rank=tuple(ranks[index] for index in range(len(viewed))),
     )
 
@@ -286,3 +299,20 @@ def _slice_thickness(header: Dataset) -> str | None:
         if number is not None and number > 0:
             return decimal_string(number)
     return None
+
+
+def _lossy_compression(
+    header: Dataset,
+) -> tuple[tuple[float, ...], tuple[str, ...]] | None:
+    try:
+        if header.get("LossyImageCompression") != "01":
+            return None
+        ratios = header.get("LossyImageCompressionRatio")
+        methods = header.get("LossyImageCompressionMethod")
+        if ratios in (None, "") or methods in (None, ""):
+            return None
+        ratios = [ratios] if isinstance(ratios, float | int) else list(ratios)
+        methods = [methods] if isinstance(methods, str) else list(methods)
+        return tuple(float(one) for one in ratios), tuple(str(m) for m in methods)
+    except UNREADABLE:
+        return None

@@ -369,6 +369,7 @@ def _refer_to_source(ds: Dataset, making: Making, grid: Grid) -> None:
         del ds.PositionReferenceIndicator
     if not grid.is_placed:
         ds.PatientOrientation = ""
+    grid.copy_lossy_compression(ds)
     predecessors = [
         one
         for one in making.result.predecessors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from highdicom import sr
 from highdicom.sr import RelationshipTypeValues as Relationship
@@ -127,7 +127,8 @@ def _root(
         for procedure in _procedures(making.source)
     ]
     items += _image_library(making.result.series)
-    items += _container(codes.DCM.ImagingMeasurements, [one[0] for one in groups])
+    measurements = cast("list[sr.ContentItem]", [one[0] for one in groups])
+    items += _container(codes.DCM.ImagingMeasurements, measurements)
     items += _container(
         _QUALITATIVE_EVALUATIONS, list(phrase_evaluations(making, reports))
     )
@@ -140,7 +141,9 @@ def _root(
     return root
 
 
-def _container(name: sr.CodedConcept | Code, items: Sequence[Dataset]) -> list[Dataset]:
+def _container(
+    name: sr.CodedConcept | Code, items: Sequence[sr.ContentItem]
+) -> list[sr.ContentItem]:
     """Return a container with the items; none around nothing."""
     if not items:
         return []

@@ -193,6 +193,15 @@ def test_a_mask_that_leaves_its_series_is_a_clear_error(tmp_path: Path) -> None:
         _made(result, tmp_path)
 
 
+def test_a_source_without_uids_is_a_clear_error(tmp_path: Path) -> None:
+    result = result_of("radiograph", tmp_path / "source")
+    (series,) = result.series
+    frames = (replace(series.frames[0], sop_class_uid=""),)
+
+    with pytest.raises(ObjectError, match="no SOP Class or Instance UID"):
+        _made(replace(result, series=(replace(series, frames=frames),)), tmp_path)
+
+
 def test_an_unknown_profile_is_a_clear_error(tmp_path: Path) -> None:
     result = result_of("radiograph", tmp_path / "source")
 

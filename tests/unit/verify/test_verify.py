@@ -191,6 +191,10 @@ SEGMENTATION: dict[str, tuple[str, Change]] = {
         "frame-source",
         _in(_source, _set("ReferencedSOPInstanceUID", "2.25.5")),
     ),
+    "a source without a class": (
+        "type-1",
+        _in(_source, _set("ReferencedSOPClassUID", "")),
+    ),
     "a dimension too many": (
         "dimensions",
         _in(
