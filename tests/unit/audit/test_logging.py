@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from dicom_node.audit import configure_logging
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    names = ["", "pynetdicom", "pydicom", "dbos", "uvicorn", "sqlalchemy"]
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(one, one.handlers, one.level, one.propagate) for one in loggers]
+    written = io.StringIO()
+    configure_logging(stream=written, as_json=True)
+    yield written
+    structlog.reset_defaults()
+    for one, handlers, level, propagate in before:
+        one.handlers, one.propagate = handlers, propagate
+        one.setLevel(level)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_an_event_and_its_fields_are_one_json_line(stream: io.StringIO) -> None:
+    structlog.get_logger("dicom_node.x").info("instance_received", size_bytes=3)
+
+    (line,) = lines(stream)
+    assert line["event"] == "instance_received"
+    assert line["size_bytes"] == 3
+    assert line["level"] == "info"
+    assert str(line["timestamp"]).endswith("Z")
+
+
+def test_a_newline_in_a_value_makes_no_second_line(stream: io.StringIO) -> None:
+    forged = 'PACS\n{"event": "forged"}'
+
+    structlog.get_logger().info("association_accepted", calling_ae_title=forged)
+
+    (line,) = lines(stream)
+    assert line["calling_ae_title"] == forged
+
+
+@pytest.mark.parametrize("name", ["dicom_node.x", "uvicorn.error", "dbos"])
+def test_an_exception_is_written_as_class_and_place_without_its_text(
+    stream: io.StringIO, name: str
+) -> None:
+    try:
+        int("ZZCANARY^PATIENT")
+    except ValueError:
+        logging.getLogger(name).exception("it failed")
+
+    (line,) = lines(stream)
+    assert line["exception"] == "ValueError"
+    assert "test_logging.py" in str(line["raised_at"])
+    assert "ZZCANARY" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["pynetdicom.dul", "pydicom"])
+def test_libraries_that_quote_data_sets_are_silent(
+    stream: io.StringIO, name: str
+) -> None:
+    logging.getLogger(name).error("ZZCANARY^PATIENT")
+
+    assert stream.getvalue() == ""

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from dicom_node.header import file_meta, instance_hash
+from dicom_node.reconcile import ReconcileReport, reconcile
+from dicom_node.spool import Spool
+from dicom_node.store import Store
+from tests.builders.stores import received
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+SOON = datetime.now(UTC) + timedelta(days=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(f"sqlite:///{tmp_path / 'node.sqlite'}") as opened:
+        opened.migrate()
+        yield opened
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "data", min_free_bytes=0)
+
+
+def element(tag: bytes, vr: bytes, text: bytes) -> bytes:
+    value = text + b"\0" * (len(text) % 2)
+    return tag + vr + len(value).to_bytes(2, "little") + value
+
+
+def keep(spool: Spool, number: int) -> Path:
+    """Put an instance into the spool as the receiver does, without recording it."""
+    uids = {
+        "sop_class_uid": CT,
+        "sop_instance_uid": f"1.2.3.4.{number}",
+        "transfer_syntax_uid": EXPLICIT,
+    }
+    data_set = (
+        element(b"\x08\x00\x16\x00", b"UI", CT.encode())
+        + element(b"\x08\x00\x18\x00", b"UI", uids["sop_instance_uid"].encode())
+        + element(b"\x20\x00\x0d\x00", b"UI", b"1.2.3")
+        + element(b"\x20\x00\x0e\x00", b"UI", b"1.2.3.4")
+    )
+    digest = instance_hash(**uids)
+    digest.update(data_set)
+    writer = spool.open()
+    writer.write(file_meta(**uids) + data_set)
+    return writer.commit(digest.hexdigest())
+
+
+def test_a_file_without_a_row_is_recorded_with_what_is_in_it(
+    store: Store, spool: Spool
+) -> None:
+    path = keep(spool, 1)
+
+    first = reconcile(store, spool, before=SOON)
+    second = reconcile(store, spool, before=SOON)
+
+    assert first == ReconcileReport(reindexed=1, unreadable=0, missing=0)
+    assert second == ReconcileReport(reindexed=0, unreadable=0, missing=0)
+    (row,) = store.recorded_files()
+    assert (row.path, row.sha256) == (path, path.stem)
+    (study,) = store.collecting_studies()
+    assert study.study_instance_uid == "1.2.3"
+
+
+def test_what_is_being_received_now_is_left_alone(store: Store, spool: Spool) -> None:
+    keep(spool, 1)
+
+    report = reconcile(store, spool, before=datetime.now(UTC) - timedelta(days=1))
+
+    assert report.reindexed == 0
+    assert store.recorded_files() == ()
+
+
+@pytest.mark.parametrize("damage", [b"not a DICOM file", None])
+def test_a_file_that_is_not_what_its_name_says_is_not_recorded(
+    store: Store, spool: Spool, damage: bytes | None
+) -> None:
+    path = spool.data_dir / keep(spool, 1)
+    path.write_bytes(damage or path.read_bytes()[:-2] + b"9\0")
+
+    report = reconcile(store, spool, before=SOON)
+
+    assert report == ReconcileReport(reindexed=0, unreadable=1, missing=0)
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_row_whose_file_is_gone_or_cut_short_is_told_once(
+    store: Store, spool: Spool, is_gone: bool
+) -> None:
+    path = spool.data_dir / keep(spool, 1)
+    reconcile(store, spool, before=SOON)
+    if is_gone:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-10])
+
+    reports = [reconcile(store, spool, before=SOON) for _ in range(2)]
+
+    assert [one.missing for one in reports] == [1, 1]
+    assert [one.kind for one in store.snapshot().errors] == ["file_missing"]
+
+
+def test_more_files_than_one_batch_are_all_looked_at(
+    store: Store, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_node.reconcile._BATCH", 2)
+    for number in range(5):
+        keep(spool, number)
+    store.record_instance(received(99))
+
+    report = reconcile(store, spool, before=SOON)
+
+    assert report == ReconcileReport(reindexed=5, unreadable=0, missing=1)
