@@ -18,6 +18,7 @@ from pydicom.uid import (
 from conformance.rules_seg import SEGMENTATION_CLASSES
 from dicom_node import __version__
 from dicom_node.identity import MANUFACTURER, MODEL_NAME
+from dicom_node.objects.arrange import Part, any_overlap, arrange
 from dicom_node.objects.common import (
     FIRST_SERIES_NUMBER,
     Making,
@@ -43,7 +44,7 @@ from dicom_node.objects.sources import SourceHeaders
 from dicom_node.objects.study_module import copy_study_modules
 
 if TYPE_CHECKING:
-    from dicom_node.records import ImageSeries, Phrase, Region
+    from dicom_node.records import ImageSeries
 
 __all__ = ["Segmentation", "make_segmentations"]
 
@@ -61,19 +62,10 @@ class Segmentation:
     """Tracking UID of a region to its segment number."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """A region to encode: the phrase, its index among all, and its frames."""
-
-    index: int
-    phrase: Phrase
-    region: Region
-
-
 def make_segmentations(making: Making) -> Iterator[Segmentation]:
     """Make the SEGs of a result, series by series; none where nothing was found.
 
-    A series gets one SEG, unless its regions cannot share one (`_arrange`). Each SEG
+    A series gets one SEG, unless its regions cannot share one (`arrange`). Each SEG
     is a series of its own: of a series with several, OHIF 3.13 loads one.
 
     Raises
@@ -83,18 +75,18 @@ def make_segmentations(making: Making) -> Iterator[Segmentation]:
 
     """
     headers = SourceHeaders()
-    parts: dict[tuple[str, int], list[_Part]] = {}
+    parts: dict[tuple[str, int], list[Part]] = {}
     placed: dict[tuple[str, int], ImageSeries] = {}
     for index, series, region in making.placed_regions():
         key = (series.series_instance_uid, series.stack_number)
         placed[key] = series
         phrase = making.result.phrases[index].phrase
-        parts.setdefault(key, []).append(_Part(index, phrase, region))
+        parts.setdefault(key, []).append(Part(index, phrase, region))
     series_number = FIRST_SERIES_NUMBER
     for key, series in placed.items():
         grid = make_grid(series, headers)
         for part, (encoding, group) in enumerate(
-            _arrange(parts[key], grid, making.profile.segmentation), start=1
+            arrange(parts[key], grid, making.profile.segmentation), start=1
         ):
             series_number += 1
             yield _make_segmentation(
@@ -107,78 +99,10 @@ def make_segmentations(making: Making) -> Iterator[Segmentation]:
             )
 
 
-def _arrange(
-    parts: Sequence[_Part], grid: Grid, encoding: SegmentationEncoding
-) -> list[tuple[SegmentationEncoding, list[_Part]]]:
-    """Decide which regions share an instance, and how each instance is encoded.
-
-    BINARY holds all of them where a frame ends on a byte. Where it does not, OHIF
-    3.13 reads every frame after the first from the wrong bit and draws a sheared
-    region. There a region of one frame has a BINARY instance of its own, and
-    regions of more frames become label maps, which OHIF, Slicer (dcmqi) and
-    highdicom read right: a receiver without label maps refuses them, which is
-    better than a wrong outline. Label maps hold no overlap, so a region that
-    overlaps goes to the next instance.
-    """
-    if encoding is SegmentationEncoding.BINARY:
-        if (grid.series.rows * grid.series.columns) % 8 == 0:
-            return [(encoding, _in_viewing_order(parts, grid))]
-        if all(len(planes_of(part.region, grid, 1)) == 1 for part in parts):
-            return [(encoding, [part]) for part in parts]
-    label_map = SegmentationEncoding.LABELMAP
-    return [(label_map, group) for group in _without_overlap(parts)]
-
-
-def _in_viewing_order(parts: Sequence[_Part], grid: Grid) -> list[_Part]:
-    """Order overlapping regions by the last frame that each reaches.
-
-    Cornerstone merges segments in their order, and loses the frames of one that
-    reaches less far than what it is merged with.
-    """
-    if not _any_overlap(parts):
-        return list(parts)
-
-    def last(part: _Part) -> int:
-        planes = planes_of(part.region, grid, 1)
-        return max(grid.viewing_rank[plane.frame_index] for plane in planes)
-
-    return sorted(parts, key=last)
-
-
-def _without_overlap(parts: Sequence[_Part]) -> list[list[_Part]]:
-    groups: list[list[_Part]] = []
-    for part in parts:
-        for group in groups:
-            if not any(_overlap(part.region, other.region) for other in group):
-                group.append(part)
-                break
-        else:
-            groups.append([part])
-    return groups
-
-
-def _overlap(first: Region, second: Region) -> bool:
-    starts = np.maximum(first.mask_origin, second.mask_origin)
-    ends = np.minimum(
-        np.add(first.mask_origin, first.mask.shape),
-        np.add(second.mask_origin, second.mask.shape),
-    )
-    if (starts >= ends).any():
-        return False
-    windows = []
-    for region in (first, second):
-        low = starts - region.mask_origin
-        high = ends - region.mask_origin
-        windows.append(
-            region.mask[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-        )
-    return bool(np.logical_and(*windows).any())
-
-
 def _make_segmentation(
     making: Making,
     grid: Grid,
-    parts: Sequence[_Part],
+    parts: Sequence[Part],
     *,
     encoding: SegmentationEncoding,
     series_number: int,
@@ -226,7 +150,7 @@ def _make_segmentation(
         _fill_label_map(ds, planes, grid)
     else:
         _fill_binary(ds, planes, grid)
-        ds.SegmentsOverlap = "YES" if _any_overlap(parts) else "NO"
+        ds.SegmentsOverlap = "YES" if any_overlap(parts) else "NO"
     _set_dimensions(ds, making.uid("seg-dimensions", *name))
     _refer_to_source(ds, making, grid)
     making.stamp(ds)
@@ -270,7 +194,7 @@ def _template(making: Making, series: ImageSeries) -> Dataset:
 
 
 def _segment_description(
-    making: Making, part: _Part, number: int
+    making: Making, part: Part, number: int
 ) -> hd.seg.SegmentDescription:
     phrase, finding = part.phrase, part.phrase.finding
     item = hd.seg.SegmentDescription(
@@ -391,11 +315,3 @@ def _related_series(study_instance_uid: str, series_instance_uid: str) -> Datase
     item.SeriesInstanceUID = series_instance_uid
     item.PurposeOfReferenceCodeSequence = []
     return item
-
-
-def _any_overlap(parts: Sequence[_Part]) -> bool:
-    return any(
-        _overlap(first.region, second.region)
-        for index, first in enumerate(parts)
-        for second in parts[index + 1 :]
-    )

@@ -389,6 +389,24 @@ def test_a_label_map_has_no_background_segment(tmp_path: Path) -> None:
     assert ds.PixelPaddingValue == 0
 
 
+def test_lossy_compression_of_the_source_is_told(tmp_path: Path) -> None:
+    result = result_of("radiograph", tmp_path / "source", ("left kidney",))
+    path = result.series[0].frames[0].path
+    source = dcmread(path)
+    source.LossyImageCompression = "01"
+    source.LossyImageCompressionRatio = "12.5"
+    source.LossyImageCompressionMethod = "ISO_15444_1"
+    source.save_as(path)
+
+    objects = make_objects(result, out_dir=tmp_path)
+
+    verify_objects(objects, result.series)
+    ds = dcmread(objects[0].path)
+    assert ds.LossyImageCompression == "01"
+    assert float(ds.LossyImageCompressionRatio) == 12.5
+    assert ds.LossyImageCompressionMethod == "ISO_15444_1"
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_table_of_created_attributes_is_what_is_created(
     profile: str, tmp_path: Path
