@@ -6,10 +6,7 @@ Files go out byte for byte as they lie on disk, compressed ones compressed.
 from __future__ import annotations
 
 import re
-import ssl
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +14,9 @@ import pydicom.uid
 from pydantic import ValidationError
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from pynetdicom import AE, _config, evt
-from pynetdicom.association import Association
-from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.transport import AddressInformation, AssociationSocket
+from pynetdicom.presentation import build_context
 
 from conformance.profile import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
     SCU_CONTEXTS,
     VERIFICATION_SOP_CLASS_UID,
 )
@@ -35,6 +27,7 @@ from dicom_node.errors import (
     StoreRefusedError,
 )
 from dicom_node.records import ResultObject
+from dicom_node.scu import Link, Timeouts, associate
 
 __all__ = [
     "SendOutcome",
@@ -45,12 +38,6 @@ __all__ = [
     "read_sendable",
     "send_objects",
 ]
-
-# The bytes of the file, in pieces, instead of a data set that is decoded and encoded
-# again; pynetdicom has it as a setting of the process.
-_config.STORE_SEND_CHUNKED_DATASET = True
-_config.LOG_REQUEST_IDENTIFIERS = False
-_config.LOG_RESPONSE_IDENTIFIERS = False
 
 _MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd identifiers from 1 to 255
 
@@ -94,16 +81,6 @@ class SendOutcome:
     status: int | None
     """C-STORE status; None: it was not asked, or did not answer."""
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long a destination may take, in seconds."""
-
-    connect_s: float = 10.0
-    associate_s: float = 30.0
-    response_s: float = 120.0
-    """Some archives answer only when their own storage is done."""
 
 
 def parse_destination(text: str) -> DestinationSettings:
@@ -231,7 +208,7 @@ def echo(
         if VERIFICATION_SOP_CLASS_UID in one.sop_classes
     )
     context = build_context(VERIFICATION_SOP_CLASS_UID, list(syntaxes))
-    with _associate(
+    with associate(
         [context], destination, ae_title=ae_title, timeouts=timeouts or Timeouts()
     ) as link:
         status = link.association.send_c_echo().get("Status")
@@ -284,7 +261,7 @@ def _send_group(
     )
     contexts = [build_context(sop_class, syntax) for sop_class, syntax in pairs]
     try:
-        with _associate(
+        with associate(
             contexts, destination, ae_title=ae_title, timeouts=timeouts
         ) as link:
             accepted = {
@@ -299,7 +276,7 @@ def _send_group(
 
 
 def _send_one(
-    link: _Link,
+    link: Link,
     one: Sendable,
     accepted: set[tuple[str, str]],
     *,
@@ -341,87 +318,3 @@ def _failed(one: Sendable, reason: str) -> SendOutcome:
 
 def _name(uid: str) -> str:
     return str(pydicom.uid.UID(uid).name)
-
-
-class _ClosedSocket(AssociationSocket):
-    """A socket that is closed, not only dropped, when nobody answers."""
-
-    def _shutdown_socket(self) -> None:
-        super()._shutdown_socket()
-        if self.socket is not None:
-            self.socket.close()
-
-
-class _Entity(AE):
-    """An application entity that leaves no socket behind."""
-
-    def _create_socket(
-        self,
-        assoc: Association,
-        address: AddressInformation,
-        tls_args: tuple[ssl.SSLContext, str] | None,
-    ) -> AssociationSocket:
-        opened = _ClosedSocket(assoc, address=address)
-        opened.tls_args = tls_args
-        return opened
-
-
-class _Link:
-    """An association and whether its connection still is there."""
-
-    association: Association
-
-    def __init__(self) -> None:
-        self.was_open = threading.Event()
-        self.is_closed = threading.Event()
-
-    def close(self, event: evt.Event) -> None:
-        # pynetdicom waits for an answer until its timeout, even when the connection
-        # is gone: an empty answer wakes it.
-        self.is_closed.set()
-        event.assoc.dimse.msg_queue.put((None, None))
-
-
-@contextmanager
-def _associate(
-    contexts: list[PresentationContext],
-    destination: DestinationSettings,
-    *,
-    ae_title: str,
-    timeouts: Timeouts,
-) -> Iterator[_Link]:
-    entity = _Entity(ae_title)
-    entity.implementation_class_uid = pydicom.uid.UID(IMPLEMENTATION_CLASS_UID)
-    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    entity.connection_timeout = timeouts.connect_s
-    entity.acse_timeout = timeouts.associate_s
-    entity.dimse_timeout = timeouts.response_s
-    entity.network_timeout = timeouts.response_s
-    link = _Link()
-    association = entity.associate(
-        destination.host,
-        destination.port,
-        contexts=contexts,
-        ae_title=destination.ae_title,
-        evt_handlers=[
-            (evt.EVT_CONN_OPEN, lambda _event: link.was_open.set()),
-            (evt.EVT_CONN_CLOSE, link.close),
-        ],
-    )
-    if not association.is_established:
-        answer = association.acceptor.primitive
-        if association.is_rejected and answer is not None:
-            msg = f"it rejected the association: {answer.reason_str}"
-        elif association.rejected_contexts:
-            msg = "it accepts none of the presentation contexts"
-        elif link.was_open.is_set():
-            msg = "it aborted the association or did not answer"
-        else:
-            msg = "it cannot be reached"
-        raise AssociationRefusedError(msg)
-    link.association = association
-    try:
-        yield link
-    finally:
-        if not link.is_closed.is_set():
-            association.release()

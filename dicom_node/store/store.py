@@ -17,6 +17,7 @@ from dicom_node.records import ReceivedInstance, ResultObject
 from dicom_node.store import instances as _instances
 from dicom_node.store import outbox as _outbox
 from dicom_node.store import requeue as _requeue
+from dicom_node.store import results as _results
 from dicom_node.store import snapshot as _snapshot
 from dicom_node.store import versions as _versions
 from dicom_node.store.database import Database
@@ -173,7 +174,7 @@ class Store:
         Returns the folders of an earlier run that no row names any more.
         """
         with self._database.write() as connection:
-            return _outbox.finish_version(
+            return _results.finish_version(
                 connection,
                 version_id,
                 run=run,

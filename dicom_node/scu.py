@@ -1,0 +1,141 @@
+"""Call a peer: an association that ends at once when its connection does."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pydicom.uid
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AddressInformation, AssociationSocket
+
+from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.config import DestinationSettings
+from dicom_node.errors import AssociationRefusedError
+
+__all__ = ["Link", "Timeouts", "associate"]
+
+# The bytes of the file, in pieces, instead of a data set that is decoded and encoded
+# again; pynetdicom has it as a setting of the process.
+_config.STORE_SEND_CHUNKED_DATASET = True
+_config.LOG_REQUEST_IDENTIFIERS = False
+_config.LOG_RESPONSE_IDENTIFIERS = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a destination may take, in seconds."""
+
+    connect_s: float = 10.0
+    associate_s: float = 30.0
+    response_s: float = 120.0
+    """Some archives answer only when their own storage is done."""
+
+
+class _ClosedSocket(AssociationSocket):
+    """A socket that is closed, not only dropped, when nobody answers."""
+
+    def _shutdown_socket(self) -> None:
+        super()._shutdown_socket()
+        if self.socket is not None:
+            self.socket.close()
+
+
+class _Entity(AE):
+    """An application entity that leaves no socket behind."""
+
+    def _create_socket(
+        self,
+        assoc: Association,
+        address: AddressInformation,
+        tls_args: tuple[ssl.SSLContext, str] | None,
+    ) -> AssociationSocket:
+        opened = _ClosedSocket(assoc, address=address)
+        opened.tls_args = tls_args
+        return opened
+
+
+class Link:
+    """An association and whether its connection still is there."""
+
+    association: Association
+
+    def __init__(self) -> None:
+        self.was_open = threading.Event()
+        self.is_closed = threading.Event()
+
+    def close(self, event: evt.Event) -> None:
+        """Note that the connection is gone, and wake who waits for an answer."""
+        # pynetdicom waits for an answer until its timeout, even when the connection
+        # is gone: an empty answer wakes it.
+        self.is_closed.set()
+        event.assoc.dimse.msg_queue.put((None, None))
+
+
+@contextmanager
+def associate(
+    contexts: list[PresentationContext],
+    destination: DestinationSettings,
+    *,
+    ae_title: str,
+    timeouts: Timeouts,
+) -> Iterator[Link]:
+    """Open an association for the block, and release it after.
+
+    Parameters
+    ----------
+    contexts : list of PresentationContext
+        What to propose, at most 128.
+    destination : DestinationSettings
+        Whom to call.
+    ae_title : str
+        Calling AE title.
+    timeouts : Timeouts
+        How long the peer may take.
+
+    Raises
+    ------
+    AssociationRefusedError
+        The peer cannot be reached or does not accept; the message says which.
+
+    """
+    entity = _Entity(ae_title)
+    entity.implementation_class_uid = pydicom.uid.UID(IMPLEMENTATION_CLASS_UID)
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.connection_timeout = timeouts.connect_s
+    entity.acse_timeout = timeouts.associate_s
+    entity.dimse_timeout = timeouts.response_s
+    entity.network_timeout = timeouts.response_s
+    link = Link()
+    association = entity.associate(
+        destination.host,
+        destination.port,
+        contexts=contexts,
+        ae_title=destination.ae_title,
+        evt_handlers=[
+            (evt.EVT_CONN_OPEN, lambda _event: link.was_open.set()),
+            (evt.EVT_CONN_CLOSE, link.close),
+        ],
+    )
+    if not association.is_established:
+        answer = association.acceptor.primitive
+        if association.is_rejected and answer is not None:
+            msg = f"it rejected the association: {answer.reason_str}"
+        elif association.rejected_contexts:
+            msg = "it accepts none of the presentation contexts"
+        elif link.was_open.is_set():
+            msg = "it aborted the association or did not answer"
+        else:
+            msg = "it cannot be reached"
+        raise AssociationRefusedError(msg)
+    link.association = association
+    try:
+        yield link
+    finally:
+        if not link.is_closed.is_set():
+            association.release()
