@@ -88,17 +88,19 @@ def test_half_headers_and_silence_keep_nobody_out(tmp_path: Path) -> None:
 
 
 def test_bytes_that_trickle_are_cut_at_the_deadline_of_the_pdu(tmp_path: Path) -> None:
-    with running_server(tmp_path, pdu_timeout_s=0.6) as node:
-        with RawPeer(node.port) as peer:
-            request = associate_request([(1, CT_IMAGE_STORAGE, [EXPLICIT_LITTLE])])
-            for byte in request:
-                try:
-                    peer.send(bytes((byte,)))
-                except ConnectionError:
-                    break
-                time.sleep(0.05)
-            else:
-                pytest.fail("the server took it all")
+    request = associate_request([(1, CT_IMAGE_STORAGE, [EXPLICIT_LITTLE])])
+    with (
+        running_server(tmp_path, pdu_timeout_s=0.6) as node,
+        RawPeer(node.port) as peer,
+    ):
+        for byte in request:
+            try:
+                peer.send(bytes((byte,)))
+            except ConnectionError:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the server took it all")
 
 
 def test_more_silent_connections_than_allowed_cut_the_oldest(tmp_path: Path) -> None:
