@@ -47,7 +47,7 @@ def serve_ohif(*, pacs_http_port: int) -> Iterator[str]:
 
 
 def drive_ohif(
-    task: Mapping[str, Any], *, folder: Path, timeout_s: float = 150.0
+    task: Mapping[str, Any], *, folder: Path, timeout_s: float = 300.0
 ) -> dict[str, Any]:
     """Run ``ohif.mjs`` on a task and return what it saw; pictures go to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,11 @@ try {
 
 async function openStudy() {
   const page = await browser.newPage({ viewport: { width: 1280, height: 960 } });
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(120_000);
+  // The first visit's tour would lie over the page.
+  await page.addInitScript(() =>
+    localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour'])),
+  );
   page.on('pageerror', error => complaints.push(`page: ${error}`.slice(0, 400)));
   page.on('console', message => {
     if (message.type() === 'error') complaints.push(`console: ${message.text()}`.slice(0, 400));
@@ -55,9 +59,6 @@ async function openStudy() {
     () => window.cornerstone.getEnabledElements()[0]?.viewport.getCurrentImageId?.(),
   );
   await settle(page);
-  // The first visit's tour lies over the page; it comes a moment after the images.
-  const tour = page.getByText('Skip all');
-  await tour.first().click({ timeout: 5000 }).catch(() => {});
   return page;
 }
 
@@ -153,7 +154,7 @@ async function readPanel(page, name, picture) {
 async function settle(page) {
   let last = '';
   let same = 0;
-  for (let turn = 0; turn < 200 && same < 3; turn += 1) {
+  for (let turn = 0; turn < 600 && same < 3; turn += 1) {
     await page.waitForTimeout(200);
     const now = await page.evaluate(() => {
       const canvas = window.cornerstone?.getEnabledElements()[0]?.viewport.canvas;
