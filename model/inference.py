@@ -9,12 +9,13 @@ How an answer is made:
    with the weight ``core_weight``.
 4. Probabilities above ``mask_threshold`` form the mask; islands below
    ``min_region_mm3`` or 2 % of the largest island are dropped. No island left means
-   the phrase is absent.
+   the phrase is absent, and its score is halved.
 5. The kept islands are interpolated to the source grid and boxed, piece by piece.
 
 Uncertainty is one minus the product of three shares in [0, 1]: the presence score, the
 expected Dice of the mask (how far probabilities are from a clear yes or no) and the
-agreement of the two branches. For an absent phrase it is the presence score.
+agreement of the two branches. For an absent phrase it is the presence score (before
+it was halved).
 """
 
 from __future__ import annotations
@@ -226,10 +227,10 @@ class GroundingModel:
             is_volume=stack.is_volume,
         )
         if not kept.any():
-            return _absent(phrase, score)
+            return _absent(phrase, score, regionless=True)
         mask = source_mask(share, kept, grid, threshold=config.mask_threshold)
         if not mask.mask.size:
-            return _absent(phrase, score)
+            return _absent(phrase, score, regionless=True)
         sure = score * _expected_dice(share, kept)
         sure *= _agreement(evidence.dense, evidence.core)
         area = grid.source_shape[1] * grid.source_shape[2] / (grid.rows * grid.columns)
@@ -267,11 +268,12 @@ def _check(stack: ImageStack) -> None:
         raise ValueError(f"spacing {spacing} mm is not a size")
 
 
-def _absent(phrase: str, score: float) -> PhraseGrounding:
+def _absent(phrase: str, score: float, *, regionless: bool = False) -> PhraseGrounding:
+    """Say that a phrase is not there; evidence that no region bears out counts half."""
     nothing = np.zeros((0, 0, 0), dtype=np.bool_)
     return PhraseGrounding(
         phrase=phrase,
-        score=score,
+        score=score / 2 if regionless else score,
         is_present=False,
         uncertainty=score,
         mask=nothing,
