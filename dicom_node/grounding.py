@@ -1,4 +1,4 @@
-"""Ask a model where phrases are: the Grounder protocol and its warm worker process.
+"""Ask a model where phrases are, in a warm worker process.
 
 The worker process imports torch and keeps one model loaded; this process never
 imports either. Volumes are brought into canonical order before the model sees them,
@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from scipy import ndimage
 
 from dicom_node.child_process import Answer, ChildProcess
 from dicom_node.errors import (
@@ -27,8 +26,15 @@ from dicom_node.errors import (
     SettingsError,
     WorkerLostError,
 )
+from dicom_node.grounder import (
+    GroundedPrompt,
+    Grounder,
+    ModelIdentity,
+    Progress,
+    boxes_around,
+)
 from dicom_node.imaging import CanonicalGrid, Pixels
-from dicom_node.records import BoundingBox, ImageSeries, Mask
+from dicom_node.records import BoundingBox, ImageSeries
 
 if TYPE_CHECKING:
     from dicom_node.config import ModelSettings
@@ -43,9 +49,6 @@ __all__ = [
     "Progress",
     "boxes_around",
 ]
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with what is done and what there is to do."""
 
 _CHILD = "dicom_node.grounding_child"
 
@@ -66,86 +69,6 @@ _ENVIRONMENT = {
     # spin make the model thirty times slower.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ModelIdentity:
-    """Which model answers: its name, version and the SHA-256 of its weights."""
-
-    name: str
-    version: str
-    sha256: str
-
-
-@dataclass(frozen=True, eq=False)
-class GroundedPrompt:
-    """What the model says about one prompt in one series.
-
-    Parameters
-    ----------
-    prompt : str
-        What was asked.
-    score : float
-        Probability that it is in the images, from 0 to 1.
-    is_present : bool
-        The model's decision.
-    uncertainty : float
-        From 0 (sure) to 1.
-    mask : numpy.ndarray
-        Cropped mask in the series' own grid; shape ``(0, 0, 0)`` when nothing is
-        found.
-    mask_origin : tuple of int
-        ``(frame, row, column)`` of the mask's first voxel.
-    boxes : tuple of BoundingBox
-        In the series' own frames and pixels, sorted by frame.
-
-    """
-
-    prompt: str
-    score: float
-    is_present: bool
-    uncertainty: float
-    mask: Mask
-    mask_origin: tuple[int, int, int]
-    boxes: tuple[BoundingBox, ...]
-
-
-class Grounder(Protocol):
-    """What finds phrases in images."""
-
-    @property
-    def identity(self) -> ModelIdentity:
-        """Which model answers."""
-        ...
-
-    def ground(
-        self,
-        series: ImageSeries,
-        pixels: Pixels,
-        prompts: Sequence[str],
-        *,
-        progress: Progress | None = None,
-    ) -> tuple[GroundedPrompt, ...]:
-        """Find prompts in a series.
-
-        Parameters
-        ----------
-        series : ImageSeries
-            Whose grid the answers are in.
-        pixels : numpy.ndarray
-            Its pixels, as `PixelReader.read` returns them.
-        prompts : sequence of str
-            What to find.
-        progress : Progress, optional
-            Told how far it is.
-
-        Returns
-        -------
-        tuple of GroundedPrompt
-            One for each prompt, in their order.
-
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,35 +288,6 @@ class GroundingWorker:
             name=loaded["name"], version=loaded["version"], sha256=loaded["sha256"]
         )
         return self._identity
-
-
-def boxes_around(
-    mask: Mask, origin: tuple[int, int, int], *, score: float
-) -> tuple[BoundingBox, ...]:
-    """Return the box around each connected piece on each frame of a cropped mask.
-
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Shape ``(frames, rows, columns)``.
-    origin : tuple of int
-        Where its first voxel lies in the grid that the boxes are in.
-    score : float
-        Of every box.
-
-    """
-    boxes = []
-    for index, plane in enumerate(mask):
-        pieces, _ = ndimage.label(plane, structure=np.ones((3, 3)))
-        for rows, columns in ndimage.find_objects(pieces):
-            xyxy = (
-                float(origin[2] + columns.start),
-                float(origin[1] + rows.start),
-                float(origin[2] + columns.stop),
-                float(origin[1] + rows.stop),
-            )
-            boxes.append(BoundingBox(origin[0] + index, xyxy, score))
-    return tuple(sorted(boxes, key=lambda box: (box.frame_index, box.xyxy)))
 
 
 def _result(answer: Answer, error: type[GroundingError], what: str) -> Answer:
