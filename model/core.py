@@ -122,7 +122,7 @@ class GroundingCore(nn.Module):
         """
         batch = phrases.shape[0]
         vision, positions, shapes = self._flatten(pyramid[2:5])
-        sizes = torch.tensor(shapes)
+        sizes = torch.tensor(shapes, device=vision.device)
         starts = torch.cat((sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]))
         common: dict[str, Any] = {
             "spatial_shapes": sizes,

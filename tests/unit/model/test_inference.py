@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -86,7 +88,7 @@ def test_no_phrases_are_no_answers():
 
 
 def test_a_thousand_phrases_are_answered():
-    stack = make_stack(1, 48, 48)
+    stack = make_stack(1, 48, 48, spacing_mm=(3.0, 2.2, 2.2))
     phrases = [f"phrase {i}" for i in range(1000)]
 
     assert len(make_grounding_model().ground(stack, phrases)) == 1000
@@ -157,6 +159,20 @@ def test_independent_pictures_do_not_see_each_other():
     assert [b.xyxy for b in first.boxes if b.slice_index == 0] == [
         b.xyxy for b in second.boxes if b.slice_index == 0
     ]
+
+
+def test_evidence_without_a_region_is_an_absence_with_half_the_score():
+    grounding = GroundingModel(make_model(), sha256="0" * 64)
+    grounding.config = replace(
+        grounding.config, presence_threshold=0.0, min_region_mm3=1e9
+    )
+    stack = make_stack(3, 64, 64)
+
+    answer = grounding.ground(stack, ["liver"])[0]
+
+    assert not answer.is_present
+    assert answer.score == pytest.approx(answer.uncertainty / 2)
+    assert answer.score < 0.5
 
 
 def test_the_package_offers_its_doors():
