@@ -45,11 +45,10 @@ DEMO_REPORT: tuple[tuple[str, str], ...] = (
         "Findings",
         "The liver is enlarged and homogeneous. The spleen is unremarkable. "
         "The stomach is distended. The abdominal aorta is of normal calibre. "
-        "The inferior vena cava is patent. Normal appearance of the left lower lobe. "
-        "No pleural effusion. No ascites. No pneumothorax. "
-        "The vertebral bodies are intact.",
+        "The inferior vena cava is patent. No pleural effusion. No pneumothorax. "
+        "No ascites. The vertebral bodies are intact. The ribs are intact.",
     ),
-    ("Impression", "Hepatomegaly. No free fluid."),
+    ("Impression", "Enlarged liver. No free fluid."),
 )
 """Sections of the report that goes with the demo's CT. It is written for the demo
 and describes which organs are to be seen; it is nobody's medical record."""
