@@ -188,6 +188,10 @@ def _limits() -> str:
   one MR volume nothing was trained behind them.
 - No pathology is recognised; negation is not read: "no lesion in the liver" marks the
   liver.
+- Words it has no concept for ("free air", "dilated bile ducts") may be placed on a
+  neighbouring organ, and with confidence: absence was trained on other body regions,
+  on structures outside the picture and on a few sentences about nothing.
+- Vertebral levels and neighbours just outside a short series are guessed.
 - Needs canonical orientation (see `ImageStack`); rotated pictures fail.
 - A phrase's dense score does not depend on the other phrases asked; its detection-core
   share may, slightly, because the core reads up to sixteen phrases together.
