@@ -98,9 +98,9 @@ class ModelSettings(_Section):
     device: str = "auto"
     """``auto``: cuda when there, else cpu; or ``cpu``, ``cuda``, ``cuda:1``."""
     timeout_s: Annotated[float, Field(gt=0)] = 1800.0
-    """One study's grounding is given up after this long."""
+    """Grounding one series is given up after this long."""
     memory_limit_mb: Annotated[int, Field(gt=0)] = 12_288
-    """Address space that the worker process may use on top of the model's device."""
+    """Private memory that the worker process may use beside the model's device."""
 
 
 class WebSettings(_Section):
