@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST_ARGS ?=
+# Threads of torch that wait must not keep a core from those that work.
+export OMP_WAIT_POLICY = PASSIVE
 
 help:            ## Show the commands
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -28,6 +30,8 @@ lint: setup      ## Style, spelling, layering
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell && $(BIN)/lint-imports
 types: setup     ## Strict type check
 	$(BIN)/mypy
+checkpoint: setup ## Train the bundled checkpoint again from the open data (about an hour)
+	$(BIN)/python -m training checkpoint training/configs/medglip-tiny-ct.toml
 fix: setup       ## Format and repair what can be repaired
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
-.PHONY: help setup demo test fast lint types fix
+.PHONY: help setup demo checkpoint test fast lint types fix

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pydicom
-from dicom_node.opendata import fetch_totalsegmentator
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DataSequence
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, generate_uid
+
+from dicom_node.opendata import fetch_totalsegmentator
 
 __all__ = ["FINDINGS", "IMPRESSION", "PacsStudy", "make_study", "write_report"]
 
