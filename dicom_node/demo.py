@@ -48,7 +48,7 @@ DEMO_REPORT: tuple[tuple[str, str], ...] = (
         "The inferior vena cava is patent. No pleural effusion. No pneumothorax. "
         "No ascites. The vertebral bodies are intact. The ribs are intact.",
     ),
-    ("Impression", "Enlarged liver. No free fluid."),
+    ("Impression", "No free fluid in the upper abdomen."),
 )
 """Sections of the report that goes with the demo's CT. It is written for the demo
 and describes which organs are to be seen; it is nobody's medical record."""
