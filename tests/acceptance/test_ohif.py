@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.acceptance,
     pytest.mark.peers,
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     pytest.mark.xdist_group("viewer"),
 ]
 
@@ -156,7 +156,7 @@ def _ground(
             called=node.ae_title,
             options=["--propose-j2k-lossless"],
         )
-        (document,) = node.wait_for_results(1, timeout_s=300)
+        (document,) = node.wait_for_results(1, timeout_s=400)
         wanted = {one["sop_instance_uid"] for one in document["objects"]}
 
         def are_there() -> bool:

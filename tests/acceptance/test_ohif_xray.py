@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.acceptance,
     pytest.mark.peers,
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.xdist_group("viewer"),
 ]
 
