@@ -23,7 +23,6 @@ from tests.builders.tall_ct import make_tall_study
 pytestmark = [
     pytest.mark.acceptance,
     pytest.mark.slow,
-    pytest.mark.xdist_group("load"),
 ]
 
 SENDERS = 50

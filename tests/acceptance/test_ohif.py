@@ -28,7 +28,6 @@ pytestmark = [
     pytest.mark.peers,
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("viewer"),
 ]
 
 LEAST_OVERLAP = 0.95

@@ -34,7 +34,6 @@ pytestmark = [
     pytest.mark.peers,
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.xdist_group("viewer"),
 ]
 
 LEAST_OVERLAP = 0.95

@@ -30,7 +30,6 @@ pytestmark = [
     pytest.mark.peers,
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("hospital"),
 ]
 
 QUIET_TIME_S = 2.0
