@@ -45,6 +45,9 @@ class SourceInstance:
     rows: int
     columns: int
     frame_numbers: frozenset[int]
+    """The frames that results may refer to."""
+    number_of_frames: int
+    """All that the instance has: with more than one, references name theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ def _check_sources(
                 frame = item.get("ReferencedFrameNumber")
                 if frame is not None and int(frame) not in source.frame_numbers:
                     yield Violation("source-frame", where, "no such source frame")
-                if frame is None and len(source.frame_numbers) > 1:
+                if frame is None and source.number_of_frames > 1:
                     yield Violation("source-frame", where, "which frame is not said")
 
 
@@ -175,6 +178,9 @@ def _check_images(
             continue
         if not set(reference.frame_numbers) <= source.frame_numbers:
             yield Violation("image-frame", reference.where, "no such source frame")
+        is_drawn_on = bool(reference.points)
+        if is_drawn_on and not reference.frame_numbers and source.number_of_frames > 1:
+            yield Violation("image-frame", reference.where, "which frame is not said")
         for column, row in reference.points:
             if not (0 <= column <= source.columns and 0 <= row <= source.rows):
                 yield Violation("box-inside", reference.where, "outside the image")

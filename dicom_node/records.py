@@ -185,6 +185,17 @@ class FrameReference:
     """Frame Number (0008,1160), from 1; 1 for single-frame instances."""
     path: Path
     position_lps: tuple[float, float, float] | None = None
+    number_of_frames: int = 1
+    """Frames of the instance, of which the series may hold fewer."""
+
+    @property
+    def referenced_frame_number(self) -> int | None:
+        """Referenced Frame Number (0008,1160): None for an instance of one frame.
+
+        A reference to a multi-frame instance without it means every frame (PS3.3
+        10.3).
+        """
+        return self.frame_number if self.number_of_frames > 1 else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,7 +333,8 @@ class StudyResult:
     model_version: str
     model_sha256: str
     configuration_sha256: str
-    """Hash of every setting that changes what is computed."""
+    """Hash of what else shapes the content: given phrases and report, software, what
+    was not processed and why, predecessors."""
     content_datetime: datetime
     """The latest date and time found in the source instances: results carry it as
     their content date, so that the same input gives the same bytes wherever and

@@ -105,5 +105,6 @@ def _sources(series: Sequence[ImageSeries]) -> dict[str, SourceInstance]:
                 rows=one.rows,
                 columns=one.columns,
                 frame_numbers=frozenset(numbers),
+                number_of_frames=frame.number_of_frames,
             )
     return found

@@ -255,6 +255,7 @@ def _frames(ds: Dataset, instance: StoredInstance) -> Iterator[FrameHeader]:
                 frame_number=index + 1,
                 path=instance.path,
                 position_lps=_three(position) if position else None,
+                number_of_frames=count,
             ),
             instance_number=number,
             orientation=_six(orientation) if orientation else None,

@@ -24,7 +24,6 @@ from dicom_node.objects.sources import (
     SourceHeaders,
     decimal_string,
     frame_geometry,
-    is_multi_frame,
     items_of,
     number_of,
 )
@@ -51,8 +50,6 @@ class Grid:
     series: ImageSeries
     geometry: tuple[FrameGeometry, ...]
     is_placed: bool
-    is_multi_frame: tuple[bool, ...]
-    """For each frame: whether its instance has several frames."""
     slice_thickness_mm: str | None
     lossy_compression: tuple[tuple[float, ...], tuple[str, ...]] | None
     """Ratios and methods of lossy compression of the first frame; None: lossless,
@@ -117,9 +114,6 @@ def make_grid(series: ImageSeries, headers: SourceHeaders) -> Grid:
         series=series,
         geometry=geometry,
         is_placed=found is not None,
-        is_multi_frame=tuple(
-            is_multi_frame(headers.geometry(frame.path)) for frame in series.frames
-        ),
         slice_thickness_mm=_slice_thickness(first),
         lossy_compression=_lossy_compression(first),
         viewing_rank=tuple(ranks[index] for index in range(len(viewed))),
@@ -209,10 +203,7 @@ def frame_groups(
         segment = Dataset()
         segment.ReferencedSegmentNumber = plane.segment_number
         groups.SegmentIdentificationSequence = [segment]
-    source = _source_item(
-        grid.series.frames[plane.frame_index],
-        has_frames=grid.is_multi_frame[plane.frame_index],
-    )
+    source = _source_item(grid.series.frames[plane.frame_index])
     derivation = Dataset()
     derivation.SourceImageSequence = [source]
     derivation.DerivationCodeSequence = [
@@ -271,12 +262,12 @@ def _orientation_item(orientation: Sequence[str]) -> Dataset:
     return item
 
 
-def _source_item(frame: FrameReference, *, has_frames: bool) -> Dataset:
+def _source_item(frame: FrameReference) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = frame.sop_class_uid
     item.ReferencedSOPInstanceUID = frame.sop_instance_uid
-    if has_frames:
-        item.ReferencedFrameNumber = frame.frame_number
+    if frame.referenced_frame_number is not None:
+        item.ReferencedFrameNumber = frame.referenced_frame_number
     item.SpatialLocationsPreserved = "YES"
     item.PurposeOfReferenceCodeSequence = [
         hd.sr.CodedConcept(

@@ -21,7 +21,7 @@ from pydicom.valuerep import format_number_as_ds
 from dicom_node.errors import ObjectError
 
 if TYPE_CHECKING:
-    from dicom_node.records import ImageSeries, StudyResult
+    from dicom_node.records import FrameReference, ImageSeries, StudyResult
 
 __all__ = [
     "UNREADABLE",
@@ -29,7 +29,6 @@ __all__ = [
     "SourceHeaders",
     "decimal_string",
     "frame_geometry",
-    "is_multi_frame",
     "items_of",
     "number_of",
     "study_header",
@@ -38,7 +37,6 @@ __all__ = [
 _GEOMETRY_KEYWORDS = (
     "SOPClassUID",
     "SOPInstanceUID",
-    "NumberOfFrames",
     "InstanceNumber",
     "LossyImageCompression",
     "LossyImageCompressionRatio",
@@ -147,7 +145,7 @@ def frame_geometry(
     found = []
     for frame in series.frames:
         header = headers.geometry(frame.path)
-        position = _position(header, frame.frame_number)
+        position = _position(header, frame)
         orientation = _orientation(header, frame.frame_number)
         if position is None and frame.position_lps is not None:
             position = tuple(decimal_string(value) for value in frame.position_lps)
@@ -172,10 +170,10 @@ def decimal_string(value: float) -> str:
     return text if len(text) <= 16 else str(format_number_as_ds(number))
 
 
-def _position(header: Dataset, frame_number: int) -> tuple[str, ...] | None:
-    for item in _groups(header, frame_number, "PlanePositionSequence"):
+def _position(header: Dataset, frame: FrameReference) -> tuple[str, ...] | None:
+    for item in _groups(header, frame.frame_number, "PlanePositionSequence"):
         return _decimals(item, "ImagePositionPatient", 3)
-    if is_multi_frame(header):  # one position cannot be that of every frame
+    if frame.number_of_frames > 1:  # one position cannot be that of every frame
         return None
     return _decimals(header, "ImagePositionPatient", 3)
 
@@ -192,11 +190,6 @@ def _groups(header: Dataset, frame_number: int, keyword: str) -> Iterator[Datase
     own = per_frame[frame_number - 1 : frame_number]
     for groups in (*own, *items_of(header, "SharedFunctionalGroupsSequence")[:1]):
         yield from items_of(groups, keyword)[:1]
-
-
-def is_multi_frame(header: Dataset) -> bool:
-    """Return whether an instance has more than one frame."""
-    return (number_of(header, "NumberOfFrames") or 1) > 1
 
 
 def number_of(ds: Dataset, keyword: str) -> float | None:

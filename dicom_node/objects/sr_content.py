@@ -224,11 +224,7 @@ def _planar_group(
 ) -> _Group:
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(making, region),
-        referenced_region=sr.ImageRegion(
-            graphic_type=sr.GraphicTypeValues.POLYLINE,
-            graphic_data=_closed_polyline(box, series),
-            source_image=_source_image(series, box.frame_index),
-        ),
+        referenced_region=_image_region(series, box),
         finding_type=coded(phrase.finding.finding),
         finding_sites=_finding_sites(phrase),
         algorithm_id=_algorithm(making),
@@ -360,10 +356,24 @@ def _closed_polyline(box: BoundingBox, series: ImageSeries) -> npt.NDArray[np.fl
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])
 
 
+def _image_region(series: ImageSeries, box: BoundingBox) -> sr.ImageRegion:
+    # The builder of a region looks its source up among the current SOP classes and
+    # raises KeyError for one that is retired or private.
+    item = sr.ScoordContentItem(
+        codes.DCM.ImageRegion,
+        sr.GraphicTypeValues.POLYLINE,
+        _closed_polyline(box, series),
+        relationship_type=Relationship.CONTAINS,
+    )
+    item.ContentSequence = sr.ContentSequence([_source_image(series, box.frame_index)])
+    return sr.ImageRegion.from_dataset(item, copy=False)
+
+
 def _source_image(series: ImageSeries, frame_index: int) -> sr.SourceImageForRegion:
     frame = series.frames[frame_index]
-    same = sum(one.sop_instance_uid == frame.sop_instance_uid for one in series.frames)
-    numbers = [frame.frame_number] if same > 1 or frame.frame_number > 1 else None
+    number = frame.referenced_frame_number
     return sr.SourceImageForRegion(
-        frame.sop_class_uid, frame.sop_instance_uid, referenced_frame_numbers=numbers
+        frame.sop_class_uid,
+        frame.sop_instance_uid,
+        referenced_frame_numbers=None if number is None else [number],
     )

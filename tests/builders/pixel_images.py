@@ -99,7 +99,13 @@ def series_of(ds: Dataset, path: Path) -> ImageSeries:
         modality=ds.Modality,
         body_part=None,
         frames=tuple(
-            FrameReference(ds.SOPInstanceUID, ds.SOPClassUID, number, path)
+            FrameReference(
+                ds.SOPInstanceUID,
+                ds.SOPClassUID,
+                number,
+                path,
+                number_of_frames=count,
+            )
             for number in range(1, count + 1)
         ),
         rows=ds.Rows,

@@ -59,7 +59,8 @@ def image_series(
     first = headers[0]
     frames = []
     for one, header in zip(instances, headers, strict=True):
-        for number in range(1, int(header.get("NumberOfFrames") or 1) + 1):
+        count = int(header.get("NumberOfFrames") or 1)
+        for number in range(1, count + 1):
             frames.append(
                 FrameReference(
                     one.sop_instance_uid,
@@ -67,6 +68,7 @@ def image_series(
                     number,
                     one.path,
                     _position(header, number),
+                    count,
                 )
             )
     orientation = _orientation(first)
@@ -130,7 +132,9 @@ def make_region(
         score=score,
         uncertainty=0.125,
         tracking_id=f"phrase-{name}",
-        tracking_uid=derive_uid("test-region", series.series_instance_uid, name),
+        tracking_uid=derive_uid(
+            "test-region", series.series_instance_uid, str(series.stack_number), name
+        ),
         stack_number=series.stack_number,
     )
 
