@@ -1,7 +1,8 @@
 """When is a study complete: images have stopped coming, or a person says so.
 
 DICOM has no message for "that was all". A study is complete when nothing of it came
-for the quiet time and no association that brought some of it is open; a request
+for the quiet time and no association that brought some of it is open, or when it was
+open for long without bringing more: a router may keep one open for ever. A request
 (`dicom-node requeue`) completes it at once. An image that comes later makes a new
 version, whose results supersede those before it.
 """
@@ -20,7 +21,14 @@ from dicom_node.identity import content_version
 from dicom_node.records import ReceivedInstance
 from dicom_node.store import CollectingStudy, InstanceOutcome, Store, VersionKey
 
-__all__ = ["RELEASE_SETTLE_S", "Assembler", "AssemblerHooks", "Clock", "system_clock"]
+__all__ = [
+    "RELEASE_SETTLE_S",
+    "Assembler",
+    "AssemblerHooks",
+    "Clock",
+    "open_association_limit_s",
+    "system_clock",
+]
 
 RELEASE_SETTLE_S = 1.0
 """A study waits this long after the release of the last association that brought some
@@ -47,6 +55,15 @@ class AssemblerHooks(Protocol):
 def system_clock() -> datetime:
     """Return the moment by the system's clock."""
     return datetime.now(UTC)
+
+
+def open_association_limit_s(quiet_time_s: float) -> float:
+    """Return how long an open association holds a study after its last instance.
+
+    Ten quiet times, at least a minute, in seconds: the longest pause within a study
+    that is not worth a version of its own.
+    """
+    return max(60.0, 10.0 * quiet_time_s)
 
 
 class Assembler:
@@ -83,6 +100,7 @@ class Assembler:
         self._store = store
         self._hooks = hooks
         self._quiet_time = timedelta(seconds=quiet_time_s)
+        self._open_limit = timedelta(seconds=open_association_limit_s(quiet_time_s))
         self._clock = clock
         self._lock = threading.Lock()
         self._association_of = association_of
@@ -171,6 +189,9 @@ class Assembler:
                 self.evaluate()
             except StoreError as error:
                 _log.error("assembly_waits", reason=str(error))
+            except Exception:  # noqa: BLE001 - a door: one error must not end the rounds
+                # Its text may quote a data set: `audit` writes class and place.
+                _log.exception("assembly_failed")
             self._wake.wait(interval_s)
             self._wake.clear()
 
@@ -178,9 +199,12 @@ class Assembler:
         if study.is_forced:
             return True
         # A clock that was set back must not hold a study until it catches up.
-        if abs(now - study.last_received_at) < self._quiet_time:
+        idle = abs(now - study.last_received_at)
+        if idle < self._quiet_time:
             return False
         uid = study.study_instance_uid
         with self._lock:
-            is_open = any(uid in studies for studies in self._open.values())
-            return not is_open and uid not in self._released_at
+            is_held = idle < self._open_limit and any(
+                uid in studies for studies in self._open.values()
+            )
+            return not is_held and uid not in self._released_at

@@ -85,7 +85,8 @@ class NodeSection(_Section):
     """SQLAlchemy URL; None: SQLite in ``data_dir``."""
     quiet_time_s: Annotated[float, Field(gt=0)] = 10.0
     """A study is complete when nothing arrived for this long and no association
-    that brought some of it is open."""
+    that brought some of it is open; one that brings no more holds it for ten times
+    this long, at least a minute."""
 
 
 class ModelSettings(_Section):

@@ -80,7 +80,11 @@ def reconcile(store: Store, spool: Spool, *, before: datetime) -> ReconcileRepor
 def _files(spool: Spool, before: datetime) -> Iterator[Path]:
     latest = before.timestamp()
     for path in spool.files():
-        if (spool.data_dir / path).stat().st_mtime < latest:
+        try:
+            is_older = (spool.data_dir / path).stat().st_mtime < latest
+        except OSError:
+            is_older = True  # `_reindex` tells why it cannot be read
+        if is_older:
             yield path
 
 
@@ -96,7 +100,9 @@ def _reindex(store: Store, data_dir: Path, path: Path) -> bool:
         sha256 = instance_sha256(whole, header)
         facts = whole.stat()
     except (CannotUnderstandError, OSError) as error:
-        log.warning("file_unreadable", path=path.as_posix(), reason=str(error))
+        # The text of an OSError quotes the whole path.
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        log.warning("file_unreadable", path=path.as_posix(), reason=reason)
         return False
     if path.stem != sha256:
         log.warning("file_unreadable", path=path.as_posix(), reason="other content")

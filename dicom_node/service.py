@@ -71,6 +71,7 @@ class NodeService:
         self._stop_asked = threading.Event()
         self._threads: list[threading.Thread] = []
         self._missing_files = 0
+        self._is_reconciled = False
         self._started_at = datetime.now(UTC)
 
     def __enter__(self) -> Self:
@@ -109,7 +110,9 @@ class NodeService:
         began = time.monotonic()
         self._started_at = datetime.now(UTC)
         settings = self._settings
-        spool = Spool(self._data_dir, min_free_bytes=settings.limits.min_free_bytes)
+        spool = self._spool = Spool(
+            self._data_dir, min_free_bytes=settings.limits.min_free_bytes
+        )
         self._lock_file = _lock(self._data_dir / "node.lock")
         self._store = Store(settings.database_url)
         self._store.migrate()
@@ -140,7 +143,7 @@ class NodeService:
         self._processor.start()
         self._server.start()
         self._web = self._start_web()
-        self._run_thread("assembly", lambda: self._assemble(spool))
+        self._run_thread("assembly", self._assemble)
         self._run_thread("housekeeping", self._keep_house)
         self._store.record_event(
             EventKind.NODE_STARTED,
@@ -217,24 +220,37 @@ class NodeService:
         thread.start()
         self._threads.append(thread)
 
-    def _assemble(self, spool: Spool) -> None:
-        while not self._stop_asked.is_set():
-            try:
-                report = reconcile(self._store, spool, before=self._started_at)
-            except StoreError as error:
-                log.error("reconcile_waits", reason=str(error))  # noqa: TRY400
-                self._stop_asked.wait(1.0)
-            else:
-                self._missing_files = report.missing
+    def _assemble(self) -> None:
+        # Files without a row come before a version is made of their study; but what
+        # does not pass by itself must not hold every other study.
+        while not self._stop_asked.is_set() and self._survives(self._reconcile):
+            if self._is_reconciled:
                 break
+            self._stop_asked.wait(1.0)
         self._assembler.run()
+
+    def _reconcile(self) -> None:
+        report = reconcile(self._store, self._spool, before=self._started_at)
+        self._missing_files = report.missing
+        self._is_reconciled = True
 
     def _keep_house(self) -> None:
         while not self._stop_asked.wait(_HOUSEKEEPING_S):
-            try:
-                self._workflows.resume(only_overdue=True)
-            except StoreError as error:
-                log.error("resume_waits", reason=str(error))  # noqa: TRY400
+            self._survives(lambda: self._workflows.resume(only_overdue=True))
+            if not self._is_reconciled:
+                self._survives(self._reconcile)
+
+    def _survives(self, task: Callable[[], None]) -> bool:
+        """Do a round of a background loop; return whether its trouble will pass."""
+        try:
+            task()
+        except StoreError as error:
+            log.error("background_waits", reason=str(error))  # noqa: TRY400
+        except Exception:
+            # Its text may quote a data set: `audit` writes class and place.
+            log.exception("background_failed")
+            return False
+        return True
 
     def _check_disk(self) -> str | None:
         reserved = self._settings.limits.min_free_bytes

@@ -28,6 +28,7 @@ from dicom_node.deliver import send_objects
 from dicom_node.errors import ObjectError, SettingsError, StoreError
 from dicom_node.service import NodeService
 from dicom_node.status import read_status, requeue_study, status_tables
+from dicom_node.workflows import Workflows
 from tests.builders.archive import Archive
 from tests.builders.postgres import postgres_cluster
 from tests.builders.process import Program, free_port, wait_until
@@ -465,6 +466,33 @@ def test_a_row_without_its_file_makes_the_node_unready(tmp_path: Path) -> None:
         assert reasons == {"files": "1 instances have lost their file"}
         assert live.status_code == 200
         assert node.store.snapshot().errors[0].kind == "file_missing"
+
+
+def test_an_error_that_nobody_foresaw_ends_no_background_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node_log: io.StringIO
+) -> None:
+    rounds: list[str] = []
+
+    def fail(*_: object, **__: object) -> None:
+        rounds.append("")
+        raise ValueError("ZZCANARY")
+
+    monkeypatch.setattr("dicom_node.service.reconcile", fail)
+    monkeypatch.setattr("dicom_node.service._HOUSEKEEPING_S", 0.05)
+    monkeypatch.setattr(
+        Workflows,
+        "resume",
+        lambda *_, only_overdue=False: fail() if only_overdue else None,
+    )
+    processor = QuickProcessor()
+    with running(make_settings(tmp_path), processor) as node:
+        send(node, write_ct(tmp_path, 1))
+        wait_for(lambda: len(processor.processed) == 1, "the study")
+        wait_for(lambda: len(rounds) > 4, "housekeeping to go on")
+
+        assert node._check_worker() is None
+    assert "background_failed" in node_log.getvalue()
+    assert "ZZCANARY" not in node_log.getvalue()
 
 
 def test_two_nodes_do_not_share_a_data_folder(tmp_path: Path) -> None:

@@ -6,8 +6,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from dicom_node.assembly import RELEASE_SETTLE_S, Assembler
+from dicom_node.assembly import (
+    RELEASE_SETTLE_S,
+    Assembler,
+    open_association_limit_s,
+)
 from dicom_node.errors import StoreError
 from dicom_node.records import ReceivedInstance
 from dicom_node.store import CollectingStudy, Store, VersionKey
@@ -136,7 +141,7 @@ def test_a_study_waits_for_the_association_that_brought_it(
     assembler: Peers, clock: FakeClock
 ) -> None:
     assembler.comes_over("a", received(1))
-    clock.advance(10 * QUIET_S)
+    clock.advance(open_association_limit_s(QUIET_S) - 0.001)
     while_open = assembler.evaluate()
     assembler.ends("a")
     at_once = assembler.evaluate()
@@ -144,6 +149,31 @@ def test_a_study_waits_for_the_association_that_brought_it(
 
     assert (while_open, at_once) == ((), ())
     assert len(assembler.evaluate()) == 1
+
+
+def test_an_association_that_stays_open_holds_a_study_for_a_bounded_time(
+    assembler: Peers, clock: FakeClock
+) -> None:
+    assembler.comes_over("router", received(1))
+    clock.advance(open_association_limit_s(QUIET_S))
+    (first,) = assembler.evaluate()
+
+    late = (clock.now - NOON).total_seconds()
+    assembler.comes_over("router", received(2, after_s=late))
+    clock.advance(open_association_limit_s(QUIET_S) - 0.001)
+    while_open = assembler.evaluate()
+    clock.advance(0.001)
+    (second,) = assembler.evaluate()
+
+    assert while_open == ()
+    assert first.version_id < second.version_id
+
+
+@pytest.mark.parametrize(("quiet_s", "limit_s"), [(0.5, 60), (6, 60), (10, 100)])
+def test_an_open_association_may_hold_ten_quiet_times_and_a_minute_at_least(
+    quiet_s: float, limit_s: float
+) -> None:
+    assert open_association_limit_s(quiet_s) == limit_s
 
 
 def test_an_association_holds_only_the_studies_it_brought(
@@ -235,3 +265,27 @@ def test_a_clock_that_was_set_back_holds_no_study(
     clock.advance(QUIET_S)
 
     assert len(assembler.evaluate()) == 1
+
+
+def test_no_error_of_one_round_ends_the_rounds(
+    assembler: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = 0
+
+    def evaluate() -> tuple[VersionKey, ...]:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            raise StoreError
+        if rounds == 2:
+            raise ValueError("ZZCANARY")
+        assembler.stop()
+        return ()
+
+    monkeypatch.setattr(assembler, "evaluate", evaluate)
+    with capture_logs() as lines:
+        assembler.run(interval_s=0.001)
+
+    assert rounds == 3
+    assert [one["event"] for one in lines] == ["assembly_waits", "assembly_failed"]
+    assert "ZZCANARY" not in str(lines)

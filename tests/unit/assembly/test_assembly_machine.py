@@ -9,12 +9,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dicom_node.assembly import RELEASE_SETTLE_S, Assembler
+from dicom_node.assembly import (
+    RELEASE_SETTLE_S,
+    Assembler,
+    open_association_limit_s,
+)
 from dicom_node.identity import content_version
 from dicom_node.store import CollectingStudy, Store, VersionKey
 from tests.builders.stores import NOON, received, result_object
 
 QUIET_S = 10.0
+HELD_S = open_association_limit_s(QUIET_S)
+SETTLE = timedelta(seconds=RELEASE_SETTLE_S)
 STUDIES = ("1.2.1", "1.2.2")
 ASSOCIATIONS = ("a", "b")
 
@@ -96,7 +102,7 @@ class AssemblyMachine(RuleBasedStateMachine):
         for study in self.brought.pop(association, ()):
             self.released[study] = self.now
 
-    @rule(seconds=st.sampled_from([0.5, RELEASE_SETTLE_S, 4.0, QUIET_S]))
+    @rule(seconds=st.sampled_from([0.5, RELEASE_SETTLE_S, 4.0, QUIET_S, HELD_S]))
     def time_passes(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
@@ -118,13 +124,22 @@ class AssemblyMachine(RuleBasedStateMachine):
     @rule()
     def it_is_evaluated(self) -> None:
         opened = self.assembler.evaluate()
+        told = {one.study_instance_uid for one in opened}
+        for uid, last in self.last_new.items():
+            settles = self.now - self.released.get(uid, NOON - SETTLE) < SETTLE
+            if self.now - last >= timedelta(seconds=HELD_S) and not settles:
+                # Nothing holds a study for ever.
+                current = content_version(self.hashes[uid].values())
+                assert uid in told or current in self.versioned[uid]
         for key in opened:
             uid = key.study_instance_uid
             assert key.content_version == content_version(self.hashes[uid].values())
             assert key.content_version not in self.versioned[uid]
             if uid not in self.forced:
-                assert self.now - self.last_new[uid] >= timedelta(seconds=QUIET_S)
-                assert not any(uid in one for one in self.brought.values())
+                idle = self.now - self.last_new[uid]
+                assert idle >= timedelta(seconds=QUIET_S)
+                is_open = any(uid in one for one in self.brought.values())
+                assert not is_open or idle >= timedelta(seconds=HELD_S)
             self.versioned[uid].append(key.content_version)
         self.forced.clear()
         assert set(opened) <= set(self.told)

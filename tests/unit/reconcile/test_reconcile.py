@@ -119,3 +119,14 @@ def test_more_files_than_one_batch_are_all_looked_at(
     report = reconcile(store, spool, before=SOON)
 
     assert report == ReconcileReport(reindexed=5, unreadable=0, missing=1)
+
+
+def test_a_name_that_leads_nowhere_is_unreadable_and_stops_nothing(
+    store: Store, spool: Spool
+) -> None:
+    beside = spool.data_dir / keep(spool, 1)
+    (beside.parent / f"{'0' * 64}.dcm").symlink_to(spool.data_dir / "gone")
+
+    report = reconcile(store, spool, before=SOON)
+
+    assert report == ReconcileReport(reindexed=1, unreadable=1, missing=0)
