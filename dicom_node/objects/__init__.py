@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,18 +46,14 @@ def make_objects(
     ------
     ObjectError
         The profile is unknown, a mask does not fit its series, a source cannot be
-        read again, or a value cannot be encoded.
+        read again, or a value cannot be encoded. Nothing is left in `out_dir` then,
+        nor after any other error.
 
     """
     making = Making(result, find_profile(profile), study_header(result))
     making.check_sources()
-    written: list[ResultObject] = []
     try:
-        for number, made in enumerate(make_segmentations(making), start=1):
-            path = out_dir / f"seg-{number}.dcm"
-            written.append(making.write(made.dataset, path, made.segments))
-        report = make_report(making, written)
-        written.append(making.write(report, out_dir / "sr.dcm", {}))
+        return _write_all(making, out_dir)
     except NodeError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -64,4 +61,19 @@ def make_objects(
         # may quote it, so only its kind is told.
         msg = f"a result object could not be built: {type(error).__name__}"
         raise ObjectError(msg) from error
+
+
+def _write_all(making: Making, out_dir: Path) -> tuple[ResultObject, ...]:
+    """Write every object, or leave none behind."""
+    written: list[ResultObject] = []
+    with ExitStack() as undo:
+        for number, made in enumerate(make_segmentations(making), start=1):
+            path = out_dir / f"seg-{number}.dcm"
+            undo.callback(path.unlink, missing_ok=True)
+            written.append(making.write(made.dataset, path, made.segments))
+        report = make_report(making, written)
+        path = out_dir / "sr.dcm"
+        undo.callback(path.unlink, missing_ok=True)
+        written.append(making.write(report, path, {}))
+        undo.pop_all()
     return tuple(written)

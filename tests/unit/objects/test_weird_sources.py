@@ -193,6 +193,46 @@ def test_a_mask_that_leaves_its_series_is_a_clear_error(tmp_path: Path) -> None:
         _made(result, tmp_path)
 
 
+@pytest.mark.parametrize("error", [KeyError("x"), OSError("disk full")])
+def test_nothing_is_left_behind_when_the_report_cannot_be_made(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = result_of("axial", tmp_path / "source")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "theirs.txt").touch()
+
+    def fail(*_: object) -> None:
+        assert (out / "seg-1.dcm").is_file()
+        raise error
+
+    monkeypatch.setattr("dicom_node.objects.make_report", fail)
+
+    with pytest.raises((ObjectError, OSError)):
+        make_objects(result, out_dir=out)
+
+    assert [path.name for path in out.iterdir()] == ["theirs.txt"]
+
+
+def test_no_half_a_file_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = result_of("axial", tmp_path / "source")
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def save_half(ds: Dataset, path: Path, **_: object) -> None:
+        path.write_bytes(bytes(100))
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Dataset, "save_as", save_half)
+
+    with pytest.raises(OSError, match="disk full"):
+        make_objects(result, out_dir=out)
+
+    assert list(out.iterdir()) == []
+
+
 def test_a_source_without_uids_is_a_clear_error(tmp_path: Path) -> None:
     result = result_of("radiograph", tmp_path / "source")
     (series,) = result.series
