@@ -92,15 +92,20 @@ def ground(
 ) -> None:
     """Ground phrases on files: the same rooms as the node, without a network."""
     from dicom_node.file_mode import ground_files
-    from dicom_node.reports import read_report_text
+    from dicom_node.reports import phrase_from_text, read_report_text
 
     for path in paths:
         if not path.exists():
             _fail(f"{path}: no such file or folder", 2)
     try:
+        for one in phrase or ():
+            phrase_from_text(one)
+    except ReportError as error:
+        _fail(f"--phrase: {error}", 2)
+    try:
         text = None if report is None else read_report_text(report)
     except ReportError as error:
-        _fail(f"{report}: {error}", 2)
+        _fail(f"--report {report}: {error}", 2)
     with _progress() as bar:
         task = bar.add_task("ground", total=None)
         outcome = ground_files(
@@ -113,12 +118,11 @@ def ground(
                 task, description=name, completed=done, total=total
             ),
         )
-    if not outcome.documents:
-        _fail("no DICOM study among these files", 1, *outcome.reasons)
     for path in outcome.documents:
         _out.print(str(path), soft_wrap=True)
-    if outcome.reasons:
-        _fail("not processed:", 1, *outcome.reasons)
+    if outcome.reasons or not outcome.documents:
+        what = "not processed:" if outcome.documents else "no study was processed:"
+        _fail(what, 1, *outcome.reasons)
 
 
 @app.command()

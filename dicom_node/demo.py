@@ -28,7 +28,7 @@ from rich.table import Table
 
 from dicom_node.config import DestinationSettings, LimitSettings
 from dicom_node.deliver import echo, send_objects
-from dicom_node.errors import DeliveryError, NodeError
+from dicom_node.errors import DeliveryError, NodeError, SettingsError
 from dicom_node.identity import derive_uid
 from dicom_node.imaging import PixelReader, find_series
 from dicom_node.opendata import fetch_totalsegmentator
@@ -53,6 +53,7 @@ DEMO_REPORT: tuple[tuple[str, str], ...] = (
 """Sections of the report that goes with the demo's CT. It is written for the demo
 and describes which organs are to be seen; it is nobody's medical record."""
 
+_MARKER = ".dicom-node-demo"
 _WAIT_S = 600.0
 """The first run compiles and warms everything on a slow machine."""
 
@@ -63,7 +64,7 @@ def run_demo(out_dir: Path, *, console: Console, open_picture: bool = False) -> 
     Parameters
     ----------
     out_dir : pathlib.Path
-        Emptied and filled: ``study/`` (what is sent), ``node/`` (the node's data
+        Filled anew: ``study/`` (what is sent), ``node/`` (the node's data
         folder and log), ``received/`` (what the PACS got back), ``result.json`` and
         ``overlay.png``.
     console : rich.console.Console
@@ -78,13 +79,13 @@ def run_demo(out_dir: Path, *, console: Console, open_picture: bool = False) -> 
 
     Raises
     ------
+    SettingsError
+        The folder holds files that no demo left there.
     NodeError
         The node did not start, or did not answer in time.
 
     """
-    if out_dir.exists():
-        shutil.rmtree(out_dir)
-    out_dir.mkdir(parents=True)
+    _make_room(out_dir)
     with console.status("fetching the open CT (38 MB, once)"):
         reference = fetch_totalsegmentator()
     study = prepare_study(reference, out_dir / "study")
@@ -116,6 +117,18 @@ def run_demo(out_dir: Path, *, console: Console, open_picture: bool = False) -> 
     ):
         webbrowser.open(pictures[0].resolve().as_uri())
     return 0
+
+
+def _make_room(out_dir: Path) -> None:
+    """Empty the folder of an earlier demo; any other folder with files is refused."""
+    marker = out_dir / _MARKER
+    if out_dir.exists():
+        if any(out_dir.iterdir()) and not marker.exists():
+            msg = f"{out_dir} holds files that are not of a demo: choose another folder"
+            raise SettingsError(msg)
+        shutil.rmtree(out_dir)
+    out_dir.mkdir(parents=True)
+    marker.touch()
 
 
 def prepare_study(reference: Path, folder: Path) -> tuple[Path, ...]:

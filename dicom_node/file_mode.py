@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.config import NodeSettings
+from dicom_node.errors import ObjectError, SettingsError
 from dicom_node.grounding import GroundingWorker
 from dicom_node.imaging import PixelReader
 from dicom_node.overlay import segmentation_paths, write_overlays
-from dicom_node.pipeline import ProcessedStudy, Progress, Rooms, process_study
-from dicom_node.study_files import gather_studies
+from dicom_node.pipeline import (
+    ProcessedStudy,
+    Progress,
+    Rooms,
+    process_study,
+    profiles_of,
+)
+from dicom_node.records import NotProcessed, StudyReady
+from dicom_node.result import remove_previous_result
+from dicom_node.study_files import StudyFiles, gather_studies
 
 __all__ = ["FilesOutcome", "ground_files"]
 
@@ -46,21 +55,33 @@ def ground_files(
     paths : sequence of pathlib.Path
         DICOM files or folders.
     out_dir : pathlib.Path
-        Where ``*.dcm``, ``result.json`` and overlay pictures go; when the files
-        hold several studies, each gets a folder named by a hash of its UID.
+        Where ``*.dcm``, ``result.json`` and overlay pictures go, in place of those
+        that an earlier run left there; when the files hold several studies, each
+        gets a folder named by a hash of its UID.
     settings : NodeSettings
         Which model, which limits, which destination profiles.
     phrases, report_text, progress
         As for `pipeline.interpret`.
 
+    Returns
+    -------
+    FilesOutcome
+        A study that could not be processed is among the reasons; the others are
+        not held up by it.
+
     Raises
     ------
-    ModelLoadError, ObjectError
-        As `pipeline.process_study`.
+    SettingsError
+        The output folder cannot be used, or a report was given for several studies.
+    ModelLoadError
+        There is no model to ask.
 
     """
     gathered = gather_studies(paths)
-    reasons = [one.reason for one in gathered.left_out]
+    if report_text is not None and len(gathered.studies) > 1:
+        msg = f"--report goes with one study, and these are {len(gathered.studies)}"
+        raise SettingsError(msg)
+    reasons = [f"{one.path.name}: {one.reason.reason}" for one in gathered.left_out]
     done: list[ProcessedStudy] = []
     with (
         PixelReader(settings.limits) as reader,
@@ -72,15 +93,21 @@ def ground_files(
             if len(gathered.studies) > 1:
                 name = hashlib.sha256(ready.study_instance_uid.encode()).hexdigest()
                 folder = out_dir / name[:16]
-            folder.mkdir(parents=True, exist_ok=True)
-            processed = process_study(
-                ready,
-                rooms=rooms,
-                out_dir=folder,
-                phrases=phrases,
-                report_text=report_text,
-                progress=progress,
-            )
+            _make_ready(folder)
+            try:
+                processed = process_study(
+                    ready,
+                    rooms=rooms,
+                    out_dir=folder,
+                    profiles=profiles_of(settings),
+                    phrases=phrases,
+                    report_text=report_text,
+                    left_out=_left_out_of(ready, gathered),
+                    progress=progress,
+                )
+            except ObjectError as error:
+                reasons.append(f"study {ready.study_instance_uid}: {error}")
+                continue
             write_overlays(
                 segmentation_paths(processed.objects),
                 processed.result.series,
@@ -93,3 +120,19 @@ def ground_files(
                 for one in processed.result.not_processed
             )
     return FilesOutcome(studies=tuple(done), reasons=tuple(reasons))
+
+
+def _make_ready(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_previous_result(folder)
+    except OSError as error:
+        msg = f"--out {folder}: {error.strerror}"
+        raise SettingsError(msg) from error
+
+
+def _left_out_of(ready: StudyReady, gathered: StudyFiles) -> tuple[NotProcessed, ...]:
+    uids = {"", ready.study_instance_uid}
+    return tuple(
+        one.reason for one in gathered.left_out if one.study_instance_uid in uids
+    )

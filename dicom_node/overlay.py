@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from dicom_node.imaging import PixelReader
-from dicom_node.records import ImageSeries, ResultObject
+from dicom_node.records import FrameReference, ImageSeries, ResultObject
 
 __all__ = ["Layer", "paint", "read_layers", "segmentation_paths", "write_overlays"]
 
@@ -27,6 +27,7 @@ _IMAGE_SIDE = 820
 _LEGEND_WIDTH = 430
 _LINE_HEIGHT = 26
 _FILL_OPACITY = 0.38
+_FRAMES_AT_ONCE = 16
 _SOFT_TISSUE_HU = (-160.0, 240.0)
 """Window 400 at level 40, which most abdominal CT is read in."""
 
@@ -68,18 +69,14 @@ def write_overlays(
     written: list[Path] = []
     segmentations = [hd.seg.segread(path) for path in seg_paths]
     for one in series:
-        layers = [
-            layer
-            for segmentation in segmentations
-            for layer in read_layers(segmentation, one)
-        ]
-        if not layers:
+        mine = [seg for seg in segmentations if _refers_to(seg, one)]
+        index = _best_frame(mine, one)
+        if index is None:
             continue
-        index = _best_frame(layers)
         frame = replace(one, frames=(one.frames[index],), affine_lps=None)
         picture = paint(
             reader.read(frame)[0],
-            [replace(layer, mask=layer.mask[index : index + 1]) for layer in layers],
+            [layer for seg in mine for layer in read_layers(seg, frame)],
             modality=one.modality,
             pixel_spacing_mm=one.pixel_spacing_mm,
             title=f"{one.modality}, frame {index + 1} of {len(one.frames)}",
@@ -94,25 +91,10 @@ def write_overlays(
 def read_layers(
     segmentation: hd.seg.Segmentation, series: ImageSeries
 ) -> tuple[Layer, ...]:
-    """Read the segments of a SEG in a series' frame order; none if it is of another."""
-    referenced = segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID
-    if referenced != series.series_instance_uid:
-        return ()
-    numbers = list(segmentation.segment_numbers)
-    uids = list(dict.fromkeys(frame.sop_instance_uid for frame in series.frames))
-    if len(uids) == len(series.frames):
-        pixels = segmentation.get_pixels_by_source_instance(
-            uids, segment_numbers=numbers, assert_missing_frames_are_empty=True
-        )
-    else:
-        pixels = segmentation.get_pixels_by_source_frame(
-            uids[0],
-            [frame.frame_number for frame in series.frames],
-            segment_numbers=numbers,
-            assert_missing_frames_are_empty=True,
-        )
+    """Read the segments of a SEG on the frames of a series, in their order."""
+    pixels = _read_pixels(segmentation, series.frames)
     layers = []
-    for index, number in enumerate(numbers):
+    for index, number in enumerate(segmentation.segment_numbers):
         description = segmentation.get_segment_description(number)
         lab = [int(value) for value in description.RecommendedDisplayCIELabValue]
         layers.append(
@@ -123,6 +105,44 @@ def read_layers(
             )
         )
     return tuple(layers)
+
+
+def _refers_to(segmentation: hd.seg.Segmentation, series: ImageSeries) -> bool:
+    item = segmentation.ReferencedSeriesSequence[0]
+    known = {frame.sop_instance_uid for frame in series.frames}
+    return item.SeriesInstanceUID == series.series_instance_uid and any(
+        one.ReferencedSOPInstanceUID in known for one in item.ReferencedInstanceSequence
+    )
+
+
+def _read_pixels(
+    segmentation: hd.seg.Segmentation, frames: Sequence[FrameReference]
+) -> npt.NDArray[np.uint8]:
+    """Return an array of shape ``(frames, rows, columns, segments)``."""
+    uids = list(dict.fromkeys(frame.sop_instance_uid for frame in frames))
+    numbers = list(segmentation.segment_numbers)
+    if len(uids) == len(frames) and all(one.frame_number == 1 for one in frames):
+        pixels = segmentation.get_pixels_by_source_instance(
+            uids, segment_numbers=numbers, assert_missing_frames_are_empty=True
+        )
+    else:
+        numbers_of = {
+            uid: [one.frame_number for one in frames if one.sop_instance_uid == uid]
+            for uid in uids
+        }
+        read = [
+            segmentation.get_pixels_by_source_frame(
+                uid,
+                of_uid,
+                segment_numbers=numbers,
+                assert_missing_frames_are_empty=True,
+            )
+            for uid, of_uid in numbers_of.items()
+        ]
+        places = [(uid, one) for uid, of_uid in numbers_of.items() for one in of_uid]
+        wanted = [(one.sop_instance_uid, one.frame_number) for one in frames]
+        pixels = np.concatenate(read)[[places.index(one) for one in wanted]]
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 def paint(
@@ -175,11 +195,28 @@ def paint(
     return page
 
 
-def _best_frame(layers: Sequence[Layer]) -> int:
-    """Choose the frame that shows most segments, and of those the largest area."""
-    areas = np.stack([layer.mask.sum(axis=(1, 2)) for layer in layers])
-    rank = (areas > 0).sum(axis=0) * (areas.sum() + 1) + areas.sum(axis=0)
-    return int(rank.argmax())
+def _best_frame(
+    segmentations: Sequence[hd.seg.Segmentation], series: ImageSeries
+) -> int | None:
+    """Choose the frame that shows most segments, and of those the largest area.
+
+    The segments are read a few frames at a time: all at once they may fill the memory.
+    """
+    best: tuple[int, int] = (0, 0)
+    chosen = None
+    for start in range(0, len(series.frames), _FRAMES_AT_ONCE):
+        frames = series.frames[start : start + _FRAMES_AT_ONCE]
+        areas = [
+            np.count_nonzero(_read_pixels(one, frames), axis=(1, 2))
+            for one in segmentations
+        ]
+        if not areas:
+            return None
+        for offset, row in enumerate(np.concatenate(areas, axis=1)):
+            rank = (int(np.count_nonzero(row)), int(row.sum()))
+            if rank > best:
+                best, chosen = rank, start + offset
+    return chosen
 
 
 def _display_size(

@@ -17,7 +17,12 @@ from pathlib import Path
 
 from dicom_node import __version__
 from dicom_node.config import NodeSettings
-from dicom_node.errors import GroundingError, ModelLoadError, PixelDecodingError
+from dicom_node.errors import (
+    GroundingError,
+    ModelLoadError,
+    PixelDecodingError,
+    WorkerLostError,
+)
 from dicom_node.grounding import GroundedPrompt, Grounder
 from dicom_node.imaging import PixelReader, find_series, latest_datetime
 from dicom_node.objects import make_objects
@@ -32,12 +37,19 @@ from dicom_node.records import (
     StudyReady,
     StudyResult,
 )
-from dicom_node.regions import make_phrase_results
+from dicom_node.regions import check_answer, make_phrase_results
 from dicom_node.reports import collect_phrases, find_reports
 from dicom_node.result import write_result_json
 from dicom_node.verify import verify_objects
 
-__all__ = ["ProcessedStudy", "Progress", "Rooms", "interpret", "process_study"]
+__all__ = [
+    "ProcessedStudy",
+    "Progress",
+    "Rooms",
+    "interpret",
+    "process_study",
+    "profiles_of",
+]
 
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, what is done and what there is to do."""
@@ -67,6 +79,7 @@ def interpret(
     phrases: Sequence[str] = (),
     report_text: str | None = None,
     predecessors: tuple[ObjectReference, ...] = (),
+    may_retry: bool = False,
     progress: Progress | None = None,
 ) -> StudyResult:
     """Find the regions of a study's phrases.
@@ -83,14 +96,18 @@ def interpret(
         A report that did not come as a document of the study.
     predecessors : tuple of ObjectReference
         Result documents that this result supersedes.
+    may_retry : bool
+        True: the caller tries again when the model's process was lost.
     progress : Progress, optional
         Told how far grounding is.
 
     Raises
     ------
     ModelLoadError
-        There is no model to ask. Every other trouble with one series ends in
-        ``StudyResult.not_processed`` with its reason.
+        There is no model to ask.
+    WorkerLostError
+        The model's process ended over a series, and ``may_retry`` is true. All other
+        trouble with one series ends in ``StudyResult.not_processed`` with its reason.
 
     """
     series, left_out = find_series(ready.instances)
@@ -106,6 +123,8 @@ def interpret(
         except ModelLoadError:
             raise
         except (PixelDecodingError, GroundingError) as error:
+            if may_retry and isinstance(error, WorkerLostError):
+                raise  # of this machine perhaps, and not of the series
             uid = image_series.series_instance_uid
             not_processed.append(NotProcessed(uid, str(error)))
         else:
@@ -127,7 +146,9 @@ def interpret(
         model_name=identity.name,
         model_version=identity.version,
         model_sha256=identity.sha256,
-        configuration_sha256=_configuration_sha256(phrases, report_text),
+        configuration_sha256=_configuration_sha256(
+            phrases, report_text, not_processed, predecessors
+        ),
         content_datetime=latest_datetime(ready.instances),
         predecessors=predecessors,
         instances=ready.instances,
@@ -143,24 +164,28 @@ def process_study(
     phrases: Sequence[str] = (),
     report_text: str | None = None,
     predecessors: tuple[ObjectReference, ...] = (),
+    may_retry: bool = False,
+    left_out: Sequence[NotProcessed] = (),
     progress: Progress | None = None,
 ) -> ProcessedStudy:
     """Interpret a study and write its objects and ``result.json`` into a folder.
 
     Parameters
     ----------
-    ready, rooms, phrases, report_text, predecessors, progress
+    ready, rooms, phrases, report_text, predecessors, may_retry, progress
         As for `interpret`.
     out_dir : pathlib.Path
         An existing folder; the objects of the first profile lie in it, those of
         each further profile in a folder of that name.
     profiles : sequence of str
         Which sets of objects to make (`NodeSettings.destinations`).
+    left_out : sequence of NotProcessed
+        What was left out before: named in ``result.json`` too.
 
     Raises
     ------
-    ModelLoadError
-        There is no model to ask.
+    ModelLoadError, WorkerLostError
+        As `interpret`.
     ObjectError
         An object could not be made, or breaks a rule of the standard.
 
@@ -171,8 +196,10 @@ def process_study(
         phrases=phrases,
         report_text=report_text,
         predecessors=predecessors,
+        may_retry=may_retry,
         progress=progress,
     )
+    out_dir = out_dir.resolve()
     objects: list[ResultObject] = []
     for index, profile in enumerate(profiles):
         folder = out_dir if index == 0 else out_dir / profile
@@ -180,8 +207,7 @@ def process_study(
         made = make_objects(result, profile=profile, out_dir=folder)
         verify_objects(made, result.series)
         objects.extend(made)
-    primary = tuple(one for one in objects if one.profile == profiles[0])
-    path = write_result_json(result, primary, out_dir)
+    path = write_result_json(result, objects, out_dir, left_out=left_out)
     return ProcessedStudy(result=result, objects=tuple(objects), result_json=path)
 
 
@@ -211,14 +237,30 @@ def _ground_series(
             progress("ground", done, total)
 
     pixels = rooms.reader.read(series)
-    return rooms.grounder.ground(series, pixels, prompts, progress=tell)
+    answers = rooms.grounder.ground(series, pixels, prompts, progress=tell)
+    for answer in answers:
+        check_answer(series, answer)
+    return answers
 
 
-def _configuration_sha256(phrases: Sequence[str], report_text: str | None) -> str:
-    """Hash what the operator or caller chose that changes the result."""
+def _configuration_sha256(
+    phrases: Sequence[str],
+    report_text: str | None,
+    not_processed: Sequence[NotProcessed],
+    predecessors: Sequence[ObjectReference],
+) -> str:
+    """Hash what shapes the result beside the study and the model.
+
+    Limits and lost processes show in what was not processed: a later run that gets
+    further must not give other content the same UID.
+    """
     chosen = {
         "software": __version__,
         "phrases": list(phrases),
         "report": report_text,
+        "not_processed": [
+            [one.series_instance_uid, one.reason] for one in not_processed
+        ],
+        "predecessors": [one.sop_instance_uid for one in predecessors],
     }
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()

@@ -25,7 +25,7 @@ from dicom_node.records import (
     Region,
 )
 
-__all__ = ["crop_mask", "make_phrase_results"]
+__all__ = ["check_answer", "crop_mask", "make_phrase_results"]
 
 _VOCABULARY = "vocabulary"
 """Source of phrases that no report states: the model alone decides about them."""
@@ -48,7 +48,8 @@ def make_phrase_results(
     phrases : sequence of Phrase
         In the order of the report.
     grounded : sequence
-        Each series with the answers about the prompts it was asked for.
+        Each series with the answers about the prompts it was asked for; answers
+        that `check_answer` has let pass.
     study_instance_uid, content_version, model_sha256 : str
         What the tracking UIDs are derived from, beside prompt and series.
 
@@ -59,11 +60,6 @@ def make_phrase_results(
         has no region, whatever the model says. What the report states keeps its
         status when the model does not find it. A phrase of the vocabulary is absent
         when the model finds it in no series.
-
-    Raises
-    ------
-    GroundingError
-        An answer lies outside its series.
 
     """
     names: Counter[str] = Counter()
@@ -146,6 +142,26 @@ def crop_mask(
     return mask[tuple(spans)].copy(), (start[0], start[1], start[2])
 
 
+def check_answer(series: ImageSeries, answer: GroundedPrompt) -> None:
+    """Check that an answer of a model fits its series.
+
+    Raises
+    ------
+    GroundingError
+        Its mask reaches outside the series' grid.
+
+    """
+    starts = answer.mask_origin
+    ends = (start + size for start, size in zip(starts, answer.mask.shape, strict=True))
+    sizes = zip(ends, _grid(series), strict=True)
+    if min(starts) < 0 or any(end > size for end, size in sizes):
+        raise GroundingError("a mask lies outside its series")
+
+
+def _grid(series: ImageSeries) -> tuple[int, int, int]:
+    return len(series.frames), series.rows, series.columns
+
+
 def _status(phrase: Phrase, answers: Sequence[GroundedPrompt]) -> PhraseStatus:
     is_found = any(answer.is_present for answer in answers)
     if phrase.source == _VOCABULARY and answers and not is_found:
@@ -161,10 +177,7 @@ def _place(
     if cropped is None:
         return None
     mask, origin = cropped
-    grid = (len(series.frames), series.rows, series.columns)
-    ends = (start + size for start, size in zip(origin, mask.shape, strict=True))
-    if min(origin) < 0 or any(end > size for end, size in zip(ends, grid, strict=True)):
-        raise GroundingError("a mask lies outside its series")
+    grid = _grid(series)
     boxes = answer.boxes or boxes_around(mask, origin, score=answer.score)
     inside = (_clip(box, grid) for box in boxes if 0 <= box.frame_index < grid[0])
     kept = [box for box in inside if box.xyxy[0] < box.xyxy[2]]

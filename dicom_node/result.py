@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dicom_node.errors import SettingsError
 from dicom_node.records import (
     Code,
     ImageSeries,
+    NotProcessed,
     PhraseResult,
     Region,
     ResultObject,
@@ -17,14 +19,23 @@ from dicom_node.records import (
 )
 from dicom_node.spool import write_whole
 
-__all__ = ["RESULT_JSON", "result_document", "write_result_json"]
+__all__ = [
+    "RESULT_JSON",
+    "remove_previous_result",
+    "result_document",
+    "write_result_json",
+]
 
 RESULT_JSON = "result.json"
 """File name of the answer in its folder."""
 
 
 def result_document(
-    result: StudyResult, objects: Sequence[ResultObject], folder: Path
+    result: StudyResult,
+    objects: Sequence[ResultObject],
+    folder: Path,
+    *,
+    left_out: Sequence[NotProcessed] = (),
 ) -> dict[str, Any]:
     """Describe a result as JSON values.
 
@@ -33,9 +44,11 @@ def result_document(
     result : StudyResult
         What was found.
     objects : sequence of ResultObject
-        The objects of one profile that carry it.
+        The objects that carry it. Regions name the segments of the first profile.
     folder : pathlib.Path
         Paths of the objects are given relative to it.
+    left_out : sequence of NotProcessed
+        What was left out before the study was interpreted.
 
     Returns
     -------
@@ -51,6 +64,7 @@ def result_document(
             "segment_number": number,
         }
         for one in objects
+        if one.profile == objects[0].profile
         for tracking_uid, number in one.segments.items()
     }
     series = {(one.series_instance_uid, one.stack_number): one for one in result.series}
@@ -67,7 +81,7 @@ def result_document(
         ],
         "not_processed": [
             {"series_instance_uid": one.series_instance_uid, "reason": one.reason}
-            for one in result.not_processed
+            for one in (*result.not_processed, *left_out)
         ],
         "model": {
             "name": result.model_name,
@@ -78,14 +92,46 @@ def result_document(
 
 
 def write_result_json(
-    result: StudyResult, objects: Sequence[ResultObject], folder: Path
+    result: StudyResult,
+    objects: Sequence[ResultObject],
+    folder: Path,
+    *,
+    left_out: Sequence[NotProcessed] = (),
 ) -> Path:
     """Write `result_document` to ``folder`` and return its path."""
-    document = result_document(result, objects, folder)
+    document = result_document(result, objects, folder, left_out=left_out)
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     path = folder / RESULT_JSON
     write_whole(path, text.encode())
     return path
+
+
+def remove_previous_result(folder: Path) -> None:
+    """Remove what an earlier run wrote to a folder: what its ``result.json`` names.
+
+    Nothing else is touched. A folder without ``result.json`` stays as it is.
+
+    Raises
+    ------
+    SettingsError
+        There is a ``result.json`` that is none of ours.
+
+    """
+    path = folder / RESULT_JSON
+    if not path.exists():
+        return
+    try:
+        named = [one["path"] for one in json.loads(path.read_bytes())["objects"]]
+        files = [(folder / name).resolve() for name in named]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} is not a result of this program: choose another folder"
+        raise SettingsError(msg) from error
+    for file in files:
+        if file.is_relative_to(folder.resolve()):
+            file.unlink(missing_ok=True)
+    for picture in folder.glob("overlay*.png"):
+        picture.unlink()
+    path.unlink()
 
 
 def _phrase(

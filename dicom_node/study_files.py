@@ -11,7 +11,22 @@ from dicom_node.header import InstanceHeader, instance_sha256, read_header
 from dicom_node.identity import content_version
 from dicom_node.records import NotProcessed, StoredInstance, StudyReady
 
-__all__ = ["StudyFiles", "gather_studies", "list_files"]
+__all__ = ["LeftOut", "StudyFiles", "gather_studies", "list_files"]
+
+_CONFLICT = "another file has the same SOP Instance UID and other content"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that became part of no study.
+
+    ``reason`` does not name the file: names of exported files often are names of
+    patients. ``study_instance_uid`` is empty when the file could not be read.
+    """
+
+    path: Path
+    study_instance_uid: str
+    reason: NotProcessed
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +34,7 @@ class StudyFiles:
     """The studies found among files, and the files that are in none of them."""
 
     studies: tuple[StudyReady, ...]
-    left_out: tuple[NotProcessed, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def list_files(paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -60,38 +75,43 @@ def gather_studies(paths: Iterable[Path]) -> StudyFiles:
         out with its reason.
 
     """
-    by_study: dict[str, dict[str, StoredInstance]] = {}
-    left_out: list[NotProcessed] = []
+    by_study: dict[str, dict[str, list[StoredInstance]]] = {}
+    left_out: list[LeftOut] = []
     for path in list_files(paths):
         try:
             header = read_header(path)
         except ReceiveError as error:
-            left_out.append(NotProcessed("", f"{path.name}: {error}"))
+            reason = f"a file cannot be read: {error}"
+            left_out.append(LeftOut(path, "", NotProcessed("", reason)))
             continue
         if header.is_own_result:
             continue
-        instance = _stored(path, header)
         known = by_study.setdefault(header.study_instance_uid, {})
-        earlier = known.setdefault(instance.sop_instance_uid, instance)
-        if earlier.sha256 != instance.sha256:
-            left_out.append(
-                NotProcessed(
-                    instance.series_instance_uid,
-                    f"{path.name}: another file has the same SOP Instance UID "
-                    "and other content",
+        known.setdefault(header.sop_instance_uid, []).append(_stored(path, header))
+    studies = []
+    for uid, known in sorted(by_study.items()):
+        kept = []
+        for sop_instance_uid in sorted(known):
+            # The choice must not depend on the order of the files.
+            first, *others = sorted(known[sop_instance_uid], key=lambda one: one.sha256)
+            kept.append(first)
+            left_out.extend(
+                LeftOut(
+                    one.path,
+                    uid,
+                    NotProcessed(one.series_instance_uid, _CONFLICT),
                 )
+                for one in others
+                if one.sha256 != first.sha256
             )
-    return StudyFiles(
-        studies=tuple(
+        studies.append(
             StudyReady(
                 study_instance_uid=uid,
-                content_version=content_version(one.sha256 for one in known.values()),
-                instances=tuple(known[key] for key in sorted(known)),
+                content_version=content_version(one.sha256 for one in kept),
+                instances=tuple(kept),
             )
-            for uid, known in sorted(by_study.items())
-        ),
-        left_out=tuple(left_out),
-    )
+        )
+    return StudyFiles(studies=tuple(studies), left_out=tuple(left_out))
 
 
 def _stored(path: Path, header: InstanceHeader) -> StoredInstance:

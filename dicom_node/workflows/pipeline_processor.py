@@ -5,19 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from dicom_node import __version__
 from dicom_node.config import NodeSettings
-from dicom_node.errors import WorkerLostError
+from dicom_node.errors import NodeError, WorkerLostError
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
+from dicom_node.workflows.delivery import delivery_delay_s
 
 if TYPE_CHECKING:
+    from dicom_node.grounding import Grounder
     from dicom_node.pipeline import Rooms
 
 __all__ = ["PipelineProcessor"]
+
+_LOOK_S = 5.0
+"""How often it is looked whether the model is still there."""
+
+log = structlog.get_logger(__name__)
 
 
 class PipelineProcessor:
@@ -27,20 +36,32 @@ class PipelineProcessor:
     ----------
     settings : NodeSettings
         Model, limits and the destinations' profiles.
+    make_grounder : callable, optional
+        Makes who grounds; a `GroundingWorker` with the configured model when absent.
 
     """
 
-    def __init__(self, settings: NodeSettings) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        *,
+        make_grounder: Callable[[], Grounder] | None = None,
+    ) -> None:
         self._settings = settings
+        self._make_grounder = make_grounder or self._make_worker
         self._lock = threading.Lock()
         self._rooms: Rooms | None = None
-        self._is_stopped = False
+        self._is_stopped = threading.Event()
+        self._keeper: threading.Thread | None = None
+        self._last_trouble = "it is being loaded"
 
     @property
-    def is_ready(self) -> bool:
-        """Whether the model is loaded."""
+    def trouble(self) -> str | None:
+        """Why the model is not loaded; None: it is."""
         rooms = self._rooms
-        return rooms is not None and bool(getattr(rooms.grounder, "is_ready", True))
+        if rooms is not None and _is_ready(rooms.grounder):
+            return None
+        return self._last_trouble
 
     @property
     def fingerprint(self) -> str:
@@ -57,19 +78,30 @@ class PipelineProcessor:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def start(self) -> None:
-        """Load the model in the background; the node listens meanwhile."""
-        threading.Thread(target=self._warm, name="warm-up", daemon=True).start()
+        """Load the model in the background, again when it is lost, and tell trouble.
+
+        The node listens meanwhile. Trying does not wait for work: a node that is not
+        ready may be sent none.
+        """
+        self._keeper = threading.Thread(
+            target=self._keep_loaded, name="warm-up", daemon=True
+        )
+        self._keeper.start()
 
     def stop(self) -> None:
         """End the rooms' processes."""
         with self._lock:
-            self._is_stopped = True
+            self._is_stopped.set()
             rooms = self._rooms
         if rooms is not None:
             rooms.reader.close()
             stop = getattr(rooms.grounder, "stop", None)
             if stop is not None:
                 stop()
+                # The thread may have been about to load it again.
+                while self._keeper is not None and self._keeper.is_alive():
+                    self._keeper.join(0.1)
+                    stop()
 
     def process(
         self,
@@ -82,7 +114,7 @@ class PipelineProcessor:
 
         Raises
         ------
-        ModelLoadError, ObjectError
+        ModelLoadError, WorkerLostError, ObjectError
             As `pipeline.process_study`.
 
         """
@@ -94,30 +126,57 @@ class PipelineProcessor:
             out_dir=out_dir,
             profiles=profiles_of(self._settings),
             predecessors=predecessors,
+            may_retry=True,
         )
         return processed.objects
 
-    def _warm(self) -> None:
-        try:
-            grounder = self._open().grounder
-        except WorkerLostError:
-            return  # stopped before it was warm
-        start = getattr(grounder, "start", None)
-        if start is not None:
-            start()
+    def _keep_loaded(self) -> None:
+        failures = 0
+        delay_s = 0.0
+        while not self._is_stopped.wait(delay_s):
+            delay_s = _LOOK_S
+            try:
+                grounder = self._open().grounder
+                if failures == 0 and _is_ready(grounder):
+                    continue
+                identity = grounder.identity
+            except NodeError as error:
+                if self._is_stopped.is_set():
+                    return
+                self._last_trouble = str(error)
+                delay_s = delivery_delay_s(failures)
+                failures += 1
+                log.error(  # noqa: TRY400 - class and reason say it all
+                    "model_not_loaded",
+                    error=type(error).__name__,
+                    reason=str(error),
+                    next_try_s=delay_s,
+                )
+            else:
+                failures = 0
+                self._last_trouble = "its process ended and is being replaced"
+                log.info("model_loaded", name=identity.name, version=identity.version)
+
+    def _make_worker(self) -> Grounder:
+        from dicom_node.grounding import GroundingWorker
+
+        return GroundingWorker(self._settings.model)
 
     def _open(self) -> Rooms:
         # Imported here: what receives must listen before all this is loaded.
-        from dicom_node.grounding import GroundingWorker
         from dicom_node.imaging import PixelReader
         from dicom_node.pipeline import Rooms
 
         with self._lock:
-            if self._is_stopped:
+            if self._is_stopped.is_set():
                 raise WorkerLostError("the node is stopping")
             if self._rooms is None:
                 self._rooms = Rooms(
                     reader=PixelReader(self._settings.limits),
-                    grounder=GroundingWorker(self._settings.model),
+                    grounder=self._make_grounder(),
                 )
             return self._rooms
+
+
+def _is_ready(grounder: Grounder) -> bool:
+    return bool(getattr(grounder, "is_ready", True))

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dicom_node.config import LimitSettings
-from dicom_node.errors import ModelLoadError, WorkerLostError
+from dicom_node.errors import GroundingError, ModelLoadError, WorkerLostError
 from dicom_node.grounding import GroundedPrompt, ModelIdentity
 from dicom_node.imaging import PixelReader
 from dicom_node.pipeline import Rooms, interpret, process_study
@@ -24,6 +25,7 @@ class BrightestBox:
     """A grounder that finds everything in one corner, and keeps what it was asked."""
 
     error: Exception | None = None
+    origin: tuple[int, int, int] = (1, 2, 3)
     asked: list[tuple[str, ...]] = field(default_factory=list)
     identity: ModelIdentity = IDENTITY
 
@@ -41,7 +43,7 @@ class BrightestBox:
                 is_present=True,
                 uncertainty=0.2,
                 mask=np.ones((1, 4, 4), dtype=np.bool_),
-                mask_origin=(1, 2, 3),
+                mask_origin=self.origin,
                 boxes=(BoundingBox(1, (3.0, 2.0, 7.0, 6.0), 0.9),),
             )
             for one in prompts
@@ -92,20 +94,73 @@ def test_without_a_report_the_vocabulary_is_asked(ready, reader):
     assert {one.phrase.source for one in result.phrases} == {"vocabulary"}
 
 
-def test_a_lost_worker_is_a_reason_and_not_an_end(ready, reader):
-    grounder = BrightestBox(error=WorkerLostError("the worker ended"))
+def test_a_model_that_fails_on_a_series_is_a_reason_and_not_an_end(ready, reader):
+    grounder = BrightestBox(error=GroundingError("the model failed"))
 
     result = interpret(ready, rooms=Rooms(reader, grounder), phrases=["spleen"])
 
     assert result.series == ()
-    assert [one.reason for one in result.not_processed] == ["the worker ended"]
+    assert [one.reason for one in result.not_processed] == ["the model failed"]
     assert result.phrases[0].regions == ()
 
 
-def test_without_a_model_nothing_is_claimed(ready, reader):
-    grounder = BrightestBox(error=ModelLoadError())
+def test_an_answer_outside_its_series_is_a_reason(ready, reader):
+    grounder = BrightestBox(origin=(99, 2, 3))
 
-    with pytest.raises(ModelLoadError):
+    result = interpret(ready, rooms=Rooms(reader, grounder), phrases=["spleen"])
+
+    assert [one.reason for one in result.not_processed] == [
+        "a mask lies outside its series"
+    ]
+
+
+def test_a_run_that_got_further_has_other_uids(ready, reader, tmp_path):
+    uids = []
+    for name, error in (("one", WorkerLostError()), ("two", None)):
+        folder = tmp_path / name
+        folder.mkdir()
+        processed = process_study(
+            ready,
+            rooms=Rooms(reader, BrightestBox(error=error)),
+            out_dir=folder,
+            phrases=["spleen"],
+        )
+        uids.extend(one.reference.sop_instance_uid for one in processed.objects)
+
+    assert len(uids) == len(set(uids)) == 3
+
+
+def test_a_folder_may_be_named_from_where_one_stands(
+    ready, reader, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+
+    processed = process_study(
+        ready,
+        rooms=Rooms(reader, BrightestBox()),
+        out_dir=Path("out"),
+        phrases=["spleen"],
+    )
+
+    named = json.loads(processed.result_json.read_text())["objects"]
+    assert [one["path"] for one in named] == ["seg-1.dcm", "sr.dcm"]
+
+
+@pytest.mark.parametrize("error", [ModelLoadError(), WorkerLostError()])
+def test_a_caller_that_tries_again_is_told_of_a_lost_worker(ready, reader):
+    grounder = BrightestBox(error=WorkerLostError("the worker ended"))
+
+    with pytest.raises(WorkerLostError):
+        interpret(
+            ready, rooms=Rooms(reader, grounder), phrases=["spleen"], may_retry=True
+        )
+
+
+def test_without_a_model_nothing_is_claimed(ready, reader, error):
+    grounder = BrightestBox(error=error)
+
+    with pytest.raises(type(error)):
         interpret(ready, rooms=Rooms(reader, grounder), phrases=["spleen"])
 
 
@@ -143,7 +198,12 @@ def test_each_profile_gets_objects_of_its_own(ready, reader, tmp_path):
     assert len(uids) == len(set(uids))
     assert {one.profile for one in processed.objects} == {"default", "ohif"}
     named = json.loads(processed.result_json.read_text())["objects"]
-    assert [one["path"] for one in named] == ["seg-1.dcm", "sr.dcm"]
+    assert [one["path"] for one in named] == [
+        "seg-1.dcm",
+        "sr.dcm",
+        "ohif/seg-1.dcm",
+        "ohif/sr.dcm",
+    ]
 
 
 def test_other_phrases_make_other_objects(ready, reader, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dicom_node.errors import SettingsError
 from dicom_node.records import (
     BoundingBox,
     Code,
@@ -23,7 +24,11 @@ from dicom_node.records import (
     ResultObject,
     StudyResult,
 )
-from dicom_node.result import result_document, write_result_json
+from dicom_node.result import (
+    remove_previous_result,
+    result_document,
+    write_result_json,
+)
 
 LIVER = Code("SCT", "10200004", "Liver")
 ORGAN = Code("SCT", "91723000", "Anatomical Structure")
@@ -176,3 +181,47 @@ def test_an_object_outside_the_folder_is_refused(tmp_path):
 
     with pytest.raises(ValueError, match="subpath"):
         result_document(result, (seg,), tmp_path / "elsewhere")
+
+
+def test_what_was_left_out_before_is_named_too(tmp_path):
+    result, seg = _result(tmp_path)
+
+    document = result_document(
+        result, (seg,), tmp_path, left_out=[NotProcessed("", "a file cannot be read")]
+    )
+
+    assert document["not_processed"][-1] == {
+        "series_instance_uid": "",
+        "reason": "a file cannot be read",
+    }
+
+
+def test_an_earlier_result_is_removed_and_nothing_else(tmp_path):
+    result, seg = _result(tmp_path)
+    seg.path.write_bytes(b"seg")
+    (tmp_path / "mine.dcm").write_bytes(b"mine")
+    write_result_json(result, (seg,), tmp_path)
+
+    remove_previous_result(tmp_path)
+
+    assert [one.name for one in tmp_path.iterdir()] == ["mine.dcm"]
+
+
+def test_a_result_cannot_name_files_elsewhere(tmp_path):
+    precious = tmp_path / "precious.dcm"
+    precious.write_bytes(b"mine")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "result.json").write_text('{"objects": [{"path": "../precious.dcm"}]}')
+
+    remove_previous_result(folder)
+
+    assert precious.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"objects": 1}', "{}"])
+def test_a_file_of_that_name_that_is_not_ours_is_refused(tmp_path, text):
+    (tmp_path / "result.json").write_text(text)
+
+    with pytest.raises(SettingsError, match="choose another folder"):
+        remove_previous_result(tmp_path)

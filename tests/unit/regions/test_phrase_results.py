@@ -21,7 +21,7 @@ from dicom_node.records import (
     Phrase,
     PhraseStatus,
 )
-from dicom_node.regions import crop_mask, make_phrase_results
+from dicom_node.regions import check_answer, crop_mask, make_phrase_results
 
 LIVER = Code("SCT", "10200004", "Liver")
 ORGAN = Code("SCT", "123037004", "Anatomical Structure")
@@ -201,10 +201,10 @@ def test_boxes_are_sorted_clipped_and_empty_ones_dropped():
 
 
 def test_an_answer_outside_its_series_is_an_error():
+    check_answer(make_series(), make_answer())
+
     with pytest.raises(GroundingError, match="outside"):
-        make_results(
-            [make_phrase()], [(make_series(), [make_answer(origin=(3, 2, 3))])]
-        )
+        check_answer(make_series(), make_answer(origin=(3, 2, 3)))
 
 
 def test_a_presence_without_a_place_is_a_score_without_a_region():
