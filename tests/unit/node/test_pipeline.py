@@ -147,7 +147,6 @@ def test_a_folder_may_be_named_from_where_one_stands(
     assert [one["path"] for one in named] == ["seg-1.dcm", "sr.dcm"]
 
 
-@pytest.mark.parametrize("error", [ModelLoadError(), WorkerLostError()])
 def test_a_caller_that_tries_again_is_told_of_a_lost_worker(ready, reader):
     grounder = BrightestBox(error=WorkerLostError("the worker ended"))
 
@@ -157,10 +156,18 @@ def test_a_caller_that_tries_again_is_told_of_a_lost_worker(ready, reader):
         )
 
 
-def test_without_a_model_nothing_is_claimed(ready, reader, error):
-    grounder = BrightestBox(error=error)
+def test_a_lost_worker_is_in_the_end_a_reason(ready, reader):
+    grounder = BrightestBox(error=WorkerLostError("the worker ended"))
 
-    with pytest.raises(type(error)):
+    result = interpret(ready, rooms=Rooms(reader, grounder), phrases=["spleen"])
+
+    assert [one.reason for one in result.not_processed] == ["the worker ended"]
+
+
+def test_without_a_model_nothing_is_claimed(ready, reader):
+    grounder = BrightestBox(error=ModelLoadError())
+
+    with pytest.raises(ModelLoadError):
         interpret(ready, rooms=Rooms(reader, grounder), phrases=["spleen"])
 
 
