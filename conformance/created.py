@@ -83,7 +83,6 @@ _PATIENT_AND_STUDY = (
             "EthnicGroup",
             "PatientComments",
             "PatientIdentityRemoved",
-            "DeidentificationMethod",
             "DeidentificationMethodCodeSequence",
             "ClinicalTrialSponsorName",
             "ClinicalTrialProtocolID",
@@ -102,6 +101,12 @@ _PATIENT_AND_STUDY = (
             "PatientWeight",
             "TimezoneOffsetFromUTC",
         )
+    ),
+    CreatedAttribute(
+        "DeidentificationMethod",
+        "ANAP",
+        "COPY",
+        '"Not stated by the source" where the identity was removed by no named method',
     ),
 )
 

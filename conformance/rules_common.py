@@ -160,6 +160,9 @@ def check_common(ds: Dataset, *, own: bool) -> Iterator[Violation]:
     for keyword in _TYPE_2:
         if keyword not in ds:
             yield Violation("type-2", "data set", f"{keyword} is absent")
+    methods = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
+    if ds.get("PatientIdentityRemoved") == "YES" and not any(map(ds.get, methods)):
+        yield Violation("type-1c", "PatientIdentityRemoved", "YES, but no method")
     yield from _check_meta(ds)
     has_character_set = bool(ds.get("SpecificCharacterSet"))
     yield from _check_elements(ds, "", has_character_set=has_character_set)

@@ -70,6 +70,10 @@ Patient Study modules (PS3.3 C.7.1.1, C.7.1.3, C.7.2.1, C.7.2.2) and the time zo
 in which our own times are given too."""
 
 
+_METHODS = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
+_METHOD_NOT_STATED = "Not stated by the source"
+
+
 def copy_study_modules(source: Dataset, target: Dataset, texts: Iterable[str]) -> None:
     """Copy patient and study attributes and choose the character set.
 
@@ -99,6 +103,7 @@ def copy_study_modules(source: Dataset, target: Dataset, texts: Iterable[str]) -
             if value is not None:
                 _set_quietly(target, keyword, value)
                 copied.extend(_strings(target[keyword].value))
+    _complete_deidentification(target)
     declared = _declared_character_set(source)
     every_text = [*copied, *texts]
     if "SpecificCharacterSet" in target:
@@ -109,6 +114,22 @@ def copy_study_modules(source: Dataset, target: Dataset, texts: Iterable[str]) -
         target.SpecificCharacterSet = declared
     else:
         target.SpecificCharacterSet = "ISO_IR 192"
+
+
+def _complete_deidentification(target: Dataset) -> None:
+    """Name a method where the identity was removed (type 1C, PS3.3 C.7.1.1).
+
+    Many sources say that it was and not how; without the statement a receiver would
+    take the name in the result for a patient's.
+    """
+    for keyword in _METHODS:
+        if keyword in target and not target[keyword].value:
+            del target[keyword]
+    removed = target.get("PatientIdentityRemoved")
+    if removed == "YES" and not any(keyword in target for keyword in _METHODS):
+        target.DeidentificationMethod = _METHOD_NOT_STATED
+    elif removed not in {"YES", "NO", None}:
+        del target.PatientIdentityRemoved
 
 
 def plain_sequence(source: Dataset, keyword: str) -> list[Dataset]:

@@ -11,6 +11,7 @@ from pydicom import Dataset, config, dcmread
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.tag import Tag
 
+from conformance.validators import judge_file
 from dicom_node.errors import ObjectError
 from dicom_node.objects import make_objects
 from dicom_node.records import ResultObject, StudyResult
@@ -128,6 +129,58 @@ def test_a_patient_identifier_is_copied_whatever_it_is(tmp_path: Path) -> None:
     objects = _made(result, tmp_path)
 
     assert {dcmread(one.path).PatientID for one in objects} == {"9" * 80}
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ({}, "Not stated by the source"),
+        ({"DeidentificationMethod": ""}, "Not stated by the source"),
+        ({"DeidentificationMethodCodeSequence": []}, "Not stated by the source"),
+        ({"DeidentificationMethod": "by hand"}, "by hand"),
+        (
+            {
+                "DeidentificationMethodCodeSequence": [
+                    _item(
+                        CodeValue="113100",
+                        CodingSchemeDesignator="DCM",
+                        CodeMeaning="Basic Application Confidentiality Profile",
+                    )
+                ]
+            },
+            None,
+        ),
+    ],
+)
+def test_a_removed_identity_comes_with_a_method(
+    stated: dict[str, object], expected: str | None, tmp_path: Path
+) -> None:
+    result = result_of("one slice", tmp_path / "source", ("left kidney",))
+
+    def change(ds: Dataset) -> None:
+        ds.PatientIdentityRemoved = "YES"
+        for keyword, value in stated.items():
+            setattr(ds, keyword, value)
+
+    _rewrite(result, change)
+
+    for one in _made(result, tmp_path):
+        ds = dcmread(one.path)
+        assert ds.PatientIdentityRemoved == "YES"
+        assert ds.get("DeidentificationMethod") == expected
+        codes = ds.get("DeidentificationMethodCodeSequence", [])
+        assert [item.CodeValue for item in codes] == ([] if expected else ["113100"])
+        assert judge_file(one.path).violations == ()
+
+
+def test_what_is_no_answer_to_whether_the_identity_was_removed_is_left_out(
+    tmp_path: Path,
+) -> None:
+    result = result_of("one slice", tmp_path / "source", ("left kidney",))
+    _rewrite(result, _quietly("PatientIdentityRemoved", "CS", "MAYBE"))
+
+    for one in _made(result, tmp_path):
+        assert "PatientIdentityRemoved" not in dcmread(one.path)
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,10 @@ def _graphic(ds: Dataset, data: list[float]) -> None:
 SEGMENTATION: dict[str, tuple[str, Change]] = {
     "no rows": ("type-1", _delete("Rows")),
     "no accession number": ("type-2", _delete("AccessionNumber")),
+    "an identity that nobody says how it was removed": (
+        "type-1c",
+        _set("PatientIdentityRemoved", "YES"),
+    ),
     "another modality": ("modality", _set("Modality", "CT")),
     "a short UID of letters": ("uid", _set("SeriesInstanceUID", "2.25.x")),
     "too long a label": ("vr", _in(_segment, _set("SegmentLabel", "x" * 65))),
