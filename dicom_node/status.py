@@ -62,7 +62,11 @@ def requeue_study(settings: NodeSettings, study_instance_uid: str) -> str:
     """
     _require_database(settings)
     with Store(settings.database_url) as store:
-        return f"{study_instance_uid}: {store.requeue_study(study_instance_uid)}"
+        outcome = store.requeue_study(
+            study_instance_uid,
+            destinations={one.name: one.profile for one in settings.destinations},
+        )
+    return f"{study_instance_uid}: {outcome}"
 
 
 def status_tables(status: NodeStatus) -> Iterator[RenderableType]:

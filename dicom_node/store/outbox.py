@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from dicom_node.audit import EventKind
 from dicom_node.store.events import record_event
@@ -24,6 +24,8 @@ __all__ = [
     "OutboxItem",
     "Parcel",
     "abandon_parcel",
+    "enter_delivery",
+    "enter_missing",
     "pending_items",
     "pending_parcels",
     "record_attempt",
@@ -229,7 +231,72 @@ def abandon_parcel(
     )
 
 
-def revive_deliveries(connection: Connection, study_id: int, *, now: datetime) -> int:
+def enter_delivery(
+    connection: Connection,
+    result_id: int,
+    version_id: int,
+    destination: str,
+    *,
+    now: datetime,
+) -> bool:
+    """Put a result in the outbox of a destination; return whether it was not there."""
+    known = connection.scalar(
+        select(deliveries.c.id).where(
+            deliveries.c.result_id == result_id,
+            deliveries.c.destination == destination,
+        )
+    )
+    if known is not None:
+        return False
+    connection.execute(
+        insert(deliveries).values(
+            result_id=result_id,
+            version_id=version_id,
+            destination=destination,
+            state=DeliveryState.PENDING,
+            attempts=0,
+            give_up_at=now + GIVE_UP_AFTER,
+            next_attempt_at=now,
+        )
+    )
+    return True
+
+
+def enter_missing(
+    connection: Connection,
+    version_id: int,
+    *,
+    destinations: Mapping[str, str],
+    now: datetime,
+) -> int:
+    """Put a version's newest results in the outbox of destinations that are new.
+
+    Returns
+    -------
+    int
+        How many deliveries were entered.
+
+    """
+    rows = connection.execute(
+        select(results).where(results.c.version_id == version_id).order_by(results.c.id)
+    ).all()
+    return sum(
+        enter_delivery(connection, one.id, version_id, destination, now=now)
+        for one in rows
+        # Another model's results are superseded by those of the newest.
+        if one.fingerprint == rows[-1].fingerprint
+        for destination, profile in destinations.items()
+        if profile == one.profile
+    )
+
+
+def revive_deliveries(
+    connection: Connection,
+    study_id: int,
+    *,
+    destinations: Iterable[str],
+    now: datetime,
+) -> int:
     """Let everything undelivered of a study be tried at once, for another seven days.
 
     Returns
@@ -245,6 +312,7 @@ def revive_deliveries(connection: Connection, study_id: int, *, now: datetime) -
                 deliveries.c.version_id.in_(
                     select(versions.c.id).where(versions.c.study_id == study_id)
                 ),
+                deliveries.c.destination.in_(list(destinations)),
                 deliveries.c.state != DeliveryState.DELIVERED,
             )
             .values(

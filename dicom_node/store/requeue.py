@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, select, update
 from dicom_node.audit import EventKind
 from dicom_node.errors import StoreError
 from dicom_node.store.events import record_event
-from dicom_node.store.outbox import revive_deliveries
+from dicom_node.store.outbox import enter_missing, revive_deliveries
 from dicom_node.store.schema import StudyState, VersionState, studies, versions
 from dicom_node.store.versions import set_study_state
 
@@ -22,15 +23,33 @@ class RequeueOutcome(StrEnum):
 
     PROCESS_NOW = "it is processed now, without waiting for more images"
     PROCESS_AGAIN = "it is processed again"
-    DELIVER_NOW = "its undelivered results are sent now"
+    DELIVER_NOW = "its results are sent now to every destination that lacks them"
     RUNNING = "it is being processed already"
     NOTHING = "it has no images of its own to process"
 
 
 def requeue_study(
-    connection: Connection, study_instance_uid: str, *, now: datetime
+    connection: Connection,
+    study_instance_uid: str,
+    *,
+    destinations: Mapping[str, str],
+    now: datetime,
 ) -> RequeueOutcome:
     """Ask for a study again, whether or not the node runs.
+
+    What is on its way to a destination that is no longer configured is left alone;
+    a destination that was configured since gets the newest results.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        A write transaction.
+    study_instance_uid : str
+        The study.
+    destinations : mapping of str to str
+        The profile that each configured destination gets.
+    now : datetime
+        The moment.
 
     Raises
     ------
@@ -46,14 +65,20 @@ def requeue_study(
     if study is None:
         msg = "no study with this UID was received"
         raise StoreError(msg, study_instance_uid=study_instance_uid)
-    revived = revive_deliveries(connection, study.id, now=now)
+    undelivered = revive_deliveries(
+        connection, study.id, destinations=destinations, now=now
+    )
+    if study.state == StudyState.DONE:
+        undelivered += enter_missing(
+            connection, study.latest_version_id, destinations=destinations, now=now
+        )
     if study.state == StudyState.COLLECTING:
         outcome = RequeueOutcome.PROCESS_NOW
     elif study.state == StudyState.IDLE:
         return RequeueOutcome.NOTHING
     elif study.state in {StudyState.READY, StudyState.PROCESSING}:
         outcome = RequeueOutcome.RUNNING
-    elif study.state == StudyState.DONE and revived:
+    elif study.state == StudyState.DONE and undelivered:
         outcome = RequeueOutcome.DELIVER_NOW
     else:
         outcome = RequeueOutcome.PROCESS_AGAIN

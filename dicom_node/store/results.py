@@ -13,12 +13,10 @@ from dicom_node.audit import EventKind
 from dicom_node.errors import StoreError
 from dicom_node.records import ResultObject
 from dicom_node.store.events import record_event
-from dicom_node.store.outbox import GIVE_UP_AFTER
+from dicom_node.store.outbox import enter_delivery
 from dicom_node.store.schema import (
-    DeliveryState,
     StudyState,
     VersionState,
-    deliveries,
     results,
     versions,
 )
@@ -38,7 +36,7 @@ def finish_version(
     data_dir: Path,
     destinations: Mapping[str, str],
     now: datetime,
-) -> tuple[str, ...]:
+) -> tuple[str, ...] | None:
     """Record a version's results and put them in the outbox.
 
     Parameters
@@ -62,9 +60,9 @@ def finish_version(
 
     Returns
     -------
-    tuple of str
+    tuple of str or None
         Folders of an earlier run, relative to the data folder, that no row names
-        any more.
+        any more; None: this run was superseded and nothing was recorded.
 
     Raises
     ------
@@ -76,7 +74,7 @@ def finish_version(
         select(versions).where(versions.c.id == version_id)
     ).one()
     if version.run != run or version.state != VersionState.PROCESSING:
-        return ()
+        return None
     made = tuple(objects)
     for one in made:
         result_id = _record_result(
@@ -84,7 +82,9 @@ def finish_version(
         )
         for destination, profile in destinations.items():
             if profile == one.profile:
-                _enter(connection, result_id, version_id, destination, now=now)
+                enter_delivery(
+                    connection, result_id, version_id, destination, now=now
+                )
     folder = result_dir.relative_to(data_dir).as_posix()
     connection.execute(
         update(versions)
@@ -147,32 +147,3 @@ def _record_result(
         )
     ).inserted_primary_key
     return int(key[0])  # type: ignore[index]
-
-
-def _enter(
-    connection: Connection,
-    result_id: int,
-    version_id: int,
-    destination: str,
-    *,
-    now: datetime,
-) -> None:
-    known = connection.scalar(
-        select(deliveries.c.id).where(
-            deliveries.c.result_id == result_id,
-            deliveries.c.destination == destination,
-        )
-    )
-    if known is not None:
-        return
-    connection.execute(
-        insert(deliveries).values(
-            result_id=result_id,
-            version_id=version_id,
-            destination=destination,
-            state=DeliveryState.PENDING,
-            attempts=0,
-            give_up_at=now + GIVE_UP_AFTER,
-            next_attempt_at=now,
-        )
-    )

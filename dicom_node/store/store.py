@@ -168,10 +168,11 @@ class Store:
         data_dir: Path,
         destinations: Mapping[str, str],
         now: datetime,
-    ) -> tuple[str, ...]:
+    ) -> tuple[str, ...] | None:
         """Record a version's results and put them in the outbox.
 
-        Returns the folders of an earlier run that no row names any more.
+        Returns the folders of an earlier run that no row names any more; None: this
+        run was superseded and nothing was recorded.
         """
         with self._database.write() as connection:
             return _results.finish_version(
@@ -233,9 +234,13 @@ class Store:
             _outbox.abandon_parcel(connection, parcel, comment=comment, now=now)
 
     def requeue_study(
-        self, study_instance_uid: str, *, now: datetime | None = None
+        self,
+        study_instance_uid: str,
+        *,
+        destinations: Mapping[str, str],
+        now: datetime | None = None,
     ) -> _requeue.RequeueOutcome:
-        """Ask for a study again, whether or not the node runs.
+        """Ask for a study again, for these destinations and their profiles.
 
         Raises
         ------
@@ -245,7 +250,10 @@ class Store:
         """
         with self._database.write() as connection:
             return _requeue.requeue_study(
-                connection, study_instance_uid, now=now or datetime.now(UTC)
+                connection,
+                study_instance_uid,
+                destinations=destinations,
+                now=now or datetime.now(UTC),
             )
 
     def snapshot(self, *, limit: int = 1000) -> _snapshot.StatusSnapshot:

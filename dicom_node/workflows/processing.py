@@ -129,7 +129,6 @@ class Processing:
             return self._give_up(version_id, run, error)
         except Exception as error:  # noqa: BLE001 - a door: it becomes a state
             return self._give_up(version_id, run, error)
-        self._counters.studies.labels("done").inc()
         return True
 
     def _give_up(self, version_id: int, run: int, error: Exception) -> bool:
@@ -179,6 +178,14 @@ class Processing:
             destinations=self._profiles,
             now=self._clock(),
         )
+        if obsolete is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._counters.studies.labels("superseded").inc()
+            log.info(
+                "study_superseded", study_instance_uid=work.key.study_instance_uid
+            )
+            return
+        self._counters.studies.labels("done").inc()
         for name in obsolete:
             shutil.rmtree(self._data_dir / name, ignore_errors=True)
         log.info(

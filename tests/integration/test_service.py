@@ -335,7 +335,8 @@ def test_what_a_destination_lacks_is_sent_when_it_returns_and_nothing_else(
 
 def test_a_success_wakes_what_waits_for_the_same_destination(tmp_path: Path) -> None:
     pacs = Archive()
-    with running(make_settings(tmp_path, pacs.destination)) as node:
+    settings = make_settings(tmp_path, pacs.destination)
+    with running(settings) as node:
         for number in range(4):
             send(node, write_ct(tmp_path, 1, study=f"1.2.{number}"))
         wait_for(
@@ -350,7 +351,7 @@ def test_a_success_wakes_what_waits_for_the_same_destination(tmp_path: Path) -> 
             "four failures",
         )
         with pacs:
-            node.store.requeue_study("1.2.0")
+            requeue_study(settings, "1.2.0")
             wait_for(lambda: len(pacs.arrivals) == 4, "all four", timeout_s=4.0)
 
 
@@ -372,20 +373,19 @@ def test_a_failed_study_says_why_without_patient_data_and_can_run_again(
 ) -> None:
     processor = QuickProcessor()
     processor.failure = ValueError("ZZCANARY^PATIENT")
-    with (
-        Archive() as pacs,
-        running(make_settings(tmp_path, pacs.destination), processor) as node,
-    ):
+    pacs = Archive()
+    settings = make_settings(tmp_path, pacs.destination)
+    with pacs, running(settings, processor) as node:
         send(node, write_ct(tmp_path, 1))
         wait_for(lambda: node.store.snapshot().studies[0].state == "failed", "failure")
         failed = node.store.snapshot()
         processor.failure = ObjectError("no pixels")
-        node.store.requeue_study("1.2.3")
+        requeue_study(settings, "1.2.3")
         wait_for(
             lambda: node.store.snapshot().studies[0].reason == "no pixels", "reason"
         )
         processor.failure = None
-        node.store.requeue_study("1.2.3")
+        requeue_study(settings, "1.2.3")
         wait_for(lambda: len(pacs.arrivals) == 1, "the result")
 
         health = httpx.get(f"http://127.0.0.1:{node.web_port}/health").text
@@ -413,7 +413,7 @@ def test_a_new_model_supersedes_on_request_and_the_same_one_sends_nothing(
                 lambda: node.store.counts().deliveries == {("pacs", "delivered"): 1},
                 "the result",
             )
-            node.store.requeue_study("1.2.3")
+            requeue_study(settings, "1.2.3")
             wait_for(
                 lambda: (
                     node.store.snapshot().studies[0].state == "done"
@@ -423,11 +423,33 @@ def test_a_new_model_supersedes_on_request_and_the_same_one_sends_nothing(
             )
             again = list(pacs.uids)
         with running(settings, QuickProcessor("quick-2")) as node:
-            node.store.requeue_study("1.2.3")
+            requeue_study(settings, "1.2.3")
             wait_for(lambda: len(pacs.arrivals) == 2, "the new model's result")
 
     assert len(again) == 1
     assert len(set(pacs.uids)) == 2
+
+
+def test_a_destination_that_is_renamed_gets_the_results_on_request(
+    tmp_path: Path,
+) -> None:
+    gone = DestinationSettings(
+        name="gone", ae_title="GONE", host="127.0.0.1", port=free_port()
+    )
+    with Archive() as pacs:
+        with running(make_settings(tmp_path, gone)) as node:
+            send(node, write_ct(tmp_path, 1))
+            wait_for(lambda: bool(node.store.counts().deliveries), "its results")
+        settings = make_settings(tmp_path, pacs.destination)
+        with running(settings) as node:
+            wait_for(
+                lambda: node.store.counts().deliveries == {("gone", "dead"): 1},
+                "the end of the old name",
+            )
+            said = requeue_study(settings, "1.2.3")
+            wait_for(lambda: len(pacs.arrivals) == 1, "the result")
+
+    assert said.startswith("1.2.3: its results are sent now")
 
 
 def test_a_file_without_a_row_is_indexed_and_a_leftover_deleted(

@@ -203,7 +203,7 @@ def test_a_request_completes_a_study_at_once(
     assembler: Peers, store: Store, hooks: Recorder
 ) -> None:
     assembler.comes_over("a", received(1))
-    store.requeue_study("1.2.3", now=NOON)
+    store.requeue_study("1.2.3", destinations={}, now=NOON)
 
     (key,) = assembler.evaluate()
 
@@ -222,7 +222,7 @@ def test_a_request_for_a_finished_study_is_handed_on_once(
         key.version_id, run=1, fingerprint="m", data_dir=Path("/d"), now=NOON
     )
     store.fail_version(key.version_id, run=1, reason="no model", now=NOON)
-    store.requeue_study("1.2.3", now=NOON)
+    store.requeue_study("1.2.3", destinations={}, now=NOON)
 
     opened = assembler.evaluate()
     assembler.evaluate()

@@ -109,7 +109,7 @@ class AssemblyMachine(RuleBasedStateMachine):
     @rule(study=st.sampled_from(STUDIES))
     def somebody_asks(self, study: str) -> None:
         if self.hashes[study]:
-            self.store.requeue_study(study, now=self.now)
+            self.store.requeue_study(study, destinations={}, now=self.now)
             self.forced.add(study)
 
     @rule()

@@ -275,7 +275,7 @@ def test_a_second_run_by_the_same_model_supersedes_what_the_first_did(
     start(store, key)
     finish(store, key, tmp_path)
     deliver_all(store, key, tmp_path)
-    store.requeue_study("1.2.3", now=NOON)
+    store.requeue_study("1.2.3", destinations=TO_PACS, now=NOON)
     again = store.unfinished_versions()[0]
 
     assert start(store, again).predecessors == ()
@@ -292,7 +292,7 @@ def test_results_with_one_uid_and_two_contents_are_refused(
     start(store, key)
     finish(store, key, tmp_path)
     deliver_all(store, key, tmp_path)
-    store.requeue_study("1.2.3", now=NOON)
+    store.requeue_study("1.2.3", destinations=TO_PACS, now=NOON)
     again = store.unfinished_versions()[0]
     start(store, again)
     other = result_object(tmp_path / "other", 1, content=b"other bytes")
@@ -321,7 +321,7 @@ def test_a_result_is_in_the_outbox_once_per_destination(
     (parcel,) = store.pending_parcels()
     (item,) = store.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
     deliver_all(store, key, tmp_path)
-    store.requeue_study("1.2.3", now=NOON)
+    store.requeue_study("1.2.3", destinations=TO_PACS, now=NOON)
     again = store.unfinished_versions()[0]
     start(store, again)
     finish(store, again, tmp_path)
@@ -405,12 +405,66 @@ def test_what_is_dead_is_delivered_again_on_request(
     store.abandon_parcel(parcel, comment="not configured", now=NOON)
     dead = store.counts().deliveries
 
-    outcome = store.requeue_study("1.2.3", now=NOON)
+    outcome = store.requeue_study("1.2.3", destinations=TO_PACS, now=NOON)
 
     assert dead == {("pacs", "dead"): 1}
     assert outcome is RequeueOutcome.DELIVER_NOW
     assert store.counts().deliveries == {("pacs", "pending"): 1}
     assert [one.is_forced for one in store.collecting_studies()] == [True]
+
+
+def test_what_a_removed_destination_lacks_keeps_no_study_from_a_second_run(
+    store: Store, tmp_path: Path
+) -> None:
+    store.record_instance(received(1))
+    key = open_next(store)
+    start(store, key)
+    finish(store, key, tmp_path)
+    (parcel,) = store.pending_parcels()
+    store.abandon_parcel(parcel, comment="not configured", now=NOON)
+
+    outcome = store.requeue_study("1.2.3", destinations={}, now=NOON)
+
+    assert outcome is RequeueOutcome.PROCESS_AGAIN
+    assert store.counts().deliveries == {("pacs", "dead"): 1}
+    assert store.unfinished_versions() == (replace(key, run=2),)
+
+
+@pytest.mark.parametrize("was_delivered", [True, False])
+def test_a_destination_that_is_new_gets_the_newest_results_on_request(
+    store: Store, tmp_path: Path, was_delivered: bool
+) -> None:
+    store.record_instance(received(1))
+    key = open_next(store)
+    start(store, key)
+    finish(store, key, tmp_path)
+    if was_delivered:
+        deliver_all(store, key, tmp_path)
+    else:
+        (parcel,) = store.pending_parcels()
+        store.abandon_parcel(parcel, comment="not configured", now=NOON)
+    before = store.counts().deliveries
+    asked = {"archive": "default", "viewer": "ohif"}
+
+    outcome = store.requeue_study("1.2.3", destinations=asked, now=NOON)
+
+    assert outcome is RequeueOutcome.DELIVER_NOW
+    assert store.counts().deliveries == before | {("archive", "pending"): 1}
+    assert "to every destination that lacks them" in outcome
+
+
+def test_a_new_destination_whose_profile_was_never_made_starts_a_second_run(
+    store: Store, tmp_path: Path
+) -> None:
+    store.record_instance(received(1))
+    key = open_next(store)
+    start(store, key)
+    finish(store, key, tmp_path)
+    deliver_all(store, key, tmp_path)
+
+    outcome = store.requeue_study("1.2.3", destinations={"viewer": "ohif"}, now=NOON)
+
+    assert outcome is RequeueOutcome.PROCESS_AGAIN
 
 
 def test_a_failed_version_says_why_and_runs_again_on_request(store: Store) -> None:
@@ -420,7 +474,7 @@ def test_a_failed_version_says_why_and_runs_again_on_request(store: Store) -> No
     store.fail_version(key.version_id, run=1, reason="no model", now=NOON)
     failed = store.snapshot().studies[0]
 
-    outcome = store.requeue_study("1.2.3", now=NOON)
+    outcome = store.requeue_study("1.2.3", destinations=TO_PACS, now=NOON)
 
     assert (failed.state, failed.reason) == (StudyState.FAILED, "no model")
     assert outcome is RequeueOutcome.PROCESS_AGAIN
@@ -429,7 +483,7 @@ def test_a_failed_version_says_why_and_runs_again_on_request(store: Store) -> No
 
 def test_a_request_for_an_unknown_study_is_refused(store: Store) -> None:
     with pytest.raises(StoreError, match="no study"):
-        store.requeue_study("1.2.99", now=NOON)
+        store.requeue_study("1.2.99", destinations={}, now=NOON)
 
 
 def test_the_audit_trail_tells_every_change(store: Store, tmp_path: Path) -> None:
@@ -514,7 +568,7 @@ def test_a_superseded_run_writes_nothing(store: Store, tmp_path: Path) -> None:
     key = open_next(store)
     start(store, key)
     store.fail_version(key.version_id, run=1, reason="slow", now=NOON)
-    store.requeue_study("1.2.3", now=NOON)
+    store.requeue_study("1.2.3", destinations=TO_PACS, now=NOON)
 
     finish(store, key, tmp_path)
 
