@@ -95,8 +95,8 @@ ENGINES = {
 class GroundingWorker:
     """A Grounder whose model stays loaded in a process of its own.
 
-    The process starts when it is first needed, or by `start`, answers one request at
-    a time, and is replaced when it dies. A context manager, safe to share between
+    The process starts when it is first needed, answers one request at a time, and is
+    replaced when it dies. A context manager, safe to share between
     threads.
 
     Parameters
@@ -166,23 +166,19 @@ class GroundingWorker:
             It cannot be loaded.
 
         """
-        identity = self._identity
-        if identity is None:
-            with self._lock:
-                identity = self._load()
-        return identity
+        return self._identity or self.load()
 
-    def start(self) -> None:
-        """Load the model in the background; trouble is told to who asks first."""
+    def load(self) -> ModelIdentity:
+        """Load the model unless a process has it; return which it is.
 
-        def load() -> None:
-            try:
-                with self._lock:
-                    self._load()
-            except GroundingError:
-                return  # raised again by the first request
+        Raises
+        ------
+        ModelLoadError
+            It cannot be loaded.
 
-        threading.Thread(target=load, name="grounding-start", daemon=True).start()
+        """
+        with self._lock:
+            return self._load()
 
     def stop(self) -> None:
         """End the process; a request that is being answered raises WorkerLostError."""
@@ -278,16 +274,23 @@ class GroundingWorker:
             "device": self._settings.device,
             "memory_bytes": self._settings.memory_limit_mb << 20,
         }
-        try:
-            answer = self._child.ask(request, timeout_s=_LOAD_TIMEOUT_S)
-        except ProcessLostError as error:
-            msg = f"the model cannot be loaded: {error}"
-            raise ModelLoadError(msg) from error
-        loaded = _result(answer, ModelLoadError, "the model cannot be loaded")
+        loaded = _result(
+            self._ask_to_load(request), ModelLoadError, "the model cannot be loaded"
+        )
         self._identity = ModelIdentity(
             name=loaded["name"], version=loaded["version"], sha256=loaded["sha256"]
         )
         return self._identity
+
+    def _ask_to_load(self, request: Answer) -> Answer:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return self._child.ask(request, timeout_s=_LOAD_TIMEOUT_S)
+            except ProcessLostError as error:
+                if error.timed_out or attempt == _ATTEMPTS or self._is_stopping:
+                    msg = f"the model cannot be loaded: {error}"
+                    raise ModelLoadError(msg) from error
+        raise ModelLoadError  # unreachable: the last attempt returns or raises
 
 
 def _result(answer: Answer, error: type[GroundingError], what: str) -> Answer:

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +25,9 @@ from dicom_node.assembly import Assembler
 from dicom_node.association import DicomServer
 from dicom_node.audit import Counters, EventKind, configure_logging
 from dicom_node.config import NodeSettings
-from dicom_node.errors import SettingsError, StoreError
+from dicom_node.errors import NodeError, SettingsError, StoreError
 from dicom_node.reconcile import reconcile
-from dicom_node.spool import Spool
+from dicom_node.spool import Spool, write_whole
 from dicom_node.store import Store
 from dicom_node.web import (
     HealthReport,
@@ -102,7 +103,8 @@ class NodeService:
         Raises
         ------
         SettingsError
-            A port or the data folder cannot be used, or another node uses it.
+            A port or the data folder cannot be used, or another node uses it or the
+            database.
         StoreError
             The database cannot be opened.
 
@@ -115,7 +117,7 @@ class NodeService:
         )
         self._lock_file = _lock(self._data_dir / "node.lock")
         self._store = Store(settings.database_url)
-        self._store.migrate()
+        self._claim_database()
         leftovers = spool.remove_leftovers()
         self._workflows = Workflows(
             settings, self._store, self._processor, counters=Counters(self._registry)
@@ -136,7 +138,7 @@ class NodeService:
                 self._store,
                 data_dir=self._data_dir,
                 statistics=lambda: self._server.statistics,
-                is_model_loaded=lambda: self._processor.is_ready,
+                is_model_loaded=lambda: self._processor.trouble is None,
                 destinations=tuple(one.name for one in settings.destinations),
             )
         )
@@ -204,8 +206,24 @@ class NodeService:
                 ("dicom", self._check_dicom),
                 ("worker", self._check_worker),
                 ("files", self._check_files),
+                ("model", self._check_model),
             )
         )
+
+    def _claim_database(self) -> None:
+        try:
+            node_id = _node_id(self._data_dir / "node-id")
+            self._store.migrate()
+            if not self._store.claim(node_id):
+                msg = (
+                    "node.database_url: this database belongs to a node with another "
+                    "data folder; every node needs a database of its own"
+                )
+                raise SettingsError(msg)
+        except NodeError:
+            self._store.close()
+            os.close(self._lock_file)
+            raise
 
     def _start_web(self) -> WebServer | None:
         if not self._settings.web.enabled:
@@ -277,6 +295,11 @@ class NodeService:
             return None
         return f"{self._missing_files} instances have lost their file"
 
+    def _check_model(self) -> str | None:
+        # Instances are accepted all the same: their studies wait for the model.
+        trouble = self._processor.trouble
+        return None if trouble is None else f"the model is not loaded: {trouble}"
+
 
 def _lock(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -287,6 +310,17 @@ def _lock(path: Path) -> int:
         msg = f"{path.parent}: another node uses this data folder"
         raise SettingsError(msg) from error
     return descriptor
+
+
+def _node_id(path: Path) -> str:
+    """Return who the node is; it moves with its data folder."""
+    try:
+        if not path.exists():
+            write_whole(path, f"{uuid.uuid4()}\n".encode())
+        return str(uuid.UUID(path.read_text(encoding="ascii").strip()))
+    except (OSError, ValueError) as error:
+        msg = f"{path}: this file names the node and cannot be read or made"
+        raise SettingsError(msg) from error
 
 
 def _work_is_left() -> bool:

@@ -20,6 +20,7 @@ from dicom_node.store import requeue as _requeue
 from dicom_node.store import results as _results
 from dicom_node.store import snapshot as _snapshot
 from dicom_node.store import versions as _versions
+from dicom_node.store import waiting as _waiting
 from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
 from dicom_node.store.schema import studies
@@ -155,6 +156,18 @@ class Store:
         with self._database.write() as connection:
             _versions.fail_version(
                 connection, version_id, run=run, reason=reason, now=now
+            )
+
+    def note_waiting(self, version_id: int, *, run: int, reason: str) -> None:
+        """Say why a version is not processed yet; its state does not change."""
+        with self._database.write() as connection:
+            _waiting.note_waiting(connection, version_id, run=run, reason=reason)
+
+    def requeue_failed(self, *, reason_prefix: str, now: datetime) -> tuple[str, ...]:
+        """Ask again for the studies that failed for such a reason; return them."""
+        with self._database.write() as connection:
+            return _waiting.requeue_failed(
+                connection, reason_prefix=reason_prefix, now=now
             )
 
     def finish_version(

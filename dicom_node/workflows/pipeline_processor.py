@@ -139,7 +139,8 @@ class PipelineProcessor:
                 grounder = self._open().grounder
                 if failures == 0 and _is_ready(grounder):
                     continue
-                identity = grounder.identity
+                load = getattr(grounder, "load", None)
+                identity = grounder.identity if load is None else load()
             except NodeError as error:
                 if self._is_stopped.is_set():
                     return

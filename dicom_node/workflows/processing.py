@@ -16,12 +16,18 @@ import structlog
 from dicom_node.assembly import Clock
 from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings
-from dicom_node.errors import NodeError, OutOfResourcesError, StoreError
+from dicom_node.errors import (
+    ModelLoadError,
+    NodeError,
+    OutOfResourcesError,
+    StoreError,
+    WorkerLostError,
+)
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
 from dicom_node.store import Store, Work
 from dicom_node.workflows.names import work_name
 
-__all__ = ["RESULTS", "Processing", "StudyProcessor"]
+__all__ = ["NO_MODEL", "RESULTS", "Processing", "StudyProcessor"]
 
 RESULTS = "results"
 """Folder of the results below the data folder, one folder per run of a version."""
@@ -42,6 +48,9 @@ _OUR_TROUBLE = frozenset(
 )
 """Errors of this machine, which pass; others are about the study's files."""
 
+NO_MODEL = "no model: "
+"""How the reason of a version begins that lacks nothing but the model."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -49,15 +58,15 @@ class StudyProcessor(Protocol):
     """Makes the result objects of a study."""
 
     @property
-    def is_ready(self) -> bool:
-        """Whether it could begin at once."""
+    def trouble(self) -> str | None:
+        """Why it could not begin at once, free of patient data; None: it could."""
 
     @property
     def fingerprint(self) -> str:
         """What decides the results besides the study: model and configuration."""
 
     def start(self) -> None:
-        """Get ready in the background."""
+        """Get ready in the background, and stay ready."""
 
     def stop(self) -> None:
         """End; what is being processed fails."""
@@ -119,17 +128,28 @@ class Processing:
         """Process a version; False: try again later. A door: errors become states."""
         try:
             self._process_once(version_id, run)
-        except (StoreError, OutOfResourcesError, OSError) as error:
+        except (
+            StoreError,
+            OutOfResourcesError,
+            ModelLoadError,
+            WorkerLostError,
+            OSError,
+        ) as error:
             may_pass = not isinstance(error, OSError) or error.errno in _OUR_TROUBLE
             if may_pass and not is_last and not self._is_stopping.is_set():
-                log.warning(
-                    "processing_waits", version=version_id, reason=_reason(error)
-                )
+                self._wait(version_id, run, _reason(error))
                 return False
             return self._give_up(version_id, run, error)
         except Exception as error:  # noqa: BLE001 - a door: it becomes a state
             return self._give_up(version_id, run, error)
         return True
+
+    def _wait(self, version_id: int, run: int, reason: str) -> None:
+        log.warning("processing_waits", version=version_id, reason=reason)
+        try:
+            self._store.note_waiting(version_id, run=run, reason=reason)
+        except StoreError as error:
+            log.warning("reason_not_recorded", version=version_id, reason=str(error))
 
     def _give_up(self, version_id: int, run: int, error: Exception) -> bool:
         if self._is_stopping.is_set():
@@ -181,9 +201,7 @@ class Processing:
         if obsolete is None:
             shutil.rmtree(folder, ignore_errors=True)
             self._counters.studies.labels("superseded").inc()
-            log.info(
-                "study_superseded", study_instance_uid=work.key.study_instance_uid
-            )
+            log.info("study_superseded", study_instance_uid=work.key.study_instance_uid)
             return
         self._counters.studies.labels("done").inc()
         for name in obsolete:
@@ -202,6 +220,8 @@ def _folder_name(work: Work) -> str:
 
 def _reason(error: Exception) -> str:
     # Only our own errors are quoted: a library's text may hold a value.
+    if isinstance(error, ModelLoadError | WorkerLostError):
+        return f"{NO_MODEL}{error}"
     return str(error) if isinstance(error, NodeError) else type(error).__name__
 
 

@@ -1,7 +1,7 @@
 """The durable work: process a version, deliver its results, survive anything between.
 
     version is ready -> process (one step) -> one delivery workflow per destination
-                                              (tries again later: the next workflow)
+                        (both try again later: the next workflow)
 
 DBOS keeps which workflow and step is done; the store keeps what came of it. Every
 step looks at the store first, so doing one twice changes nothing. A workflow's name
@@ -14,8 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from itertools import count
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from dbos import (
     DBOSPortableJSONSerializer,
     SetEnqueueOptions,
     SetWorkflowID,
+    WorkflowStatus,
 )
 from dbos import error as dbos_error
 from sqlalchemy import make_url
@@ -38,7 +38,7 @@ from dicom_node.errors import StoreError
 from dicom_node.store import CollectingStudy, Parcel, Store, VersionKey
 from dicom_node.workflows.delivery import Delivery, delivery_delay_s
 from dicom_node.workflows.names import parcel_name, work_name
-from dicom_node.workflows.processing import Processing, StudyProcessor
+from dicom_node.workflows.processing import NO_MODEL, Processing, StudyProcessor
 
 __all__ = ["Workflows"]
 
@@ -49,9 +49,9 @@ _POLLING_S = 0.2
 _DELIVERIES_AT_ONCE = 2
 """Associations to one destination at a time."""
 
-_PROCESS_ATTEMPTS = 200
-"""Tries while the disk or database is away, at most a quarter of an hour apart: two
-days. Any other trouble ends the version at once and says why."""
+_PATIENCE = timedelta(days=7)
+"""How long a version is tried again, at most a quarter of an hour apart, while the
+disk, database or model is away. Any other trouble ends it at once and says why."""
 
 _RECOVERIES = 50
 """How often a workflow may be found unfinished at start. A study that ends the
@@ -101,6 +101,7 @@ class Workflows:
         self._is_launched = False
         self._lock = threading.Lock()
         self._steps_running = 0
+        self._has_waiting = threading.Event()
         self._processing = Processing(
             settings,
             store,
@@ -175,11 +176,16 @@ class Workflows:
         Parameters
         ----------
         only_overdue : bool
-            Leave deliveries that wait for their time; at a start none is left out.
+            Leave work that waits for its time; at a start none is left out, and what
+            had been given up for want of the model is taken up again.
 
         """
+        if not only_overdue:
+            self._store.requeue_failed(reason_prefix=NO_MODEL, now=self._clock())
         for key in self._store.unfinished_versions():
             self.version_ready(key)
+            if not only_overdue:
+                self._hurry(work_name(key))
         latest = self._clock() - _OVERDUE
         for parcel in self._store.pending_parcels():
             if not only_overdue or parcel.next_attempt_at < latest:
@@ -207,9 +213,10 @@ class Workflows:
         for key in self._store.unfinished_versions():
             if key.study_instance_uid == study.study_instance_uid:
                 self.version_ready(key)
+                self._hurry(work_name(key))
         for parcel in self._store.pending_parcels(study_id=study.study_id):
             self._submit_parcel(parcel)
-            self._hurry(parcel)
+            self._hurry(parcel_name(parcel))
 
     def _configuration(self) -> DBOSConfig:
         url = make_url(self._settings.database_url)
@@ -231,17 +238,27 @@ class Workflows:
     def _register(self) -> None:
         # Functions of this object, so that the process can have one after another.
         @DBOS.workflow(name="process_version", max_recovery_attempts=_RECOVERIES)
-        def process_version(version_id: int, run: int) -> None:
-            for attempt in range(_PROCESS_ATTEMPTS):
-                if DBOS.run_step(
-                    {"name": "process"},
-                    self._process,
-                    version_id,
-                    run,
-                    is_last=attempt == _PROCESS_ATTEMPTS - 1,
+        def process_version(
+            version_id: int, run: int, attempt: int = 0, began_at: str | None = None
+        ) -> None:
+            again = DBOS.run_step(
+                {"name": "process"}, self._process, version_id, run, attempt, began_at
+            )
+            if again is not None:
+                # A workflow that slept would keep the others from the worker.
+                with (
+                    SetWorkflowID(_next_id(str(DBOS.workflow_id))),
+                    SetEnqueueOptions(delay_seconds=again["delay_s"]),
                 ):
-                    break
-                DBOS.sleep(delivery_delay_s(attempt))
+                    DBOS.enqueue_workflow(
+                        _PROCESS_QUEUE,
+                        process_version,
+                        version_id,
+                        run,
+                        attempt + 1,
+                        again["began_at"],
+                    )
+                return
             for name, destination in DBOS.run_step(
                 {"name": "parcels"}, self._new_parcels, version_id
             ):
@@ -267,9 +284,28 @@ class Workflows:
         self._process_version = process_version
         self._deliver_parcel = deliver
 
-    def _process(self, version_id: int, run: int, *, is_last: bool) -> bool:
+    def _process(
+        self, version_id: int, run: int, attempt: int, began_at: str | None
+    ) -> dict[str, Any] | None:
+        now = self._clock()
+        began = now if began_at is None else datetime.fromisoformat(began_at)
         with self._step():
-            return self._processing.process(version_id, run, is_last=is_last)
+            is_over = self._processing.process(
+                version_id, run, is_last=now - began >= _PATIENCE
+            )
+        if not is_over:
+            self._has_waiting.set()
+            return {
+                "delay_s": delivery_delay_s(attempt),
+                "began_at": began.isoformat(),
+            }
+        if self._has_waiting.is_set():
+            # What was away is back: the others need not wait for their time.
+            self._has_waiting.clear()
+            for key in self._store.unfinished_versions():
+                if key.version_id != version_id:
+                    self._hurry(work_name(key))
+        return None
 
     def _new_parcels(self, version_id: int) -> list[tuple[str, str]]:
         return [
@@ -284,7 +320,7 @@ class Workflows:
             # A destination that answers gets at once what waits for it.
             for parcel in self._store.pending_parcels(destination=destination):
                 if parcel.version_id != version_id:
-                    self._hurry(parcel)
+                    self._hurry(parcel_name(parcel))
         if outcome.left is None:
             return None
         return {
@@ -302,8 +338,10 @@ class Workflows:
             with self._lock:
                 self._steps_running -= 1
 
-    def _hurry(self, parcel: Parcel) -> None:
-        DBOS.set_workflow_delay(_first_id(parcel_name(parcel)), delay_seconds=0.0)
+    def _hurry(self, name: str) -> None:
+        newest = _newest(name)
+        if newest is not None:
+            DBOS.set_workflow_delay(newest.workflow_id, delay_seconds=0.0)
 
     def _submit_parcel(self, parcel: Parcel) -> None:
         self._submit(
@@ -327,19 +365,18 @@ class Workflows:
         the last moment) gets another workflow.
         """
         try:
-            for number in count():
-                workflow_id = _numbered_id(name, number)
-                known = DBOS.get_workflow_status(workflow_id)
-                if known is None:
-                    with SetWorkflowID(workflow_id):
-                        DBOS.enqueue_workflow(queue, workflow, *arguments)
-                    return "ENQUEUED"
-                if known.status in _ACTIVE or known.status == _CRASHED:
-                    return str(known.status)
+            known = _newest(name)
+            if known is not None and known.status in {*_ACTIVE, _CRASHED}:
+                return str(known.status)
+            workflow_id = (
+                _first_id(name) if known is None else _next_id(known.workflow_id)
+            )
+            with SetWorkflowID(workflow_id):
+                DBOS.enqueue_workflow(queue, workflow, *arguments)
         except (SQLAlchemyError, dbos_error.DBOSException) as error:
             msg = f"the work could not be queued ({type(error).__name__})"
             raise StoreError(msg) from error
-        raise AssertionError  # count() has no end
+        return "ENQUEUED"
 
 
 _PROCESS_QUEUE = "process"
@@ -350,11 +387,24 @@ def _queue_of(destination: str) -> str:
 
 
 def _first_id(name: str) -> str:
-    return _numbered_id(name, 0)
+    return f"{name}-0"
 
 
-def _numbered_id(name: str, number: int) -> str:
-    return f"{name}-{number}"
+def _next_id(workflow_id: str) -> str:
+    name, _, number = workflow_id.rpartition("-")
+    return f"{name}-{int(number) + 1}"
+
+
+def _newest(name: str) -> WorkflowStatus | None:
+    """Return the last of the workflows that were queued under a name."""
+    found = DBOS.list_workflows(
+        workflow_id_prefix=f"{name}-",
+        sort_desc=True,
+        limit=1,
+        load_input=False,
+        load_output=False,
+    )
+    return found[0] if found else None
 
 
 def _use_write_ahead_log(path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["StubModel", "bundled", "load"]
+__all__ = ["StubModel", "bundled", "die_once_per_file", "load"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,15 @@ def _above(pixels: Any, threshold: float) -> _Found:
 
 def load(folder: Path, device: str) -> StubModel:
     """Return the model; it says on which device it was asked to be."""
+    return StubModel(folder, device)
+
+
+def die_once_per_file(folder: Path, device: str) -> StubModel:
+    """End the process as long as there is a file in the folder, one file less."""
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
     return StubModel(folder, device)
 
 

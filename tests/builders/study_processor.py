@@ -34,7 +34,7 @@ class QuickProcessor:
         self, fingerprint: str = "quick-1", *, delay_s: float = 0.0, objects: int = 1
     ) -> None:
         self.fingerprint = fingerprint
-        self.is_ready = True
+        self.trouble: str | None = None
         self.processed: list[StudyReady] = []
         self.failure: Exception | None = None
         self._delay_s = delay_s

@@ -26,7 +26,8 @@ from tests.builders.dicom_series import make_ct_series, make_dx_image
 
 STUB = Engine("tests.builders.stub_model:load", "tests.builders.stub_model:bundled")
 BROKEN = Engine("tests.builders.no_such_module:load", STUB.bundled)
-ENGINES = {"stub": STUB, "broken": BROKEN}
+DYING = Engine("tests.builders.stub_model:die_once_per_file", STUB.bundled)
+ENGINES = {"stub": STUB, "broken": BROKEN, "dies": DYING}
 PLANES = [
     *(((s, 0, 0), (0, t, 0)) for s, t in product((1.0, -1.0), repeat=2)),
     ((1, 0, 0), (0, 0, -1)),
@@ -87,23 +88,16 @@ def test_a_model_that_cannot_be_loaded_says_why(make_worker, values):
     assert not worker.is_ready
 
 
-def test_starting_loads_in_the_background(make_worker):
-    worker = make_worker()
+def test_a_process_that_is_lost_while_it_loads_is_replaced_once(make_worker, tmp_path):
+    worker = make_worker(engine="dies", checkpoint=tmp_path)
+    for name in ("first", "second"):
+        (tmp_path / name).touch()
 
-    worker.start()
+    with pytest.raises(ModelLoadError, match="SIGKILL"):
+        _ = worker.identity
+    (tmp_path / "third").touch()
 
-    deadline = time.monotonic() + 30
-    while not worker.is_ready and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert worker.is_ready
-
-
-def test_a_start_that_fails_is_told_to_who_asks_first(make_worker, ct):
-    worker = make_worker(engine="broken")
-    worker.start()
-
-    with pytest.raises(ModelLoadError):
-        worker.ground(*ct, ["above 600"])
+    assert worker.identity.name == "stub"
 
 
 @pytest.mark.parametrize("reverse", [False, True])
