@@ -226,6 +226,14 @@ deliveries = Table(
 """The outbox. A crash between the receiver's success and our commit sends the same
 UID and bytes once more; nothing else is ever sent twice."""
 
+owner = Table(
+    "owner",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("node_id", String(64), nullable=False),
+)
+"""The one node whose files the rows name."""
+
 events = Table(
     "events",
     metadata,

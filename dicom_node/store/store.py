@@ -23,7 +23,7 @@ from dicom_node.store import versions as _versions
 from dicom_node.store import waiting as _waiting
 from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
-from dicom_node.store.schema import studies
+from dicom_node.store.schema import owner, studies
 
 __all__ = ["Store"]
 
@@ -68,6 +68,19 @@ class Store:
         with self._database.write() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def claim(self, node_id: str) -> bool:
+        """Make a node the database's owner; False: another one is."""
+        with self._database.write() as connection:
+            # One statement: of two nodes that start at once, one is the first.
+            connection.execute(
+                text(
+                    "INSERT INTO owner (id, node_id) VALUES (1, :node_id) "
+                    "ON CONFLICT (id) DO NOTHING"
+                ),
+                {"node_id": node_id},
+            )
+            return connection.scalar(select(owner.c.node_id)) == node_id
 
     def ping(self) -> None:
         """Ask the database for a sign of life."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import shutil
 import signal
 import subprocess
 import sys
@@ -522,6 +523,32 @@ def test_two_nodes_do_not_share_a_data_folder(tmp_path: Path) -> None:
 
     with running(settings), pytest.raises(SettingsError, match="another node"):
         NodeService(settings, processor=QuickProcessor()).start()
+
+
+def test_a_database_serves_the_node_that_it_belongs_to_and_no_other(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.sqlite'}"
+    first = make_settings(tmp_path / "first", database_url=url)
+    second = make_settings(tmp_path / "second", database_url=url)
+    with running(first):
+        pass
+    for _ in range(2):
+        with pytest.raises(SettingsError, match=r"node\.database_url: this database"):
+            NodeService(second, processor=QuickProcessor()).start()
+    # A data folder that is restored elsewhere is the same node.
+    shutil.copytree(tmp_path / "first", tmp_path / "restored")
+    with running(make_settings(tmp_path / "restored", database_url=url)) as node:
+        assert node.port
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a name", b"\xff"])
+def test_a_damaged_name_of_the_node_is_told(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "node-id").write_bytes(damage)
+
+    with pytest.raises(SettingsError, match="node-id"):
+        NodeService(make_settings(tmp_path), processor=QuickProcessor()).start()
 
 
 def test_the_receiver_does_not_load_the_model_library(tmp_path: Path) -> None:

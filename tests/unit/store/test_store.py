@@ -467,6 +467,12 @@ def test_a_new_destination_whose_profile_was_never_made_starts_a_second_run(
     assert outcome is RequeueOutcome.PROCESS_AGAIN
 
 
+def test_a_database_belongs_to_the_first_node_that_claims_it(store: Store) -> None:
+    claims = [store.claim(one) for one in ("a", "b", "a")]
+
+    assert claims == [True, False, True]
+
+
 def test_a_failed_version_says_why_and_runs_again_on_request(store: Store) -> None:
     store.record_instance(received(1))
     key = open_next(store)

@@ -41,6 +41,13 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "owner",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("node_id", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_owner"),
+    )
+
+    op.create_table(
         "events",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
@@ -243,6 +250,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_events_kind_id")
 
     op.drop_table("events")
+    op.drop_table("owner")
     with op.batch_alter_table("studies") as batch_op:
         batch_op.drop_index("ix_studies_state_last_received_at")
         batch_op.drop_index("ix_studies_is_forced")
