@@ -13,6 +13,7 @@ from pydicom.valuerep import validate_value
 from conformance.profile import IMPLEMENTATION_CLASS_UID
 
 __all__ = [
+    "PUBLIC_SCHEMES",
     "Violation",
     "check_code",
     "check_common",
@@ -126,7 +127,8 @@ def items_of(ds: Dataset, keyword: str) -> Sequence[Dataset]:
     """Return the items of a sequence; none when absent or not a sequence."""
     if keyword not in ds or ds[keyword].VR != "SQ":
         return ()
-    return tuple(ds[keyword].value)
+    items: Sequence[Dataset] = ds[keyword].value
+    return items
 
 
 def missing(ds: Dataset, keywords: Sequence[str], where: str) -> Iterator[Violation]:

@@ -15,9 +15,9 @@ from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from dicom_node.errors import ImagingError
+from dicom_node.errors import ImagingError, PixelDecodingError
 
-__all__ = ["quiet_reading", "read_dataset"]
+__all__ = ["quiet_reading", "read_dataset", "unsigned_short"]
 
 _MAX_HEADER_ELEMENT_BYTES = 1 << 20
 """Longer values of a header are left in the file and count as absent."""
@@ -70,6 +70,24 @@ def read_dataset(
     if tags is not None:
         _drop_deferred(ds)
     return ds
+
+
+def unsigned_short(ds: Dataset, keyword: str) -> int:
+    """Return a number from 1 to 65535 that describes the pixels.
+
+    A hostile file may store it with another VR, several values or none: what is not
+    an unsigned short (PS3.6) is not believed.
+
+    Raises
+    ------
+    PixelDecodingError
+        It is absent, or no such number.
+
+    """
+    value = ds[keyword].value if keyword in ds and ds[keyword].VR == "US" else None
+    if not isinstance(value, int) or not 1 <= value <= 0xFFFF:
+        raise PixelDecodingError(f"{keyword} is not a number from 1 to 65535")
+    return value
 
 
 def _drop_deferred(ds: Dataset) -> None:

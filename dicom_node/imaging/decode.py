@@ -19,6 +19,7 @@ from pydicom.uid import UID, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
 from dicom_node.errors import PixelDecodingError
 from dicom_node.imaging.codestream import codestream_size
+from dicom_node.imaging.dataset import unsigned_short
 
 __all__ = ["Frame", "check_pixels", "decode_frames"]
 
@@ -61,14 +62,14 @@ def check_pixels(ds: Dataset, *, max_pixels_bytes: int) -> None:
         or the number of bytes that are there.
 
     """
-    rows, columns = _unsigned_short(ds, "Rows"), _unsigned_short(ds, "Columns")
-    samples = _unsigned_short(ds, "SamplesPerPixel")
-    allocated = _unsigned_short(ds, "BitsAllocated")
+    rows, columns = unsigned_short(ds, "Rows"), unsigned_short(ds, "Columns")
+    samples = unsigned_short(ds, "SamplesPerPixel")
+    allocated = unsigned_short(ds, "BitsAllocated")
     keyword = _pixel_keyword(ds)
     if samples not in {1, 3, 4} or allocated not in {1, 8, 16, 32, 64}:
         raise PixelDecodingError("unknown samples per pixel or bits allocated")
     if keyword == "PixelData":
-        stored = _unsigned_short(ds, "BitsStored")
+        stored = unsigned_short(ds, "BitsStored")
         high = ds.get("HighBit", stored - 1)
         if not isinstance(high, int) or stored > allocated or high >= allocated:
             raise PixelDecodingError("bits stored do not fit into bits allocated")
@@ -272,11 +273,3 @@ def _pixel_keyword(ds: Dataset) -> str:
 
 def _transfer_syntax(ds: Dataset) -> UID:
     return UID(ds.file_meta.TransferSyntaxUID)
-
-
-def _unsigned_short(ds: Dataset, keyword: str) -> int:
-    value = ds[keyword].value if keyword in ds else None
-    if not isinstance(value, int) or ds[keyword].VR != "US" or value < 1:
-        msg = f"{keyword} is not a number from 1 to 65535"
-        raise PixelDecodingError(msg)
-    return value

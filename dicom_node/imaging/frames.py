@@ -14,9 +14,10 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from conformance.rules_common import items_of
 from dicom_node.errors import ImagingError, NotAnImageError
 from dicom_node.header import read_header
-from dicom_node.imaging.dataset import quiet_reading, read_dataset
+from dicom_node.imaging.dataset import quiet_reading, read_dataset, unsigned_short
 from dicom_node.imaging.geometry import Orientation, is_plane
 from dicom_node.imaging.sop_classes import (
     IMAGE_CLASSES,
@@ -166,7 +167,7 @@ def _parse(ds: Dataset, instance: StoredInstance) -> ImageHeader:
         raise ImagingError("encapsulated video is not processed")
     if not looks_like_image:
         raise ImagingError("the image has no Rows, Columns or Bits Allocated")
-    rows, columns = _unsigned_short(ds, "Rows"), _unsigned_short(ds, "Columns")
+    rows, columns = unsigned_short(ds, "Rows"), unsigned_short(ds, "Columns")
     study_uid = _text(ds, "StudyInstanceUID")
     series_uid = instance.series_instance_uid
     if not (study_uid and series_uid):
@@ -191,27 +192,16 @@ def _is_standard(sop_class: UID) -> bool:
     return sop_class.startswith("1.2.840.10008.") and sop_class.name != sop_class
 
 
-def _unsigned_short(ds: Dataset, keyword: str) -> int:
-    # A hostile file may store it with another VR, several values or none: what is
-    # not an unsigned short (PS3.6) is not believed.
-    element = ds[keyword]
-    value = element.value
-    if element.VR != "US" or not isinstance(value, int) or not 1 <= value <= 0xFFFF:
-        msg = f"{keyword} is not a number from 1 to 65535"
-        raise ImagingError(msg)
-    return value
-
-
 def _body_part(ds: Dataset) -> str | None:
     if body_part := _text(ds, "BodyPartExamined"):
         return body_part
     regions = [
-        *_items(ds, "AnatomicRegionSequence"),
+        *items_of(ds, "AnatomicRegionSequence"),
         *(
             region
-            for group in _items(ds, "SharedFunctionalGroupsSequence")
-            for anatomy in _items(group, "FrameAnatomySequence")
-            for region in _items(anatomy, "AnatomicRegionSequence")
+            for group in items_of(ds, "SharedFunctionalGroupsSequence")
+            for anatomy in items_of(group, "FrameAnatomySequence")
+            for region in items_of(anatomy, "AnatomicRegionSequence")
         ),
     ]
     return next((_text(one, "CodeMeaning") for one in regions), "").upper() or None
@@ -224,8 +214,8 @@ def _is_colour(ds: Dataset) -> bool:
 
 def _frames(ds: Dataset, instance: StoredInstance) -> Iterator[FrameHeader]:
     count = _integer(ds.get("NumberOfFrames")) or 1
-    shared = next(_items(ds, "SharedFunctionalGroupsSequence"), Dataset())
-    per_frame = list(_items(ds, "PerFrameFunctionalGroupsSequence"))
+    shared = _first_item(ds, "SharedFunctionalGroupsSequence")
+    per_frame = items_of(ds, "PerFrameFunctionalGroupsSequence")
     if not 1 <= count <= _MAX_FRAMES:
         msg = f"Number of Frames is not a number from 1 to {_MAX_FRAMES}"
         raise ImagingError(msg)
@@ -266,10 +256,9 @@ def _frames(ds: Dataset, instance: StoredInstance) -> Iterator[FrameHeader]:
 
 
 def _telling_apart(group: Dataset) -> tuple[str, ...]:
-    content = next(_items(group, "FrameContentSequence"), Dataset())
+    content = _first_item(group, "FrameContentSequence")
     named = (
-        _joined(next(_items(group, macro), Dataset()), keyword)
-        for macro, keyword in _MACRO_VALUES
+        _joined(_first_item(group, macro), keyword) for macro, keyword in _MACRO_VALUES
     )
     # Whatever else varies has a dimension of its own (PS3.3 C.7.6.17).
     return (*named, *(str(value) for value in _values(content, "DimensionIndexValues")))
@@ -300,16 +289,14 @@ def _slice_distance(ds: Dataset, groups: tuple[Dataset, ...]) -> float:
 
 def _find(groups: tuple[Dataset, ...], macro: str, keyword: str, ds: Dataset) -> Any:
     for group in groups:
-        for item in _items(group, macro):
+        for item in items_of(group, macro):
             if keyword in item:
                 return item[keyword].value
     return ds.get(keyword)
 
 
-def _items(ds: Dataset, keyword: str) -> Iterator[Dataset]:
-    value = ds.get(keyword)
-    if value is not None and ds[keyword].VR == "SQ":
-        yield from value
+def _first_item(ds: Dataset, keyword: str) -> Dataset:
+    return next(iter(items_of(ds, keyword)), Dataset())
 
 
 def _text(ds: Dataset, keyword: str) -> str:

@@ -16,8 +16,6 @@ __all__ = [
     "grid_affine",
     "is_plane",
     "slice_normal",
-    "to_patient",
-    "to_voxel",
     "voxel_spacing_mm",
 ]
 
@@ -110,16 +108,6 @@ def grid_affine(
     return affine
 
 
-def to_patient(affine_lps: Affine, points_ijk: Points) -> Points:
-    """Map ``(frame, row, column)`` indices to LPS millimetres."""
-    return _apply(affine_lps, points_ijk)
-
-
-def to_voxel(affine_lps: Affine, points_lps: Points) -> Points:
-    """Map LPS millimetres to continuous ``(frame, row, column)`` indices."""
-    return _apply(np.linalg.inv(affine_lps).astype(np.float64), points_lps)
-
-
 def voxel_spacing_mm(affine_lps: Affine) -> tuple[float, float, float]:
     """Return the distances between frames, rows and columns."""
     lengths = np.linalg.norm(affine_lps[:3, :3], axis=0)
@@ -131,8 +119,3 @@ def _axes(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     cosines = np.asarray(orientation, np.float64)
     return cosines[:3], cosines[3:]
-
-
-def _apply(affine: Affine, points: Points) -> Points:
-    rotated: Points = points @ affine[:3, :3].T
-    return rotated + affine[:3, 3]

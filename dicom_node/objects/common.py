@@ -19,6 +19,7 @@ from conformance.profile import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
 )
+from conformance.rules_common import PUBLIC_SCHEMES
 from dicom_node import __version__
 from dicom_node.errors import ObjectError
 from dicom_node.identity import MANUFACTURER, MODEL_NAME, derive_uid
@@ -31,6 +32,7 @@ from dicom_node.records import (
     ResultObject,
     StudyResult,
 )
+from dicom_node.reports.codes import PRIVATE_SCHEME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = [
     "FIRST_SERIES_NUMBER",
     "NOT_FOR_DIAGNOSIS",
-    "PRIVATE_SCHEME",
     "Making",
     "add_coding_schemes",
     "clean_text",
@@ -56,12 +57,6 @@ NOT_FOR_DIAGNOSIS = "AI - not for diagnostic use"
 
 FIRST_SERIES_NUMBER = 9000
 """Series Number of the SR; segmentations follow. Above what modalities use."""
-
-PRIVATE_SCHEME = "99MEDGLIP"
-"""Coding Scheme Designator of concepts that no public scheme has."""
-
-_PUBLIC_SCHEMES = frozenset({"DCM", "SCT", "SRT", "LN", "UCUM", "UMLS", "RFC5646"})
-"""Designators that DICOM itself identifies (PS3.16 8): no identification needed."""
 
 _LATERALITY = {
     Laterality.LEFT: codes.SCT.Left,
@@ -260,7 +255,7 @@ def display_colour(index: int) -> CIELabColor:
 
 def add_coding_schemes(ds: Dataset) -> None:
     """Identify every private coding scheme that a data set uses (PS3.3 C.12.1)."""
-    schemes = sorted(set(_schemes(ds)) - _PUBLIC_SCHEMES)
+    schemes = sorted(set(_schemes(ds)) - PUBLIC_SCHEMES)
     if not schemes:
         return
     items = []

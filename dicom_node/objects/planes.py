@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
+from conformance.rules_common import items_of
 from dicom_node.errors import ObjectError
 from dicom_node.objects.sources import (
     UNREADABLE,
@@ -24,7 +25,6 @@ from dicom_node.objects.sources import (
     SourceHeaders,
     decimal_string,
     frame_geometry,
-    items_of,
     number_of,
 )
 

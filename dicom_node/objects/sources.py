@@ -18,6 +18,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.errors import InvalidDicomError
 from pydicom.valuerep import format_number_as_ds
 
+from conformance.rules_common import items_of
 from dicom_node.errors import ObjectError
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ __all__ = [
     "SourceHeaders",
     "decimal_string",
     "frame_geometry",
-    "items_of",
     "number_of",
     "study_header",
 ]
@@ -199,15 +199,6 @@ def number_of(ds: Dataset, keyword: str) -> float | None:
     except UNREADABLE:
         return None
     return number if math.isfinite(number) else None
-
-
-def items_of(ds: Dataset, keyword: str) -> Sequence[Dataset]:
-    """Return the items of a sequence; none where it is absent or unreadable."""
-    try:
-        value = ds.get(keyword)
-    except UNREADABLE:
-        return ()
-    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
 def _decimals(ds: Dataset, keyword: str, count: int) -> tuple[str, ...] | None:

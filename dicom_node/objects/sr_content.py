@@ -17,7 +17,6 @@ from highdicom.sr import RelationshipTypeValues as Relationship
 from pydicom.sr.codedict import codes
 
 from dicom_node.objects.common import (
-    PRIVATE_SCHEME,
     Making,
     clean_text,
     coded,
@@ -25,6 +24,7 @@ from dicom_node.objects.common import (
 )
 from dicom_node.objects.profiles import ImageLink
 from dicom_node.records import BoundingBox, PhraseStatus
+from dicom_node.reports.codes import PRIVATE_SCHEME
 
 if TYPE_CHECKING:
     from dicom_node.records import (

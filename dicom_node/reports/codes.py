@@ -15,12 +15,11 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 
-from dicom_node.records import Code, Finding, Laterality
+from dicom_node.records import Code, Finding
 from dicom_node.reports.lexicon import Concept, ConceptKind, concept
 from dicom_node.reports.words import read_table, stems
 
 __all__ = [
-    "LATERALITY_CODES",
     "PRIVATE_SCHEME",
     "code_of",
     "finding_of",
@@ -30,13 +29,6 @@ __all__ = [
 
 PRIVATE_SCHEME = "99MEDGLIP"
 """Coding Scheme Designator of the node's own codes; "99" marks private schemes."""
-
-LATERALITY_CODES = {
-    Laterality.LEFT: Code("SCT", "7771000", "Left"),
-    Laterality.RIGHT: Code("SCT", "24028007", "Right"),
-    Laterality.BILATERAL: Code("SCT", "51440002", "Right and left"),
-}
-"""CID 244."""
 
 _CATEGORIES = {
     "structure": Code("SCT", "91723000", "Anatomical Structure"),

@@ -12,8 +12,8 @@ import SimpleITK as sitk  # noqa: N813 - its own name for itself
 
 from dicom_node.config import LimitSettings
 from dicom_node.imaging import CanonicalGrid, PixelReader, find_series
-from dicom_node.imaging.geometry import to_patient
 from tests.builders.dicom_series import make_ct_series, make_enhanced_ct
+from tests.builders.places import to_patient
 
 AXES = [
     tuple(tuple(float(sign) * (i == axis) for i in range(3)) for axis, sign in pair)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.imaging import CanonicalGrid
-from dicom_node.imaging.geometry import to_patient
 from dicom_node.records import BoundingBox, FrameReference, ImageSeries
+from tests.builders.places import to_patient
 
 ORIENTATIONS = [
     (axes, signs)

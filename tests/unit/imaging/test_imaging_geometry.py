@@ -4,26 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from dicom_node.errors import GeometryError
 from dicom_node.imaging.geometry import (
     grid_affine,
     is_plane,
     slice_normal,
-    to_patient,
-    to_voxel,
     voxel_spacing_mm,
 )
+from tests.builders.places import to_patient
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SPACINGS_MM = st.tuples(*[st.floats(0.1, 10.0)] * 3)
 ORIGINS_LPS = st.tuples(*[st.floats(-1e3, 1e3)] * 3)
-POINTS_IJK = hnp.arrays(
-    np.float64,
-    st.tuples(st.integers(1, 8), st.just(3)),
-    elements=st.floats(-500, 500),
-)
 ANGLES = st.tuples(*[st.floats(-np.pi, np.pi)] * 3)
 
 
@@ -33,17 +26,6 @@ def rotation(angles):
     about_y = [[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]]
     about_z = [[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]]
     return np.array(about_z) @ np.array(about_y) @ np.array(about_x)
-
-
-@given(ANGLES, SPACINGS_MM, ORIGINS_LPS, POINTS_IJK)
-def test_patient_and_voxel_coordinates_are_inverse(angles, spacing, origin, points):
-    affine = np.eye(4)
-    affine[:3, :3] = rotation(angles) * spacing
-    affine[:3, 3] = origin
-
-    there_and_back = to_voxel(affine, to_patient(affine, points))
-
-    np.testing.assert_allclose(there_and_back, points, atol=1e-6)
 
 
 @given(ANGLES, SPACINGS_MM, ORIGINS_LPS, st.integers(1, 30))

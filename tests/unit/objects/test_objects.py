@@ -20,12 +20,13 @@ from conformance.created import CREATED
 from conformance.profile import IMPLEMENTATION_CLASS_UID
 from dicom_node.identity import MODEL_NAME, derive_uid
 from dicom_node.objects import make_objects
-from dicom_node.objects.common import display_colour, long_string
+from dicom_node.objects.common import display_colour, laterality_code, long_string
 from dicom_node.objects.profiles import PROFILES
 from dicom_node.objects.sources import decimal_string
 from dicom_node.objects.sr_content import key_boxes
 from dicom_node.records import (
     BoundingBox,
+    Laterality,
     NotProcessed,
     PhraseResult,
     PhraseStatus,
@@ -441,6 +442,17 @@ def test_boxes_are_those_of_the_largest_frame_and_at_most_four() -> None:
 
     assert [box.score for box in key_boxes(region)] == [0.5, 0.4, 0.3, 0.2]
     assert key_boxes(replace(region, boxes=()))[0] == BoundingBox(6, (3, 1, 6, 5), 0.5)
+
+
+def test_sides_are_coded_by_cid_244() -> None:
+    sides = {side: laterality_code(side) for side in Laterality}
+
+    assert {side: (code.value, code.meaning) for side, code in sides.items()} == {
+        Laterality.LEFT: ("7771000", "Left"),
+        Laterality.RIGHT: ("24028007", "Right"),
+        Laterality.BILATERAL: ("51440002", "Bilateral"),
+    }
+    assert {code.scheme_designator for code in sides.values()} == {"SCT"}
 
 
 @given(st.text(max_size=200))

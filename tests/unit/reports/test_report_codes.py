@@ -12,7 +12,6 @@ from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr._concepts_dict import concepts as pydicom_concepts
 
 from dicom_node.reports.codes import (
-    LATERALITY_CODES,
     PRIVATE_SCHEME,
     code_of,
     finding_of,
@@ -149,16 +148,6 @@ def test_a_device_is_a_physical_object() -> None:
 
     assert finding.category.value == "260787004"
     assert finding.type.value == "26412008"
-
-
-def test_sides_are_coded_by_cid_244() -> None:
-    for code in LATERALITY_CODES.values():
-        assert _known_meanings("SCT", code.value)
-    assert {code.value for code in LATERALITY_CODES.values()} == {
-        "7771000",
-        "24028007",
-        "51440002",
-    }
 
 
 @given(st.text(max_size=100))
