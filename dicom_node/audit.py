@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 from enum import StrEnum
+from types import TracebackType
 from typing import TextIO
 
 import structlog
@@ -68,6 +70,9 @@ def configure_logging(
 ) -> None:
     """Send every log line of the process to one stream, one event a line.
 
+    What nothing catches is a line too, in the main thread or another: the
+    interpreter's own traceback would quote the message.
+
     Parameters
     ----------
     level : str
@@ -114,6 +119,26 @@ def configure_logging(
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(quietest)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    structlog.get_logger(__name__).critical(
+        "uncaught_exception", exc_info=(kind, error, trace)
+    )
+
+
+def _log_uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
+    if told.exc_type is SystemExit:
+        return
+    structlog.get_logger(__name__).critical(
+        "uncaught_exception",
+        thread=None if told.thread is None else told.thread.name,
+        exc_info=(told.exc_type, told.exc_value, told.exc_traceback),
+    )
 
 
 _OTHERS = {

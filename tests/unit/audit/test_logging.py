@@ -3,6 +3,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -16,9 +19,11 @@ def stream() -> Iterator[io.StringIO]:
     names = ["", "pynetdicom", "pydicom", "dbos", "uvicorn", "sqlalchemy"]
     loggers = [logging.getLogger(name) for name in names]
     before = [(one, one.handlers, one.level, one.propagate) for one in loggers]
+    hooks = sys.excepthook, threading.excepthook
     written = io.StringIO()
     configure_logging(stream=written, as_json=True)
     yield written
+    sys.excepthook, threading.excepthook = hooks
     structlog.reset_defaults()
     for one, handlers, level, propagate in before:
         one.handlers, one.propagate = handlers, propagate
@@ -70,3 +75,34 @@ def test_libraries_that_quote_data_sets_are_silent(
     logging.getLogger(name).error("ZZCANARY^PATIENT")
 
     assert stream.getvalue() == ""
+
+
+IN_A_THREAD = "one = threading.Thread(target=fail, name='x'); one.start(); one.join()"
+
+
+@pytest.mark.parametrize(
+    ("call", "exit_code"), [("fail()", 1), (IN_A_THREAD, 0)], ids=["main", "thread"]
+)
+def test_what_nothing_catches_is_a_line_of_class_and_place(
+    call: str, exit_code: int
+) -> None:
+    program = (
+        "import threading\n"
+        "from dicom_node.audit import configure_logging\n"
+        "def fail(): int('ZZCANARY^PATIENT')\n"
+        "configure_logging(as_json=True)\n"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program + call],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    (line,) = [json.loads(one) for one in ended.stderr.splitlines()]
+    assert ended.returncode == exit_code
+    assert (line["event"], line["level"]) == ("uncaught_exception", "critical")
+    assert line["exception"] == "ValueError"
+    assert line["raised_at"] == "<string>:3"
+    assert "ZZCANARY" not in ended.stdout + ended.stderr
