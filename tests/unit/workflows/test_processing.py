@@ -2,19 +2,28 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings
-from dicom_node.errors import OutOfResourcesError
+from dicom_node.errors import (
+    ModelLoadError,
+    NodeError,
+    ObjectError,
+    OutOfResourcesError,
+    WorkerLostError,
+)
 from dicom_node.identity import content_version
+from dicom_node.records import ResultObject
 from dicom_node.store import Store, VersionKey
-from dicom_node.workflows.processing import Processing
+from dicom_node.workflows.processing import NO_MODEL, Processing
 from tests.builders.stores import NOON, received
 from tests.builders.study_processor import QuickProcessor
 
@@ -46,15 +55,24 @@ def stopping() -> threading.Event:
 
 
 @pytest.fixture
+def counted() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
 def processing(
-    tmp_path: Path, store: Store, processor: QuickProcessor, stopping: threading.Event
+    tmp_path: Path,
+    store: Store,
+    processor: QuickProcessor,
+    stopping: threading.Event,
+    counted: CollectorRegistry,
 ) -> Processing:
     settings = NodeSettings.model_validate({"node": {"data_dir": tmp_path / "data"}})
     return Processing(
         settings,
         store,
         processor,
-        counters=Counters(CollectorRegistry()),
+        counters=Counters(counted),
         clock=lambda: NOON + timedelta(seconds=60),
         is_stopping=stopping,
     )
@@ -111,9 +129,15 @@ def test_what_a_crashed_try_left_is_replaced(
 
 
 @pytest.mark.parametrize(
-    "failure", [OutOfResourcesError(), OSError(errno.ENOSPC, "full")]
+    "failure",
+    [
+        OutOfResourcesError(),
+        OSError(errno.ENOSPC, "full"),
+        ModelLoadError(),
+        WorkerLostError(),
+    ],
 )
-def test_a_full_disk_is_waited_for_and_then_told(
+def test_trouble_of_this_machine_is_waited_for_and_then_told(
     store: Store,
     processor: QuickProcessor,
     processing: Processing,
@@ -123,11 +147,32 @@ def test_a_full_disk_is_waited_for_and_then_told(
     processor.failure = failure
 
     waits = processing.process(key.version_id, 1, is_last=False)
-    state = store.snapshot().studies[0].state
+    (waiting,) = store.snapshot().studies
     gives_up = processing.process(key.version_id, 1, is_last=True)
 
-    assert (waits, state, gives_up) == (False, "processing", True)
-    assert store.snapshot().studies[0].state == "failed"
+    (given_up,) = store.snapshot().studies
+    assert (waits, waiting.state, gives_up) == (False, "processing", True)
+    assert given_up.state == "failed"
+    assert waiting.reason == given_up.reason is not None
+
+
+@pytest.mark.parametrize("failure", [ModelLoadError("gone"), ObjectError("gone")])
+def test_only_what_failed_for_the_model_is_taken_up_again(
+    store: Store,
+    processor: QuickProcessor,
+    processing: Processing,
+    key: VersionKey,
+    failure: NodeError,
+) -> None:
+    processor.failure = failure
+    processing.process(key.version_id, 1, is_last=True)
+
+    found = store.requeue_failed(reason_prefix=NO_MODEL, now=NOON)
+
+    is_model = isinstance(failure, ModelLoadError)
+    assert found == (("1.2.3",) if is_model else ())
+    assert [one.run for one in store.unfinished_versions()] == [2] * is_model
+    assert store.requeue_failed(reason_prefix=NO_MODEL, now=NOON) == ()
 
 
 def test_a_file_that_is_gone_fails_the_study_at_once(
@@ -154,3 +199,32 @@ def test_what_fails_because_the_node_stops_is_not_the_studys_fault(
         processing.process(key.version_id, 1, is_last=False)
 
     assert store.snapshot().studies[0].state == "processing"
+
+
+def test_the_results_of_a_run_that_was_superseded_are_thrown_away_and_not_counted(
+    tmp_path: Path,
+    store: Store,
+    processor: QuickProcessor,
+    processing: Processing,
+    key: VersionKey,
+    counted: CollectorRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = processor.process
+
+    def overtaken(*arguments: Any, **named: Any) -> Sequence[ResultObject]:
+        objects = make(*arguments, **named)
+        store.fail_version(key.version_id, run=1, reason="slow", now=NOON)
+        store.requeue_study("1.2.3", destinations={}, now=NOON)
+        return objects
+
+    monkeypatch.setattr(processor, "process", overtaken)
+    with capture_logs() as lines:
+        assert processing.process(key.version_id, 1, is_last=False)
+
+    assert result_files(tmp_path) == set()
+    assert list((tmp_path / "data" / "results").iterdir()) == []
+    assert [one["event"] for one in lines] == ["study_superseded"]
+    name = "dicom_node_studies_processed_total"
+    assert counted.get_sample_value(name, {"outcome": "done"}) is None
+    assert counted.get_sample_value(name, {"outcome": "superseded"}) == 1
