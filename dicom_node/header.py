@@ -45,6 +45,9 @@ _PROCESSING_EQUIPMENT = (b"109102", b"DCM")
 _DEFLATED = re.compile(r"1\.2\.840\.10008\.1\.2\.(1\.99|8\.1|4\.95|4\.205)")
 """Syntaxes whose data set is compressed as a whole, or in part, by deflate."""
 
+_META_GROUP_LENGTH = bytes((2, 0, 0, 0))
+"""Tag of the first element of file meta information."""
+
 _META_ELEMENT = struct.Struct("<HH2sH")
 
 
@@ -98,7 +101,8 @@ def read_header(source: Path | bytes) -> InstanceHeader:
     Parameters
     ----------
     source : pathlib.Path or bytes
-        A DICOM file (PS3.10 7), or what is in it.
+        A DICOM file (PS3.10 7), or what is in it; the preamble may be missing, and
+        all that comes before the data set too.
 
     Raises
     ------
@@ -208,10 +212,15 @@ def _map(file: BinaryIO) -> mmap.mmap:
 
 
 def _read(data: bytes | mmap.mmap) -> InstanceHeader:
-    if len(data) < _PREFIX_BYTES or data[128:_PREFIX_BYTES] != b"DICM":
-        raise CannotUnderstandError("it is not a DICOM file")
+    start = _PREFIX_BYTES
+    if data[128:_PREFIX_BYTES] != b"DICM":
+        if syntax := _bare_syntax(data[:8]):
+            return _read_data_set(data, Envelope("", "", syntax, data_set_offset=0))
+        if data[:4] != _META_GROUP_LENGTH:
+            raise CannotUnderstandError("it is not a DICOM file")
+        start = 0
     meta = scan_data_set(
-        data, start=_PREFIX_BYTES, is_implicit=False, is_little=True, group=0x0002
+        data, start=start, is_implicit=False, is_little=True, group=0x0002
     )
     return _read_data_set(
         data,
@@ -222,6 +231,22 @@ def _read(data: bytes | mmap.mmap) -> InstanceHeader:
             data_set_offset=meta.end,
         ),
     )
+
+
+def _bare_syntax(head: bytes) -> str:
+    """Return the transfer syntax of a data set that begins a file; empty: none does.
+
+    Old archives write data sets without preamble and meta information; they begin
+    with group 0008, and an explicit VR is two capital letters.
+    """
+    if len(head) < 8:
+        return ""
+    is_explicit = head[4:6].isalpha() and head[4:6].isupper()
+    if head[:2] == b"\0\x08" and is_explicit:
+        return "1.2.840.10008.1.2.2"
+    if head[:2] == b"\x08\0" and head[3] == 0:
+        return "1.2.840.10008.1.2.1" if is_explicit else "1.2.840.10008.1.2"
+    return ""
 
 
 def _read_data_set(data: bytes | mmap.mmap, envelope: Envelope) -> InstanceHeader:
@@ -281,8 +306,11 @@ def _read_data_set(data: bytes | mmap.mmap, envelope: Envelope) -> InstanceHeade
 def _uid(values: Mapping[int, bytes], tag: Tag) -> str:
     text = values.get(tag, b"").strip(b"\0 ").decode("ascii", "replace")
     if text and not is_uid(text):
-        name = tag.name.replace("_UID", " UID").replace("_", " ").title()
-        raise CannotUnderstandError(f"{name.replace('Uid', 'UID')} is not a UID")
+        words = (
+            word if word in {"SOP", "UID"} else word.title()
+            for word in tag.name.split("_")
+        )
+        raise CannotUnderstandError(f"{' '.join(words)} is not a UID")
     return text
 
 

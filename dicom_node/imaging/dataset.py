@@ -13,7 +13,13 @@ from pydicom import Dataset
 from pydicom.config import IGNORE, logger, settings
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from dicom_node.errors import ImagingError, PixelDecodingError
 
@@ -67,9 +73,19 @@ def read_dataset(
         stop_before_pixels=tags is not None,
         defer_size=None if tags is None else _MAX_HEADER_ELEMENT_BYTES,
     )
+    if "TransferSyntaxUID" not in ds.file_meta:
+        ds.file_meta.TransferSyntaxUID = _guessed_syntax(ds)
     if tags is not None:
         _drop_deferred(ds)
     return ds
+
+
+def _guessed_syntax(ds: pydicom.FileDataset) -> UID:
+    """Return the transfer syntax as which a bare data set was read."""
+    is_implicit, is_little = ds.original_encoding
+    if is_implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
 
 
 def unsigned_short(ds: Dataset, keyword: str) -> int:

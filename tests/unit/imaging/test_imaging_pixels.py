@@ -6,11 +6,13 @@ import struct
 
 import numpy as np
 import pytest
+from pydicom import Dataset, dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_node.config import LimitSettings
 from dicom_node.errors import PixelDecodingError
 from dicom_node.imaging import PixelReader, find_series
+from dicom_node.study_files import gather_studies
 from tests.builders.dicom_series import (
     make_ct_series,
     make_dx_image,
@@ -51,6 +53,23 @@ def test_pixels_come_in_the_order_of_the_series(reader, tmp_path, make):
 
     assert pixels.dtype == np.float32
     np.testing.assert_array_equal(pixels, made.voxels)
+
+
+@pytest.mark.parametrize(
+    ("is_implicit", "is_little"), [(True, True), (False, True), (False, False)]
+)
+def test_bare_data_sets_are_read_too(reader, tmp_path, is_implicit, is_little):
+    made = make_ct_series(tmp_path, slices=3)
+    for one in made.instances:
+        ds = Dataset(dcmread(one.path))
+        if not is_little:
+            ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
+        ds.save_as(one.path, implicit_vr=is_implicit, little_endian=is_little)
+    (ready,) = gather_studies([tmp_path]).studies
+    (series,), left_out = find_series(ready.instances)
+
+    assert left_out == ()
+    np.testing.assert_array_equal(reader.read(series), made.voxels)
 
 
 def test_colour_comes_as_eight_bit_rgb(reader, tmp_path):

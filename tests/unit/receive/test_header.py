@@ -63,6 +63,37 @@ def test_a_file_tells_what_it_is(syntax: str) -> None:
     assert not header.is_own_result
 
 
+@pytest.mark.parametrize(
+    ("is_implicit", "is_little", "syntax"),
+    [
+        (False, True, EXPLICIT_LITTLE),
+        (True, True, IMPLICIT_LITTLE),
+        (False, False, "1.2.840.10008.1.2.2"),
+    ],
+)
+def test_a_bare_data_set_tells_what_it_is(
+    is_implicit: bool, is_little: bool, syntax: str
+) -> None:
+    file = io.BytesIO()
+    make_instance().save_as(file, implicit_vr=is_implicit, little_endian=is_little)
+
+    header = read_header(file.getvalue())
+
+    assert header.sop_instance_uid == make_instance().SOPInstanceUID
+    assert header.transfer_syntax_uid == syntax
+    assert header.data_set_offset == 0
+
+
+def test_a_file_without_preamble_tells_what_it_is() -> None:
+    data = make_file(make_instance(), IMPLICIT_LITTLE)
+
+    header = read_header(data[132:])
+
+    assert header.sop_instance_uid == "1.2.3.4"
+    assert header.transfer_syntax_uid == IMPLICIT_LITTLE
+    assert header.data_set_offset == read_header(data).data_set_offset - 132
+
+
 def test_our_meta_information_is_read_by_pydicom() -> None:
     ds = pydicom.dcmread(io.BytesIO(make_file(make_instance())))
 
