@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import highdicom as hd
@@ -46,13 +48,27 @@ CASES = [(name, "default") for name in SERIES] + [
 ]
 
 
-def _make(
-    name: str, folder: Path, profile: str
-) -> tuple[StudyResult, tuple[ResultObject, ...]]:
-    result = result_of(name, folder / "source")
-    out = folder / "out"
-    out.mkdir()
-    return result, make_objects(result, profile=profile, out_dir=out)
+EVERYTHING = "everything"
+
+Make = Callable[[str, str], tuple[StudyResult, tuple[ResultObject, ...]]]
+"""From a name of `SERIES`, or `EVERYTHING`, and a profile: a result, its objects."""
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Build each source once and its objects once for each profile."""
+
+    @cache
+    def result(name: str) -> StudyResult:
+        folder = tmp_path_factory.mktemp("source")
+        return full_result(folder) if name == EVERYTHING else result_of(name, folder)
+
+    @cache
+    def build(name: str, profile: str) -> tuple[StudyResult, tuple[ResultObject, ...]]:
+        out = tmp_path_factory.mktemp("objects")
+        return result(name), make_objects(result(name), profile=profile, out_dir=out)
+
+    return build
 
 
 def _regions(result: StudyResult) -> dict[str, Region]:
@@ -72,11 +88,11 @@ def _grid_affine(series: ImageSeries) -> npt.NDArray[np.float64]:
     return affine
 
 
-@pytest.mark.parametrize(("name", "profile"), CASES)
-def test_rules_and_dciodvfy_find_no_error(
-    name: str, profile: str, tmp_path: Path
-) -> None:
-    result, objects = _make(name, tmp_path, profile)
+@pytest.mark.parametrize(
+    ("name", "profile"), [*CASES, *((EVERYTHING, profile) for profile in PROFILES)]
+)
+def test_rules_and_dciodvfy_find_no_error(name: str, profile: str, make: Make) -> None:
+    result, objects = make(name, profile)
 
     verify_objects(objects, result.series)
     judgements = [judge_file(one.path) for one in objects]
@@ -85,21 +101,8 @@ def test_rules_and_dciodvfy_find_no_error(
     assert {one.judges for one in judgements} == {("rules", "dciodvfy")}
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_no_judge_finds_an_error_in_a_result_with_everything(
-    profile: str, tmp_path: Path
-) -> None:
-    result = full_result(tmp_path / "source")
-    objects = make_objects(result, profile=profile, out_dir=tmp_path)
-
-    verify_objects(objects, result.series)
-    judgements = [judge_file(one.path) for one in objects]
-
-    assert [str(v) for one in judgements for v in one.violations] == []
-
-
-def test_dciodvfy_is_wrong_about_label_maps_exactly_as_tabled(tmp_path: Path) -> None:
-    _, objects = _make("axial", tmp_path, "labelmap")
+def test_dciodvfy_is_wrong_about_label_maps_exactly_as_tabled(make: Make) -> None:
+    _, objects = make("axial", "labelmap")
     program = find_dciodvfy()
     assert program is not None
     said: list[str] = []
@@ -119,8 +122,8 @@ def test_dciodvfy_is_wrong_about_label_maps_exactly_as_tabled(tmp_path: Path) ->
     assert {text: said.count(text) for text in set(said)} == expected
 
 
-def test_one_more_of_a_false_complaint_is_an_error(tmp_path: Path) -> None:
-    _, objects = _make("axial", tmp_path, "labelmap")
+def test_one_more_of_a_false_complaint_is_an_error(make: Make) -> None:
+    _, objects = make("axial", "labelmap")
     program = find_dciodvfy()
     assert program is not None
     report = objects[-1].path
@@ -132,10 +135,8 @@ def test_one_more_of_a_false_complaint_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "profile"), CASES)
-def test_highdicom_reads_the_same_voxels(
-    name: str, profile: str, tmp_path: Path
-) -> None:
-    result, objects = _make(name, tmp_path, profile)
+def test_highdicom_reads_the_same_voxels(name: str, profile: str, make: Make) -> None:
+    result, objects = make(name, profile)
     regions, (series,) = _regions(result), result.series
     uids = list(dict.fromkeys(frame.sop_instance_uid for frame in series.frames))
     seen = set()
@@ -162,9 +163,9 @@ def test_highdicom_reads_the_same_voxels(
 
 @pytest.mark.parametrize(("name", "profile"), CASES)
 def test_dcmqi_reads_the_same_voxels_at_the_same_place(
-    name: str, profile: str, tmp_path: Path
+    name: str, profile: str, make: Make, tmp_path: Path
 ) -> None:
-    result, objects = _make(name, tmp_path, profile)
+    result, objects = make(name, profile)
     regions, (series,) = _regions(result), result.series
     to_grid = np.linalg.inv(_grid_affine(series))
     seen = set()
@@ -188,15 +189,11 @@ def test_dcmqi_reads_the_same_voxels_at_the_same_place(
     "name", ["axial", "reversed", "oblique", "odd cine", "radiograph", "enhanced"]
 )
 def test_cornerstone_reads_the_same_voxels_labels_colours_and_phrases(
-    name: str, tmp_path: Path
+    name: str, make: Make, tmp_path: Path
 ) -> None:
-    result = result_of(name, tmp_path / "source")
+    made = {profile: make(name, profile)[1] for profile in PROFILES}
+    result, _ = make(name, "default")
     regions, (series,) = _regions(result), result.series
-    made = {}
-    for profile in PROFILES:
-        out = tmp_path / profile
-        out.mkdir()
-        made[profile] = make_objects(result, profile=profile, out_dir=out)
     tools = {
         "default": "RectangleROI",
         "ohif": "PlanarFreehandROI",
@@ -234,8 +231,10 @@ def test_cornerstone_reads_the_same_voxels_labels_colours_and_phrases(
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_dcmqi_reads_the_findings_of_a_report(profile: str, tmp_path: Path) -> None:
-    result, objects = _make("axial", tmp_path, profile)
+def test_dcmqi_reads_the_findings_of_a_report(
+    profile: str, make: Make, tmp_path: Path
+) -> None:
+    result, objects = make("axial", profile)
 
     report = read_report_by_dcmqi(objects[-1].path, tmp_path)
 
@@ -256,10 +255,9 @@ def test_dcmqi_reads_the_findings_of_a_report(profile: str, tmp_path: Path) -> N
 
 @pytest.mark.peers
 @pytest.mark.parametrize("profile", ["default", "ohif"])
-def test_dcmtk_reads_the_phrases_of_a_report(profile: str, tmp_path: Path) -> None:
+def test_dcmtk_reads_the_phrases_of_a_report(profile: str, make: Make) -> None:
     program = require_program("dsrdump")
-    result = full_result(tmp_path / "source")
-    objects = make_objects(result, profile=profile, out_dir=tmp_path)
+    result, objects = make(EVERYTHING, profile)
 
     done = subprocess.run(
         [program, objects[-1].path], capture_output=True, text=True, check=False
