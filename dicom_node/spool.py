@@ -20,7 +20,7 @@ from pathlib import Path
 
 from dicom_node.errors import OutOfResourcesError
 
-__all__ = ["Spool", "SpoolWriter", "write_whole"]
+__all__ = ["Spool", "SpoolWriter", "sync_path", "write_whole"]
 
 _PART = ".part"
 _FOLDER_MODE = 0o700
@@ -55,7 +55,7 @@ class Spool:
         try:
             for folder in (data_dir, self._incoming, self._instances):
                 folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            _sync_folder(data_dir)
+            sync_path(data_dir)
         except OSError as error:
             raise _out_of_resources(error) from error
 
@@ -114,7 +114,7 @@ class Spool:
         with self._lock:
             if folder not in self._synced_folders:
                 folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-                _sync_folder(folder.parent)
+                sync_path(folder.parent)
                 self._synced_folders.add(folder)
 
     def _probe(self) -> None:
@@ -167,7 +167,7 @@ class SpoolWriter:
                 os.fsync(self._descriptor)
                 self._close()
                 self.path.replace(target)
-                _sync_folder(target.parent)
+                sync_path(target.parent)
             except OSError:
                 self._spool.distrust()
                 raise
@@ -212,14 +212,22 @@ def write_whole(path: Path, data: bytes) -> Path:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-        _sync_folder(path.parent)
+        sync_path(path.parent)
     finally:
         part.unlink(missing_ok=True)
     return path
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync_path(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk.
+
+    Raises
+    ------
+    OSError
+        They may not be.
+
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -40,6 +40,7 @@ GIVE_UP_AFTER = timedelta(days=7)
 class Parcel:
     """The undelivered results of one version for one destination."""
 
+    study_id: int
     version_id: int
     destination: str
     attempts: int
@@ -83,25 +84,29 @@ def pending_parcels(
     """Return what is undelivered, by version and destination, oldest first."""
     query = (
         select(
+            versions.c.study_id,
             deliveries.c.version_id,
             deliveries.c.destination,
             func.max(deliveries.c.attempts).label("attempts"),
             func.max(deliveries.c.id).label("last_delivery_id"),
             func.min(deliveries.c.next_attempt_at).label("next_attempt_at"),
         )
+        .join(versions, versions.c.id == deliveries.c.version_id)
         .where(deliveries.c.state == DeliveryState.PENDING)
-        .group_by(deliveries.c.version_id, deliveries.c.destination)
+        .group_by(
+            versions.c.study_id, deliveries.c.version_id, deliveries.c.destination
+        )
         .order_by(deliveries.c.version_id)
     )
     if version_id is not None:
         query = query.where(deliveries.c.version_id == version_id)
     if study_id is not None:
-        of_study = select(versions.c.id).where(versions.c.study_id == study_id)
-        query = query.where(deliveries.c.version_id.in_(of_study))
+        query = query.where(versions.c.study_id == study_id)
     if destination is not None:
         query = query.where(deliveries.c.destination == destination)
     return tuple(
         Parcel(
+            row.study_id,
             row.version_id,
             row.destination,
             row.attempts,

@@ -82,9 +82,7 @@ def finish_version(
         )
         for destination, profile in destinations.items():
             if profile == one.profile:
-                enter_delivery(
-                    connection, result_id, version_id, destination, now=now
-                )
+                enter_delivery(connection, result_id, version_id, destination, now=now)
     folder = result_dir.relative_to(data_dir).as_posix()
     connection.execute(
         update(versions)

@@ -1,13 +1,18 @@
-"""One parcel: a version's results on their way to one destination."""
+"""Parcels: each holds a version's results on their way to one destination.
+
+A destination gets the versions of a study in their order: what is superseded never
+comes after what supersedes it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -16,8 +21,9 @@ from dicom_node.audit import Counters
 from dicom_node.config import DestinationSettings, NodeSettings
 from dicom_node.deliver import Sendable, SendOutcome, send_objects
 from dicom_node.store import AttemptOutcome, OutboxItem, Parcel, Store
+from dicom_node.workflows.names import parcel_name
 
-__all__ = ["Delivery", "DeliveryOutcome", "delivery_delay_s"]
+__all__ = ["Delivery", "DeliveryOutcome", "delivery_delay_s", "first_in_line"]
 
 _FIRST_DELAY_S = 5.0
 _LAST_DELAY_S = 900.0
@@ -49,8 +55,16 @@ def delivery_delay_s(
     return min(_LAST_DELAY_S, delay_s * draw(0.8, 1.2))
 
 
+def first_in_line(parcels: Iterable[Parcel]) -> tuple[Parcel, ...]:
+    """Return each study's oldest parcel for each destination; the others wait."""
+    line: dict[tuple[int, str], Parcel] = {}
+    for one in sorted(parcels, key=lambda parcel: parcel.version_id):
+        line.setdefault((one.study_id, one.destination), one)
+    return tuple(line.values())
+
+
 class Delivery:
-    """The step that sends a parcel.
+    """The step that sends parcels.
 
     Parameters
     ----------
@@ -75,29 +89,52 @@ class Delivery:
         self._data_dir = settings.node.data_dir.resolve()
         self._destinations = {one.name: one for one in settings.destinations}
         self._lock = threading.Lock()
-        self._parcel_locks: dict[tuple[int, str], threading.Lock] = {}
+        # A lock is there as long as somebody has it or waits for it.
+        self._lines: WeakValueDictionary[tuple[int, str], threading.Lock] = (
+            WeakValueDictionary()
+        )
 
-    def deliver(self, version_id: int, destination: str) -> DeliveryOutcome:
-        """Send what a destination lacks of a version."""
+    def deliver(self, study_id: int, destination: str, name: str) -> DeliveryOutcome:
+        """Send a study's parcels for a destination in order, until one is left.
+
+        Parameters
+        ----------
+        study_id : int
+            The study.
+        destination : str
+            The destination's name.
+        name : str
+            The try that is asked for, as `parcel_name`. When it is no longer the
+            next one, another try was made since and goes on by itself.
+
+        """
+        line = study_id, destination
         with self._lock:
-            one_at_a_time = self._parcel_locks.setdefault(
-                (version_id, destination), threading.Lock()
-            )
+            one_at_a_time = self._lines.setdefault(line, threading.Lock())
         with one_at_a_time:
-            parcel = self._parcel(version_id, destination)
-            if parcel is None:
+            first = self._first(*line)
+            if first is None or parcel_name(first) != name:
                 return _NOTHING
-            if destination not in self._destinations:
+            return self._send_in_order(first)
+
+    def _send_in_order(self, first: Parcel) -> DeliveryOutcome:
+        delivered = 0
+        parcel: Parcel | None = first
+        while parcel is not None:
+            delay_s = delivery_delay_s(parcel.attempts, random.uniform)
+            if parcel.destination in self._destinations:
+                delivered += self._send(parcel, delay_s=delay_s)
+            else:
                 self._store.abandon_parcel(
                     parcel,
                     comment="the destination is no longer configured",
                     now=self._clock(),
                 )
-                return _NOTHING
-            delay_s = delivery_delay_s(parcel.attempts, random.uniform)
-            delivered = self._send(parcel, delay_s=delay_s)
-            left = self._parcel(version_id, destination)
-        return DeliveryOutcome(delivered=delivered, left=left, delay_s=delay_s)
+            left = self._first(parcel.study_id, parcel.destination)
+            if left is not None and left.version_id == parcel.version_id:
+                return DeliveryOutcome(delivered, left, delay_s)
+            parcel = left
+        return DeliveryOutcome(delivered, None, 0.0)
 
     def _send(self, parcel: Parcel, *, delay_s: float) -> int:
         """Send what a destination lacks; return how much of it was new to it.
@@ -167,10 +204,8 @@ class Delivery:
             reason=outcome.reason,
         )
 
-    def _parcel(self, version_id: int, destination: str) -> Parcel | None:
-        found = self._store.pending_parcels(
-            version_id=version_id, destination=destination
-        )
+    def _first(self, study_id: int, destination: str) -> Parcel | None:
+        found = self._store.pending_parcels(study_id=study_id, destination=destination)
         return found[0] if found else None
 
 

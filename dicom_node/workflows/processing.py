@@ -24,6 +24,7 @@ from dicom_node.errors import (
     WorkerLostError,
 )
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
+from dicom_node.spool import sync_path
 from dicom_node.store import Store, Work
 from dicom_node.workflows.names import work_name
 
@@ -184,7 +185,7 @@ class Processing:
         )
         _sync_tree(part)
         part.rename(folder)
-        _sync_folder(folder.parent)
+        sync_path(folder.parent)
         obsolete = self._store.finish_version(
             version_id,
             run=run,
@@ -228,17 +229,5 @@ def _reason(error: Exception) -> str:
 def _sync_tree(folder: Path) -> None:
     for parent, _folders, names in os.walk(folder):
         for name in names:
-            _sync(Path(parent, name), os.O_RDONLY)
-        _sync_folder(Path(parent))
-
-
-def _sync_folder(folder: Path) -> None:
-    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_path(Path(parent, name))
+        sync_path(Path(parent))

@@ -10,25 +10,19 @@ is derived from what it works on, so the same work is never queued twice.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import structlog
 from dbos import (
     DBOS,
-    DBOSConfig,
-    DBOSPortableJSONSerializer,
     SetEnqueueOptions,
     SetWorkflowID,
-    WorkflowStatus,
 )
 from dbos import error as dbos_error
-from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.assembly import Clock, system_clock
@@ -36,16 +30,24 @@ from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
 from dicom_node.store import CollectingStudy, Parcel, Store, VersionKey
-from dicom_node.workflows.delivery import Delivery, delivery_delay_s
+from dicom_node.workflows.delivery import (
+    Delivery,
+    delivery_delay_s,
+    first_in_line,
+)
+from dicom_node.workflows.engine import (
+    POLLING_S,
+    engine_configuration,
+    first_id,
+    newest,
+    next_id,
+    queue_of,
+)
 from dicom_node.workflows.names import parcel_name, work_name
 from dicom_node.workflows.processing import NO_MODEL, Processing, StudyProcessor
 
 __all__ = ["Workflows"]
 
-_VERSION = "1"
-"""Names the shape of the workflows below: recovery takes up those of this shape."""
-
-_POLLING_S = 0.2
 _DELIVERIES_AT_ONCE = 2
 """Associations to one destination at a time."""
 
@@ -129,7 +131,7 @@ class Workflows:
             The workflow database cannot be opened.
 
         """
-        DBOS(config=self._configuration())
+        DBOS(config=engine_configuration(self._settings))
         self._register()
         try:
             DBOS.launch()
@@ -138,16 +140,16 @@ class Workflows:
             msg = f"the workflow database cannot be opened ({type(error).__name__})"
             raise StoreError(msg) from error
         DBOS.register_queue(
-            _PROCESS_QUEUE, worker_concurrency=1, polling_interval_sec=_POLLING_S
+            _PROCESS_QUEUE, worker_concurrency=1, polling_interval_sec=POLLING_S
         )
         # Also what goes to a destination that was removed since must end somewhere.
         names = {one.name for one in self._settings.destinations}
         names |= {one.destination for one in self._store.pending_parcels()}
         for name in sorted(names):
             DBOS.register_queue(
-                _queue_of(name),
+                queue_of(name),
                 worker_concurrency=_DELIVERIES_AT_ONCE,
-                polling_interval_sec=_POLLING_S,
+                polling_interval_sec=POLLING_S,
             )
         self._is_launched = True
 
@@ -187,7 +189,7 @@ class Workflows:
             if not only_overdue:
                 self._hurry(work_name(key))
         latest = self._clock() - _OVERDUE
-        for parcel in self._store.pending_parcels():
+        for parcel in first_in_line(self._store.pending_parcels()):
             if not only_overdue or parcel.next_attempt_at < latest:
                 self._submit_parcel(parcel)
 
@@ -214,26 +216,10 @@ class Workflows:
             if key.study_instance_uid == study.study_instance_uid:
                 self.version_ready(key)
                 self._hurry(work_name(key))
-        for parcel in self._store.pending_parcels(study_id=study.study_id):
+        parcels = self._store.pending_parcels(study_id=study.study_id)
+        for parcel in first_in_line(parcels):
             self._submit_parcel(parcel)
             self._hurry(parcel_name(parcel))
-
-    def _configuration(self) -> DBOSConfig:
-        url = make_url(self._settings.database_url)
-        if url.get_backend_name() == "sqlite":
-            url = make_url(f"sqlite:///{self._data_dir / 'dbos.sqlite'}")
-            _use_write_ahead_log(self._data_dir / "dbos.sqlite")
-        return DBOSConfig(
-            name="dicom-node",
-            system_database_url=url.render_as_string(hide_password=False),
-            application_version=_VERSION,
-            executor_id="node",
-            # JSON: what is kept in a database is not executed when it is read back.
-            serializer=DBOSPortableJSONSerializer(),
-            use_listen_notify=False,
-            log_level="WARNING",
-            notification_listener_polling_interval_sec=_POLLING_S,
-        )
 
     def _register(self) -> None:
         # Functions of this object, so that the process can have one after another.
@@ -247,7 +233,7 @@ class Workflows:
             if again is not None:
                 # A workflow that slept would keep the others from the worker.
                 with (
-                    SetWorkflowID(_next_id(str(DBOS.workflow_id))),
+                    SetWorkflowID(next_id(str(DBOS.workflow_id))),
                     SetEnqueueOptions(delay_seconds=again["delay_s"]),
                 ):
                     DBOS.enqueue_workflow(
@@ -259,26 +245,30 @@ class Workflows:
                         again["began_at"],
                     )
                 return
-            for name, destination in DBOS.run_step(
+            for study_id, destination, name in DBOS.run_step(
                 {"name": "parcels"}, self._new_parcels, version_id
             ):
-                with SetWorkflowID(name):
+                with SetWorkflowID(first_id(name)):
                     DBOS.enqueue_workflow(
-                        _queue_of(destination), deliver, version_id, destination
+                        queue_of(destination), deliver, study_id, destination, name
                     )
 
         @DBOS.workflow(name="deliver", max_recovery_attempts=_RECOVERIES)
-        def deliver(version_id: int, destination: str) -> None:
+        def deliver(study_id: int, destination: str, name: str) -> None:
             again = DBOS.run_step(
-                {"name": "deliver"}, self._deliver, version_id, destination
+                {"name": "deliver"}, self._deliver, study_id, destination, name
             )
             if again is not None:
                 with (
-                    SetWorkflowID(again["name"]),
+                    SetWorkflowID(first_id(again["name"])),
                     SetEnqueueOptions(delay_seconds=again["delay_s"]),
                 ):
                     DBOS.enqueue_workflow(
-                        _queue_of(destination), deliver, version_id, destination
+                        queue_of(destination),
+                        deliver,
+                        study_id,
+                        destination,
+                        again["name"],
                     )
 
         self._process_version = process_version
@@ -307,26 +297,33 @@ class Workflows:
                     self._hurry(work_name(key))
         return None
 
-    def _new_parcels(self, version_id: int) -> list[tuple[str, str]]:
+    def _new_parcels(self, version_id: int) -> list[tuple[int, str, str]]:
+        # What waits for an earlier version's parcel is sent by whoever sends that.
+        made = self._store.pending_parcels(version_id=version_id)
+        of_study = [
+            parcel
+            for study_id in {one.study_id for one in made}
+            for parcel in self._store.pending_parcels(study_id=study_id)
+        ]
         return [
-            (_first_id(parcel_name(one)), one.destination)
-            for one in self._store.pending_parcels(version_id=version_id)
+            (one.study_id, one.destination, parcel_name(one))
+            for one in first_in_line(of_study)
         ]
 
-    def _deliver(self, version_id: int, destination: str) -> dict[str, Any] | None:
+    def _deliver(
+        self, study_id: int, destination: str, name: str
+    ) -> dict[str, Any] | None:
         with self._step():
-            outcome = self._delivery.deliver(version_id, destination)
+            outcome = self._delivery.deliver(study_id, destination, name)
         if outcome.delivered:
             # A destination that answers gets at once what waits for it.
-            for parcel in self._store.pending_parcels(destination=destination):
-                if parcel.version_id != version_id:
+            waiting = self._store.pending_parcels(destination=destination)
+            for parcel in first_in_line(waiting):
+                if parcel.study_id != study_id:
                     self._hurry(parcel_name(parcel))
         if outcome.left is None:
             return None
-        return {
-            "name": _first_id(parcel_name(outcome.left)),
-            "delay_s": outcome.delay_s,
-        }
+        return {"name": parcel_name(outcome.left), "delay_s": outcome.delay_s}
 
     @contextmanager
     def _step(self) -> Iterator[None]:
@@ -339,17 +336,15 @@ class Workflows:
                 self._steps_running -= 1
 
     def _hurry(self, name: str) -> None:
-        newest = _newest(name)
-        if newest is not None:
-            DBOS.set_workflow_delay(newest.workflow_id, delay_seconds=0.0)
+        found = newest(name)
+        if found is not None:
+            DBOS.set_workflow_delay(found.workflow_id, delay_seconds=0.0)
 
     def _submit_parcel(self, parcel: Parcel) -> None:
+        name = parcel_name(parcel)
+        queue = queue_of(parcel.destination)
         self._submit(
-            parcel_name(parcel),
-            _queue_of(parcel.destination),
-            self._deliver_parcel,
-            parcel.version_id,
-            parcel.destination,
+            name, queue, self._deliver_parcel, parcel.study_id, parcel.destination, name
         )
 
     def _submit(
@@ -365,11 +360,11 @@ class Workflows:
         the last moment) gets another workflow.
         """
         try:
-            known = _newest(name)
+            known = newest(name)
             if known is not None and known.status in {*_ACTIVE, _CRASHED}:
                 return str(known.status)
             workflow_id = (
-                _first_id(name) if known is None else _next_id(known.workflow_id)
+                first_id(name) if known is None else next_id(known.workflow_id)
             )
             with SetWorkflowID(workflow_id):
                 DBOS.enqueue_workflow(queue, workflow, *arguments)
@@ -380,35 +375,3 @@ class Workflows:
 
 
 _PROCESS_QUEUE = "process"
-
-
-def _queue_of(destination: str) -> str:
-    return f"deliver-{destination}"
-
-
-def _first_id(name: str) -> str:
-    return f"{name}-0"
-
-
-def _next_id(workflow_id: str) -> str:
-    name, _, number = workflow_id.rpartition("-")
-    return f"{name}-{int(number) + 1}"
-
-
-def _newest(name: str) -> WorkflowStatus | None:
-    """Return the last of the workflows that were queued under a name."""
-    found = DBOS.list_workflows(
-        workflow_id_prefix=f"{name}-",
-        sort_desc=True,
-        limit=1,
-        load_input=False,
-        load_output=False,
-    )
-    return found[0] if found else None
-
-
-def _use_write_ahead_log(path: Path) -> None:
-    # A property of the file: DBOS leaves it as it finds it.
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-    connection.close()
