@@ -6,12 +6,10 @@ import hashlib
 import io
 import json
 import random
-import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,8 +24,9 @@ from dicom_node.errors import StoreError
 from dicom_node.header import instance_sha256, read_header
 from dicom_node.store import Store
 from tests.builders.archive import Archive
+from tests.builders.forked_node import ForkedNode
 from tests.builders.postgres import postgres_cluster
-from tests.builders.process import Program, free_port, wait_until
+from tests.builders.process import free_port, wait_until
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -38,7 +37,6 @@ pytestmark = [
 SENDERS = 2
 IMAGES = 4
 QUICK = Timeouts(connect_s=1.0, associate_s=2.0, response_s=5.0)
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -55,20 +53,6 @@ class Acknowledged:
     def total(self) -> int:
         with self.lock:
             return sum(len(one) for one in self.data.values())
-
-
-@contextmanager
-def node_process(config: Path, log: Path) -> Iterator[Program]:
-    program = Program(
-        [sys.executable, "-m", "tests.builders.quick_node", str(config)],
-        log_path=log,
-        cwd=ROOT,
-    )
-    try:
-        yield program
-    finally:
-        program.process.kill()
-        program.process.wait()
 
 
 def write_image(folder: Path, study: str, number: int, size: int) -> Path:
@@ -124,7 +108,7 @@ def keep_sending(
         number += 1
         study = f"1.2.826.{sender + 1}.{number}"
         paths = [
-            write_image(folder, study, image, draw.choice([1 << 10, 1 << 18, 1 << 21]))
+            write_image(folder, study, image, draw.choice([1 << 10, 1 << 17, 1 << 19]))
             for image in range(1, IMAGES + 1)
         ]
         send_until_acknowledged(paths, study, node, acknowledged)
@@ -155,7 +139,7 @@ def kill_again_and_again(folder: Path, url: str | None, kills: int) -> None:
     acknowledged = Acknowledged()
     stop = threading.Event()
     port, data_dir = free_port(), folder / "data"
-    node = DestinationSettings(
+    address = DestinationSettings(
         name="node", ae_title="GROUNDING", host="127.0.0.1", port=port
     )
 
@@ -163,13 +147,13 @@ def kill_again_and_again(folder: Path, url: str | None, kills: int) -> None:
         time.sleep(0.05)
         return 0x0000
 
-    with Archive(answer=slow_answer) as pacs:
+    with Archive(answer=slow_answer) as pacs, ExitStack() as nodes:
         config = folder / "node.toml"
         config.write_text(
             "[node]\n"
             f"port = {port}\n"
             f"data_dir = {json.dumps(str(data_dir))}\n"
-            "quiet_time_s = 0.5\n"
+            "quiet_time_s = 0.3\n"
             + (f"database_url = {json.dumps(url)}\n" if url else "")
             + "[web]\nenabled = false\n"
             "[limits]\nmin_free_bytes = 0\n"
@@ -181,7 +165,7 @@ def kill_again_and_again(folder: Path, url: str | None, kills: int) -> None:
         senders = [
             threading.Thread(
                 target=keep_sending,
-                args=(number, folder / "sent", node, acknowledged, stop),
+                args=(number, folder / "sent", address, acknowledged, stop),
                 daemon=True,
             )
             for number in range(SENDERS)
@@ -189,25 +173,26 @@ def kill_again_and_again(folder: Path, url: str | None, kills: int) -> None:
         for thread in senders:
             thread.start()
         seen: Counter[str] = Counter()
+        node = nodes.enter_context(ForkedNode(config, folder / "node.log"))
         for number in range(kills):
-            with node_process(config, folder / "node.log") as program:
+            with node.running():
                 # Every fifth is killed on its way up, the others in full work.
                 if number % 5 == 4:
-                    time.sleep(draw.uniform(0.1, 2.0))
+                    time.sleep(draw.uniform(0.0, 0.5))
                 else:
-                    program.wait_for_port(port)
-                    time.sleep(draw.uniform(0.1, 2.0))
+                    node.wait_for_port(port)
+                    time.sleep(draw.uniform(0.05, 1.0))
             seen.update(found_by_kill(data_dir, url))
         stop.set()
-        with node_process(config, folder / "node.log") as program:
+        with node.running():
             for thread in senders:
                 thread.join(60)
-                assert not thread.is_alive(), program.tail()
+                assert not thread.is_alive(), node.tail()
             store = Store(url or f"sqlite:///{data_dir / 'node.sqlite'}")
             wait_until(
                 lambda: is_finished(store),
                 timeout_s=120,
-                what=lambda: f"{store.counts()}\n{program.tail()}",
+                what=lambda: f"{store.counts()}\n{node.tail()}",
             )
             leftovers = [
                 *data_dir.glob("incoming/*"),

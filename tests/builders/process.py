@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["Program", "free_port", "wait_until"]
+__all__ = ["Program", "free_port", "wait_for_port", "wait_until"]
 
 
 class Program:
@@ -73,13 +73,9 @@ class Program:
     def wait_for_port(self, port: int, *, timeout_s: float = 60.0) -> None:
         """Wait until something answers on a loopback port."""
 
-        def answers() -> bool:
-            self.check_alive()
-            with socket.socket() as probe:
-                probe.settimeout(1.0)
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-
-        wait_until(answers, timeout_s=timeout_s, what=self._describe)
+        wait_for_port(
+            port, timeout_s=timeout_s, what=self._describe, check=self.check_alive
+        )
 
     def check_alive(self) -> None:
         """Fail with the end of the log when the program is gone."""
@@ -112,6 +108,24 @@ def wait_until(
             msg = f"waited {timeout_s:g} s for {text}"
             raise AssertionError(msg)
         time.sleep(interval_s)
+
+
+def wait_for_port(
+    port: int,
+    *,
+    timeout_s: float,
+    what: Callable[[], str],
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Wait until something answers on a loopback port; `check` may end the wait."""
+
+    def answers() -> bool:
+        check()
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(answers, timeout_s=timeout_s, what=what, interval_s=0.02)
 
 
 def free_port() -> int:
