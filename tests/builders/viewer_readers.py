@@ -6,8 +6,8 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from dicom_node.records import FrameReference, ImageSeries
 from tests.builders.peers import cannot_run, require_program
 
 __all__ = [
+    "Shown",
     "digest",
     "read_by_cornerstone",
     "read_by_dcmqi",
@@ -34,47 +35,28 @@ def digest(mask: npt.NDArray[np.bool_]) -> str:
     return hashlib.sha256(mask.astype(np.uint8).tobytes()).hexdigest()
 
 
-def read_by_cornerstone(
-    series: ImageSeries,
-    work: Path,
-    *,
-    segmentations: Sequence[Path],
-    reports: Sequence[Path],
-) -> dict[str, list[list[dict[str, Any]]]]:
-    """Read SEGs and SRs as OHIF does.
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a viewer is given: a series, and SEGs and SRs of it."""
 
-    Returns what ``read_objects.mjs`` prints: for each SEG its ``segmentations``,
-    for each SR the annotations that hydrate, in ``reports``.
+    series: ImageSeries
+    segmentations: Sequence[Path]
+    reports: Sequence[Path]
+
+
+def read_by_cornerstone(
+    shown: Sequence[Shown], work: Path
+) -> list[dict[str, list[list[dict[str, Any]]]]]:
+    """Read SEGs and SRs as OHIF does, one series after the other.
+
+    Returns what ``read_objects.mjs`` prints for each: for each SEG its
+    ``segmentations``, for each SR the annotations that hydrate, in ``reports``.
     """
     node = require_program("node")
     if not (_CORNERSTONE / "node_modules").is_dir():
         cannot_run("the viewers are not installed: run tests/viewers/install.sh")
-    counts = Counter(frame.sop_instance_uid for frame in series.frames)
     question = work / "request.json"
-    question.write_text(
-        json.dumps(
-            {
-                # Viewers keep a series in the order of Instance Number.
-                "frames": [
-                    {
-                        "index": index,
-                        "path": str(frame.path),
-                        "frame": frame.frame_number,
-                        "rows": series.rows,
-                        "columns": series.columns,
-                        "sop_instance_uid": frame.sop_instance_uid,
-                        "series_instance_uid": series.series_instance_uid,
-                        "number_of_frames": counts[frame.sop_instance_uid],
-                    }
-                    for index, frame in sorted(
-                        enumerate(series.frames), key=_viewing_order
-                    )
-                ],
-                "segmentations": [str(path) for path in segmentations],
-                "reports": [str(path) for path in reports],
-            }
-        )
-    )
+    question.write_text(json.dumps([_request(one) for one in shown]))
     done = subprocess.run(
         [node, _CORNERSTONE / "read_objects.mjs", question],
         capture_output=True,
@@ -83,8 +65,30 @@ def read_by_cornerstone(
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    answer: dict[str, list[list[dict[str, Any]]]] = json.loads(done.stdout)
-    return answer
+    answers: list[dict[str, list[list[dict[str, Any]]]]] = json.loads(done.stdout)
+    return answers
+
+
+def _request(shown: Shown) -> dict[str, object]:
+    series = shown.series
+    return {
+        # Viewers keep a series in the order of Instance Number.
+        "frames": [
+            {
+                "index": index,
+                "path": str(frame.path),
+                "frame": frame.frame_number,
+                "rows": series.rows,
+                "columns": series.columns,
+                "sop_instance_uid": frame.sop_instance_uid,
+                "series_instance_uid": series.series_instance_uid,
+                "number_of_frames": frame.number_of_frames,
+            }
+            for index, frame in sorted(enumerate(series.frames), key=_viewing_order)
+        ],
+        "segmentations": [str(path) for path in shown.segmentations],
+        "reports": [str(path) for path in shown.reports],
+    }
 
 
 def _viewing_order(item: tuple[int, FrameReference]) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -34,6 +35,7 @@ from tests.builders.study_results import (
     one_region_each,
 )
 from tests.builders.viewer_readers import (
+    Shown,
     digest,
     read_by_cornerstone,
     read_by_dcmqi,
@@ -184,28 +186,43 @@ def test_dcmqi_reads_the_same_voxels_at_the_same_place(
     assert seen == set(regions)
 
 
+SHOWN = ("axial", "reversed", "oblique", "odd cine", "radiograph", "enhanced")
+
+
+@pytest.fixture(scope="module")
+def cornerstone(
+    make: Make, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, list[list[dict[str, Any]]]]]:
+    """Show everything in one process: most of its time goes into its start."""
+    shown = []
+    for name in SHOWN:
+        made = [make(name, profile) for profile in PROFILES]
+        shown.append(
+            Shown(
+                series=made[0][0].series[0],
+                segmentations=[one.path for _, out in made for one in out[:-1]],
+                reports=[out[-1].path for _, out in made],
+            )
+        )
+    answers = read_by_cornerstone(shown, tmp_path_factory.mktemp("cornerstone"))
+    return dict(zip(SHOWN, answers, strict=True))
+
+
 @pytest.mark.peers
-@pytest.mark.parametrize(
-    "name", ["axial", "reversed", "oblique", "odd cine", "radiograph", "enhanced"]
-)
+@pytest.mark.parametrize("name", SHOWN)
 def test_cornerstone_reads_the_same_voxels_labels_colours_and_phrases(
-    name: str, make: Make, tmp_path: Path
+    name: str,
+    make: Make,
+    cornerstone: dict[str, dict[str, list[list[dict[str, Any]]]]],
 ) -> None:
-    made = {profile: make(name, profile)[1] for profile in PROFILES}
     result, _ = make(name, "default")
+    answer = cornerstone[name]
     regions, (series,) = _regions(result), result.series
     tools = {
         "default": "RectangleROI",
         "ohif": "PlanarFreehandROI",
         "labelmap": "RectangleROI",
     }
-
-    answer = read_by_cornerstone(
-        series,
-        tmp_path,
-        segmentations=[one.path for objects in made.values() for one in objects[:-1]],
-        reports=[objects[-1].path for objects in made.values()],
-    )
 
     seen = []
     for segment in (one for segments in answer["segmentations"] for one in segments):
@@ -217,7 +234,7 @@ def test_cornerstone_reads_the_same_voxels_labels_colours_and_phrases(
         for index, one in enumerate(result.phrases)
         for _ in PROFILES
     )
-    for profile, hydrated in zip(made, answer["reports"], strict=True):
+    for profile, hydrated in zip(PROFILES, answer["reports"], strict=True):
         found = {one["tracking_uid"]: one for one in hydrated}
         assert {uid: (one["tool"], one["label"]) for uid, one in found.items()} == {
             one.regions[0].tracking_uid: (tools[profile], one.phrase.text)
