@@ -3,7 +3,8 @@
 Every key of a table is also an environment variable that wins over the file:
 ``DICOM_NODE_<TABLE>_<KEY>``, for example ``DICOM_NODE_NODE_PORT=11113`` or
 ``DICOM_NODE_MODEL_DEVICE=cpu``. The lists are JSON: ``DICOM_NODE_CALLERS`` and
-``DICOM_NODE_DESTINATIONS``.
+``DICOM_NODE_DESTINATIONS``. What Kubernetes says of a Service named ``dicom-node``
+is left alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,15 +32,18 @@ from pydantic import (
 from dicom_node.errors import SettingsError
 
 __all__ = [
+    "ENGINES",
     "ENVIRONMENT_PREFIX",
     "AETitle",
     "CallerSettings",
     "DestinationSettings",
+    "Engine",
     "LimitSettings",
     "ModelSettings",
     "NodeSection",
     "NodeSettings",
     "WebSettings",
+    "check_ae_title",
     "load_settings",
 ]
 
@@ -49,8 +54,47 @@ _TABLES = ("node", "model", "web", "limits")
 _LISTS = ("callers", "destinations")
 
 
-def _check_ae_title(value: str) -> str:
-    # PS3.5 6.2, VR AE: 16 bytes, no backslash or control characters, not blank.
+_KUBERNETES = re.compile(
+    r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
+)
+"""Variables of a Service named ``dicom-node``, after the prefix; and ``PORT``, which
+is one of them when its value is a URL."""
+
+_KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where the worker process finds a model, as ``module:attribute`` names.
+
+    ``loader`` is called with the checkpoint's folder and ``device=``; ``bundled``
+    without arguments, and returns the folder of the checkpoint that is used when the
+    settings name none.
+    """
+
+    loader: str
+    bundled: str
+
+
+ENGINES = {
+    "medglip": Engine(
+        "model:GroundingModel.from_pretrained", "model:bundled_checkpoint"
+    )
+}
+"""The engines that ``[model] engine`` can name."""
+
+
+def check_ae_title(value: str) -> str:
+    """Return an AE title without the spaces around it.
+
+    PS3.5 6.2, VR AE: 16 bytes, no backslash or control characters, not blank.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+
+    """
     title = value.strip(" ")
     if not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]{1,16}", title):
         msg = "an AE title has 1 to 16 printable ASCII characters and no backslash"
@@ -58,10 +102,13 @@ def _check_ae_title(value: str) -> str:
     return title
 
 
-AETitle = Annotated[str, AfterValidator(_check_ae_title)]
+AETitle = Annotated[str, AfterValidator(check_ae_title)]
 """An application entity title, PS3.5 6.2."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+"""At most a day."""
 
 
 class _Section(BaseModel):
@@ -83,7 +130,7 @@ class NodeSection(_Section):
     """Folder for images, results and, by default, the database."""
     database_url: str | None = None
     """SQLAlchemy URL; None: SQLite in ``data_dir``."""
-    quiet_time_s: Annotated[float, Field(gt=0)] = 10.0
+    quiet_time_s: Seconds = 10.0
     """A study is complete when nothing arrived for this long and no association
     that brought some of it is open; one that brings no more holds it for ten times
     this long, at least a minute."""
@@ -98,7 +145,7 @@ class ModelSettings(_Section):
     """Folder of the weights; None: the bundled checkpoint."""
     device: str = "auto"
     """``auto``: cuda when there, else cpu; or ``cpu``, ``cuda``, ``cuda:1``."""
-    timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    timeout_s: Seconds = 1800.0
     """Grounding one series is given up after this long."""
     memory_limit_mb: Annotated[int, Field(gt=0)] = 12_288
     """Private memory that the worker process may use beside the model's device."""
@@ -124,13 +171,13 @@ class LimitSettings(_Section):
     """Largest P-DATA PDU that is accepted (PS3.8 D.1)."""
     max_instance_bytes: Annotated[int, Field(gt=0)] = 4 << 30
     """Largest instance that is accepted."""
-    pdu_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    pdu_timeout_s: Seconds = 30.0
     """A PDU that has begun must be complete after this long."""
-    idle_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    idle_timeout_s: Seconds = 120.0
     """A silent association is aborted after this long."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 1 << 30
     """Instances are refused with 0xA700 when less disk than this is free."""
-    decode_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    decode_timeout_s: Seconds = 120.0
     """Decoding one instance's pixels is given up after this long."""
     decode_memory_mb: Annotated[int, Field(gt=0)] = 4096
     """Address space of the decoding process."""
@@ -186,6 +233,14 @@ class NodeSettings(_Section):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _check_engine(self) -> NodeSettings:
+        if self.model.engine not in ENGINES:
+            known = ", ".join(sorted(ENGINES))
+            msg = f"model.engine: {self.model.engine!r} is none of: {known}"
+            raise ValueError(msg)
+        return self
+
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL of the node's own tables."""
@@ -237,6 +292,8 @@ def _merge_environment(values: dict[str, Any], environment: Mapping[str, str]) -
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
         if key in {"cache", "config"}:  # read by opendata.py and cli.py
             continue
+        if _is_kubernetes(name.removeprefix(ENVIRONMENT_PREFIX), text):
+            continue
         if key in _LISTS:
             try:
                 values[key] = json.loads(text)
@@ -253,6 +310,12 @@ def _merge_environment(values: dict[str, Any], environment: Mapping[str, str]) -
             msg = f"{table}: must be a table"
             raise SettingsError(msg)
         section[item] = text
+
+
+def _is_kubernetes(key: str, text: str) -> bool:
+    if key == "PORT":
+        return _KUBERNETES_PORT.fullmatch(text) is not None
+    return _KUBERNETES.fullmatch(key) is not None
 
 
 def _describe(error: ValidationError) -> str:

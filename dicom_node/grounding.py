@@ -11,14 +11,14 @@ import os
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
 from dicom_node.child_process import Answer, ChildProcess
+from dicom_node.config import ENGINES, Engine, ModelSettings
 from dicom_node.errors import (
     GroundingError,
     ModelLoadError,
@@ -36,12 +36,7 @@ from dicom_node.grounder import (
 from dicom_node.imaging import CanonicalGrid, Pixels
 from dicom_node.records import BoundingBox, ImageSeries
 
-if TYPE_CHECKING:
-    from dicom_node.config import ModelSettings
-
 __all__ = [
-    "ENGINES",
-    "Engine",
     "GroundedPrompt",
     "Grounder",
     "GroundingWorker",
@@ -71,27 +66,6 @@ _ENVIRONMENT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """Where the worker process finds a model, as ``module:attribute`` names.
-
-    ``loader`` is called with the checkpoint's folder and ``device=``; ``bundled``
-    without arguments, and returns the folder of the checkpoint that is used when the
-    settings name none.
-    """
-
-    loader: str
-    bundled: str
-
-
-ENGINES = {
-    "medglip": Engine(
-        "model:GroundingModel.from_pretrained", "model:bundled_checkpoint"
-    )
-}
-"""The engines that ``[model] engine`` can name."""
-
-
 class GroundingWorker:
     """A Grounder whose model stays loaded in a process of its own.
 
@@ -106,7 +80,7 @@ class GroundingWorker:
     scratch_dir : pathlib.Path, optional
         Where pixels are handed over; the system's temporary folder when absent.
     engines : dict, optional
-        Name to engine; `ENGINES` when absent.
+        Name to engine; `config.ENGINES` when absent.
 
     Raises
     ------

@@ -22,7 +22,10 @@ def render_settings() -> str:
         "",
         "A TOML file, given by `--config` or `DICOM_NODE_CONFIG`. An environment",
         "variable wins over the file; the lists are JSON in their variable. An",
-        "unknown key is an error that names it.",
+        "unknown key is an error that names it. What Kubernetes injects for a Service",
+        "named `dicom-node` (`DICOM_NODE_SERVICE_HOST`, `DICOM_NODE_SERVICE_PORT*`,",
+        "`DICOM_NODE_PORT=tcp://...`, `DICOM_NODE_PORT_<number>_TCP*`) is no setting",
+        "and is left alone. Times are in seconds, at most a day.",
     ]
     for table, field in NodeSettings.model_fields.items():
         section, is_list = _section_of(field.annotation)

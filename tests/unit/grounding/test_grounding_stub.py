@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicom_node.config import ModelSettings
+from dicom_node.config import Engine, ModelSettings
 from dicom_node.errors import (
     GroundingError,
     ModelLoadError,
     SettingsError,
     WorkerLostError,
 )
-from dicom_node.grounding import Engine, GroundingWorker, ModelIdentity, boxes_around
+from dicom_node.grounding import GroundingWorker, ModelIdentity, boxes_around
 from dicom_node.imaging import find_series
 from dicom_node.records import BoundingBox
 from tests.builders.dicom_series import make_ct_series, make_dx_image

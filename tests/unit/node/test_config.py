@@ -91,6 +91,13 @@ def test_the_environment_wins_over_the_file(tmp_path):
         ("[[destinations]]\nname = 'a/b'\n", "destinations.0.name"),
         ("node = 1\n", "node"),
         ("[node\n", "TOML"),
+        ("[model]\nengine = 'gpt'\n", "model.engine: 'gpt' is none of: medglip"),
+        ("[node]\nquiet_time_s = inf\n", "node.quiet_time_s"),
+        ("[node]\nquiet_time_s = nan\n", "node.quiet_time_s"),
+        ("[model]\ntimeout_s = inf\n", "model.timeout_s"),
+        ("[limits]\npdu_timeout_s = 1e9\n", "limits.pdu_timeout_s"),
+        ("[limits]\nidle_timeout_s = inf\n", "limits.idle_timeout_s"),
+        ("[limits]\ndecode_timeout_s = nan\n", "limits.decode_timeout_s"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(tmp_path, text, named):
@@ -110,6 +117,37 @@ def test_a_wrong_key_or_value_is_named(tmp_path, text, named):
 def test_a_wrong_variable_is_named(environment, named):
     with pytest.raises(SettingsError, match=named.replace(".", r"\.")):
         load_settings(None, environment)
+
+
+KUBERNETES = {
+    "DICOM_NODE_SERVICE_HOST": "10.96.12.7",
+    "DICOM_NODE_SERVICE_PORT": "11112",
+    "DICOM_NODE_SERVICE_PORT_DICOM": "11112",
+    "DICOM_NODE_PORT": "tcp://10.96.12.7:11112",
+    "DICOM_NODE_PORT_11112_TCP": "tcp://10.96.12.7:11112",
+    "DICOM_NODE_PORT_11112_TCP_PROTO": "tcp",
+    "DICOM_NODE_PORT_11112_TCP_PORT": "11112",
+    "DICOM_NODE_PORT_11112_TCP_ADDR": "10.96.12.7",
+}
+
+
+def test_what_kubernetes_says_of_a_service_of_our_name_is_no_setting():
+    assert load_settings(None, KUBERNETES) == load_settings(None, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DICOM_NODE_PORT", "11113"),
+        ("DICOM_NODE_PORT_11112", "tcp://10.96.12.7:11112"),
+        ("DICOM_NODE_PORT_11112_TCP_NAME", "x"),
+        ("DICOM_NODE_SERVICE", "x"),
+        ("DICOM_NODE_SERVICE_NAME", "x"),
+    ],
+)
+def test_what_only_looks_like_kubernetes_is_named(name, text):
+    with pytest.raises(SettingsError, match=f"{name} is not a setting"):
+        load_settings(None, {name: text})
 
 
 def test_a_missing_file_is_named(tmp_path):

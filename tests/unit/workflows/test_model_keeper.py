@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from dicom_node.config import ModelSettings, NodeSettings
-from dicom_node.grounding import Engine, GroundingWorker
+from dicom_node.config import Engine, ModelSettings, NodeSettings
+from dicom_node.grounding import GroundingWorker
 from dicom_node.workflows import PipelineProcessor, pipeline_processor
 from tests.builders.process import wait_until
 
