@@ -302,12 +302,16 @@ class NodeService:
 
 
 def _lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = -1
     try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        os.close(descriptor)
-        msg = f"{path.parent}: another node uses this data folder"
+        if descriptor >= 0:
+            os.close(descriptor)
+        is_taken = isinstance(error, BlockingIOError)
+        what = "another node uses this data folder" if is_taken else error.strerror
+        msg = f"node.data_dir {path.parent}: {what}"
         raise SettingsError(msg) from error
     return descriptor
 

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from dicom_node.errors import OutOfResourcesError
+from dicom_node.errors import OutOfResourcesError, SettingsError
 
 __all__ = ["Spool", "SpoolWriter", "sync_path", "write_whole"]
 
@@ -39,7 +39,7 @@ class Spool:
 
     Raises
     ------
-    OutOfResourcesError
+    SettingsError
         The folders cannot be made.
 
     """
@@ -57,7 +57,10 @@ class Spool:
                 folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             sync_path(data_dir)
         except OSError as error:
-            raise _out_of_resources(error) from error
+            is_file = isinstance(error, FileExistsError)
+            what = "it is not a folder" if is_file else error.strerror
+            msg = f"node.data_dir {data_dir}: {what}"
+            raise SettingsError(msg) from error
 
     def open(self) -> SpoolWriter:
         """Begin a file.

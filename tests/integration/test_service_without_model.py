@@ -13,7 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from dicom_node.config import DestinationSettings, NodeSettings
 from dicom_node.deliver import send_objects
-from dicom_node.errors import ModelLoadError
+from dicom_node.errors import ModelLoadError, SettingsError
 from dicom_node.service import NodeService
 from dicom_node.status import read_status, requeue_study
 from dicom_node.workflows import workflows
@@ -32,6 +32,15 @@ def settings(tmp_path: Path) -> NodeSettings:
             "limits": {"min_free_bytes": 0},
         }
     )
+
+
+def test_a_lock_that_cannot_be_made_is_a_settings_error(
+    settings: NodeSettings,
+) -> None:
+    (settings.node.data_dir / "node.lock").mkdir(parents=True)
+
+    with pytest.raises(SettingsError, match=r"node\.data_dir .*/data: Is a directory"):
+        NodeService(settings, processor=QuickProcessor()).start()
 
 
 def without_model() -> QuickProcessor:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dicom_node.errors import OutOfResourcesError
+from dicom_node.errors import OutOfResourcesError, SettingsError
 from dicom_node.spool import Spool, write_whole
 
 SHA = "ab" + "0" * 62
@@ -175,7 +175,18 @@ def test_file_folder_and_name_are_synced_in_that_order(
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"a file is in the way")
 
-    with pytest.raises(OutOfResourcesError):
+    with pytest.raises(SettingsError) as told:
+        Spool(tmp_path / "data", min_free_bytes=0)
+
+    assert str(told.value) == f"node.data_dir {tmp_path / 'data'}: it is not a folder"
+
+
+def test_a_folder_that_is_not_ours_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "mkdir", _failing(errno.EACCES))
+
+    with pytest.raises(SettingsError, match=r"node\.data_dir .*: Permission denied"):
         Spool(tmp_path / "data", min_free_bytes=0)
 
 
