@@ -10,6 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from conformance.send_statuses import (
+    SEND_STATUSES,
+    SendStatus,
+    judge_send_status,
+)
 from conformance.sop_classes import RETIRED_STORAGE_CLASSES, STORAGE_CLASSES
 
 __all__ = [
@@ -37,6 +42,7 @@ __all__ = [
     "StatusCategory",
     "TransferSyntax",
     "choose_transfer_syntax",
+    "judge_send_status",
 ]
 
 IMPLEMENTATION_CLASS_UID = "2.25.335196843860693809136658796970976262783"
@@ -271,26 +277,6 @@ STORE_STATUSES: tuple[DimseStatus, ...] = (
 )
 """Every status of the Storage SCP. All but success carry an Error Comment
 (0000,0902), which never holds anything from the data set."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendStatus:
-    """What the node makes of a destination's answer to C-STORE."""
-
-    codes: str
-    meaning: str
-    behaviour: str
-
-
-SEND_STATUSES: tuple[SendStatus, ...] = (
-    SendStatus("0000", "Success", "delivered"),
-    SendStatus("B000", "Coercion of data elements", "delivered, with a note"),
-    SendStatus("B006", "Elements discarded", "delivered, with a note"),
-    SendStatus("B007", "Does not match SOP class", "delivered, with a note"),
-    SendStatus("any other", "Refused or failed", "sent again later, growing delay"),
-    SendStatus("none", "No answer in time, or an abort", "sent again later"),
-)
-"""What the Storage SCU does with each status, PS3.4 Table B.2-1."""
 
 
 @dataclass(frozen=True, slots=True)

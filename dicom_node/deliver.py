@@ -19,6 +19,7 @@ from pynetdicom.presentation import build_context
 from conformance.profile import (
     SCU_CONTEXTS,
     VERIFICATION_SOP_CLASS_UID,
+    judge_send_status,
 )
 from dicom_node.config import DestinationSettings
 from dicom_node.errors import (
@@ -40,25 +41,6 @@ __all__ = [
 ]
 
 _MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd identifiers from 1 to 255
-
-_DELIVERED = {
-    0x0000: "",
-    0xB000: "stored, data elements were coerced",
-    0xB006: "stored, elements were discarded",
-    0xB007: "stored, though the data set does not match its SOP class",
-}
-"""Statuses that say the instance is stored, PS3.4 Table B.2-1."""
-
-_REFUSALS = (
-    (0xA700, 0xFF00, "out of resources"),
-    (0xA900, 0xFF00, "data set does not match SOP class"),
-    (0xC000, 0xF000, "cannot understand"),
-    (0x0122, 0xFFFF, "SOP class not supported"),
-    (0x0124, 0xFFFF, "not authorized"),
-    (0x0117, 0xFFFF, "invalid SOP Instance UID"),
-    (0x0110, 0xFFFF, "processing failure"),
-)
-"""Value, mask and meaning of the others, PS3.4 Table B.2-1 and PS3.7 C."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,18 +280,11 @@ def _send_one(
     except (AttributeError, RuntimeError, ValueError):
         return _failed(one, "the association ended while it was sent")
     status = answer.get("Status")
-    if status is None:
-        return _failed(one, "it did not answer in time, or aborted")
-    if status in _DELIVERED:
-        return SendOutcome(
-            one.path, one.sop_instance_uid, True, status, _DELIVERED[status]
-        )
-    meaning = next(
-        (text for value, mask, text in _REFUSALS if status & mask == value), "refused"
-    )
-    return SendOutcome(
-        one.path, one.sop_instance_uid, False, status, f"{meaning} (0x{status:04X})"
-    )
+    row = judge_send_status(status)
+    note = row.note
+    if status is not None and not row.is_delivered:
+        note = f"{note} (0x{status:04X})"
+    return SendOutcome(one.path, one.sop_instance_uid, row.is_delivered, status, note)
 
 
 def _failed(one: Sendable, reason: str) -> SendOutcome:

@@ -58,7 +58,7 @@ def peer(
 
     def store(event: evt.Event) -> int:
         status = answer(event)
-        if status in {0x0000, 0xB000, 0xB006, 0xB007}:
+        if status in {0x0000, 0x0111, 0xB000, 0xB006, 0xB007}:
             uid = str(event.request.AffectedSOPInstanceUID)
             running.stored[uid] = event.request.DataSet.getvalue()
             running.syntaxes.append(str(event.context.transfer_syntax))
@@ -135,6 +135,7 @@ def test_compressed_files_are_sent_compressed(tmp_path: Path) -> None:
         (0xB000, True, "stored, data elements were coerced"),
         (0xB006, True, "stored, elements were discarded"),
         (0xB007, True, "stored, though"),
+        (0x0111, True, "it has this instance already"),
         (0xA700, False, "out of resources (0xA700)"),
         (0xA7FF, False, "out of resources (0xA7FF)"),
         (0xA900, False, "data set does not match SOP class (0xA900)"),
