@@ -277,6 +277,8 @@ class Reception:
             error=type(error).__name__,
             reason=comment,
         )
+        if isinstance(error, StoreError):
+            comment = "the database could not answer"  # not where it is
         return StoreAnswer(status, comment or "the instance could not be kept")
 
 

@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from dicom_node.errors import StoreError
+from dicom_node.errors import SettingsError, StoreError
 
 __all__ = ["BUSY_TIMEOUT_S", "Database", "database_url"]
 
@@ -27,14 +27,28 @@ Result = TypeVar("Result")
 
 
 def database_url(text: str) -> URL:
-    """Return the SQLAlchemy URL, with the driver that we ship for PostgreSQL."""
-    url = make_url(text)
+    """Return the SQLAlchemy URL, with the driver that we ship for PostgreSQL.
+
+    Raises
+    ------
+    SettingsError
+        It is no URL of SQLite or PostgreSQL; its text, which may hold a password, is
+        not told.
+
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:
+        raise SettingsError("node.database_url: it is not a SQLAlchemy URL") from error
     if url.get_backend_name() == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite":
         return url
-    msg = f"{url.get_backend_name()}: the database must be SQLite or PostgreSQL"
-    raise StoreError(msg)
+    msg = (
+        f"node.database_url: {url.get_backend_name()} is not supported; it begins with "
+        "sqlite:/// or postgresql://"
+    )
+    raise SettingsError(msg)
 
 
 @dataclass(eq=False)
@@ -54,6 +68,11 @@ class Database:
     ----------
     url : str
         SQLAlchemy URL.
+
+    Raises
+    ------
+    SettingsError
+        The URL cannot be used.
 
     """
 
@@ -80,7 +99,7 @@ class Database:
             with self.engine.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise _store_error(error) from error
+            raise _store_error(error, self.url) from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -105,7 +124,7 @@ class Database:
                 ):
                     yield connection
             except SQLAlchemyError as error:
-                raise _store_error(error) from error
+                raise _store_error(error, self.url) from error
 
     def commit_together(self, change: Callable[[Connection], Result]) -> Result:
         """Make a change durable, in one commit with those of other threads.
@@ -169,7 +188,12 @@ def _make_engine(url: URL) -> Engine:
             connect_args={"options": "-c synchronous_commit=on", "connect_timeout": 5},
         )
     if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(url.database).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"node.database_url {folder}: {error.strerror}"
+            raise SettingsError(msg) from error
     engine = create_engine(url, pool_size=8, connect_args={"timeout": BUSY_TIMEOUT_S})
 
     @event.listens_for(engine, "connect")
@@ -189,7 +213,41 @@ def _make_engine(url: URL) -> Engine:
     return engine
 
 
-def _store_error(error: SQLAlchemyError) -> StoreError:
-    # The driver's message quotes parameters; its class is enough to act on.
+_SQLITE_CAUSES = {
+    "SQLITE_NOTADB": "it is not a database, or it is damaged",
+    "SQLITE_CORRUPT": "it is not a database, or it is damaged",
+    "SQLITE_CANTOPEN": "it cannot be opened",
+    "SQLITE_PERM": "it cannot be opened",
+    "SQLITE_READONLY": "it is read-only, or its folder is",
+    "SQLITE_BUSY": "another process keeps it locked",
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_IOERR": "the disk failed",
+}
+"""By the beginning of the driver's name for the error."""
+
+_SERVER_CAUSES = {
+    "refused": "the connection was refused",
+    "resolve": "the host name is not known",
+    "translate host name": "the host name is not known",
+    "timeout": "it did not answer in time",
+    "authentication failed": "it does not accept user and password",
+    "no password supplied": "it asks for a password",
+    "does not exist": "it has no such database, user or table",
+    "permission denied": "the user may not do that",
+}
+"""By a part of the driver's message, which itself may quote values."""
+
+
+def _store_error(error: SQLAlchemyError, url: URL) -> StoreError:
+    # The driver's message quotes parameters: only what it means is told.
     cause = getattr(error, "orig", None) or error
-    return StoreError(f"the database could not answer ({type(cause).__name__})")
+    if url.get_backend_name() == "sqlite":
+        where = url.database or ""
+        name = getattr(cause, "sqlite_errorname", "")
+        known = (text for key, text in _SQLITE_CAUSES.items() if name.startswith(key))
+    else:
+        where = f"{url.host or 'localhost'}:{url.port or 5432}"
+        said = str(cause)
+        known = (text for key, text in _SERVER_CAUSES.items() if key in said)
+    what = next(known, f"the database could not answer ({type(cause).__name__})")
+    return StoreError(f"{where}: {what}")
