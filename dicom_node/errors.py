@@ -101,7 +101,7 @@ class OutOfResourcesError(ReceiveError):
 
 
 class DatasetMismatchError(ReceiveError):
-    """The data set does not match the SOP class or instance of its command."""
+    """The data set is not of the command's SOP class or instance."""
 
 
 class CannotUnderstandError(ReceiveError):
