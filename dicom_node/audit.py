@@ -116,7 +116,9 @@ def configure_logging(
     root.setLevel(level)
     for name, quietest in _OTHERS.items():
         logger = logging.getLogger(name)
-        logger.handlers = [handler]
+        # pydicom sets its own level when it is imported, which may be later.
+        is_silent = quietest == "CRITICAL"
+        logger.handlers = [logging.NullHandler() if is_silent else handler]
         logger.propagate = False
         logger.setLevel(quietest)
     sys.excepthook = _log_uncaught

@@ -7,6 +7,7 @@ and why); 2 bad usage or settings.
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -15,7 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from dicom_node import __version__
-from dicom_node.config import load_settings
+from dicom_node.audit import configure_logging
+from dicom_node.config import check_ae_title, load_settings
 from dicom_node.errors import NodeError, ReportError, SettingsError
 
 __all__ = ["app", "main"]
@@ -45,6 +47,9 @@ PathsArgument = Annotated[
 
 def main() -> None:
     """Run the command line; settings and usage errors end with exit code 2."""
+    # Libraries quote values of data sets when they warn, and tracebacks do.
+    warnings.simplefilter("ignore")
+    configure_logging(level="WARNING")
     try:
         app()
     except SettingsError as error:
@@ -140,9 +145,10 @@ def send(
     try:
         files = list_files(paths)
         destination = parse_destination(to)
+        calling = check_ae_title(from_)
     except (FileNotFoundError, ValueError) as error:
         _fail(str(error), 2)
-    outcomes = send_objects(files, destination, ae_title=from_)
+    outcomes = send_objects(files, destination, ae_title=calling)
     failed = [one for one in outcomes if not one.is_delivered]
     _out.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} sent to {to}")
     if failed:
