@@ -10,6 +10,7 @@ is derived from what it works on, so the same work is never queued twice.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -131,7 +132,12 @@ class Workflows:
             The workflow database cannot be opened.
 
         """
-        DBOS(config=engine_configuration(self._settings))
+        try:
+            configuration = engine_configuration(self._settings)
+        except sqlite3.Error as error:
+            msg = f"the workflow database cannot be opened ({type(error).__name__})"
+            raise StoreError(msg) from error
+        DBOS(config=configuration)
         self._register()
         try:
             DBOS.launch()

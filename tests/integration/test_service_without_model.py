@@ -13,7 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from dicom_node.config import DestinationSettings, NodeSettings
 from dicom_node.deliver import send_objects
-from dicom_node.errors import ModelLoadError, SettingsError
+from dicom_node.errors import ModelLoadError, SettingsError, StoreError
 from dicom_node.service import NodeService
 from dicom_node.status import read_status, requeue_study
 from dicom_node.workflows import workflows
@@ -40,6 +40,14 @@ def test_a_lock_that_cannot_be_made_is_a_settings_error(
     (settings.node.data_dir / "node.lock").mkdir(parents=True)
 
     with pytest.raises(SettingsError, match=r"node\.data_dir .*/data: Is a directory"):
+        NodeService(settings, processor=QuickProcessor()).start()
+
+
+def test_workflows_that_cannot_be_read_are_told(settings: NodeSettings) -> None:
+    settings.node.data_dir.mkdir()
+    (settings.node.data_dir / "dbos.sqlite").write_bytes(b"no database " * 100)
+
+    with pytest.raises(StoreError, match="workflow database cannot be opened"):
         NodeService(settings, processor=QuickProcessor()).start()
 
 
