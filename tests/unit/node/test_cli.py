@@ -3,13 +3,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import threading
 import warnings
 from pathlib import Path
 
 import pydicom
 import pytest
-import structlog
 
 from dicom_node import __version__
 from dicom_node.cli import main
@@ -29,13 +27,7 @@ def run(monkeypatch, capsys):
         captured = capsys.readouterr()
         return int(ended.value.code or 0), captured.out, captured.err
 
-    root = logging.getLogger()
-    before = list(root.handlers), root.level
-    hooks = sys.excepthook, threading.excepthook
-    yield call
-    sys.excepthook, threading.excepthook = hooks
-    structlog.reset_defaults()
-    root.handlers, root.level = before
+    return call
 
 
 @pytest.mark.parametrize(
