@@ -93,7 +93,7 @@ def interpret(
     phrases : sequence of str
         Phrases to ground instead of those of the report.
     report_text : str, optional
-        A report that did not come as a document of the study.
+        A report to take instead of the documents of the study.
     predecessors : tuple of ObjectReference
         Result documents that this result supersedes.
     may_retry : bool
@@ -113,7 +113,7 @@ def interpret(
     series, left_out = find_series(ready.instances)
     reports, unreadable = find_reports(ready.instances)
     if report_text is not None:
-        reports = (*reports, Report(text=report_text, source="file"))
+        reports = (Report(text=report_text, source="file"),)
     asked = collect_phrases(reports, phrases, series)
     not_processed = [*left_out, *unreadable]
     grounded: list[tuple[ImageSeries, tuple[GroundedPrompt, ...]]] = []

@@ -272,7 +272,7 @@ class PhraseResult:
     """A phrase with what the model found for it.
 
     ``status`` is the final word: the report's ABSENT, or the model's "not
-    present" for phrases of the vocabulary, or the report's own status.
+    present" for phrases that no report states, or the report's own status.
     ``regions`` is empty when nothing is drawn; ``score`` is the model's
     probability that the phrase is in the images, None when it was not asked.
     """

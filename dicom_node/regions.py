@@ -27,8 +27,8 @@ from dicom_node.records import (
 
 __all__ = ["check_answer", "crop_mask", "make_phrase_results"]
 
-_VOCABULARY = "vocabulary"
-"""Source of phrases that no report states: the model alone decides about them."""
+_NOT_STATED = frozenset({"argument", "vocabulary"})
+"""Sources of phrases that no report states: the model alone decides about them."""
 
 _TRACKING_ID_LENGTH = 64
 
@@ -58,8 +58,8 @@ def make_phrase_results(
     tuple of PhraseResult
         One for each phrase, in their order. What the report negates stays absent and
         has no region, whatever the model says. What the report states keeps its
-        status when the model does not find it. A phrase of the vocabulary is absent
-        when the model finds it in no series.
+        status when the model does not find it. A phrase that no report states is
+        absent when the model finds it in no series.
 
     """
     names: Counter[str] = Counter()
@@ -164,7 +164,7 @@ def _grid(series: ImageSeries) -> tuple[int, int, int]:
 
 def _status(phrase: Phrase, answers: Sequence[GroundedPrompt]) -> PhraseStatus:
     is_found = any(answer.is_present for answer in answers)
-    if phrase.source == _VOCABULARY and answers and not is_found:
+    if phrase.source in _NOT_STATED and answers and not is_found:
         return PhraseStatus.ABSENT
     return phrase.status
 

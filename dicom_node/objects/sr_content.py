@@ -28,6 +28,7 @@ from dicom_node.reports.codes import PRIVATE_SCHEME
 
 if TYPE_CHECKING:
     from dicom_node.records import (
+        Finding,
         ImageSeries,
         ObjectReference,
         Phrase,
@@ -47,6 +48,12 @@ _PREDICTIVE_UNCERTAINTY = sr.CodedConcept(
 )
 """A number from 0 (the model is sure) to 1 (it guesses). No public code says it."""
 
+_LOCALIZATION_CERTAINTY = sr.CodedConcept(
+    "local-certainty", PRIVATE_SCHEME, "Certainty of the localization"
+)
+"""In percent, beside a finding that is more than its site: the model places "the
+liver is enlarged" on the liver, and says nothing about its size."""
+
 _LOCALIZATION = sr.CodedConcept(
     "localization", PRIVATE_SCHEME, "Localization in the images"
 )
@@ -59,12 +66,17 @@ _NOT_PROCESSED = sr.CodedConcept(
     "not-processed", PRIVATE_SCHEME, "Series not processed"
 )
 
+_NOT_STATED = frozenset({"argument", "vocabulary"})
+"""Sources of phrases that no report states."""
+
 _PRESENCE: Mapping[PhraseStatus, sr.CodedConcept] = {
     PhraseStatus.PRESENT: sr.CodedConcept("52101004", "SCT", "Present"),
     PhraseStatus.ABSENT: sr.CodedConcept("272519000", "SCT", "Absent"),
     PhraseStatus.UNCERTAIN: sr.CodedConcept("64957009", "SCT", "Uncertain"),
 }
-"""CID 240, with the qualifier for what the report hedges."""
+"""What a report states: CID 240, with the qualifier for what it hedges. Of a phrase
+that no report states, only the localization is told: an organ that the images or the
+model do not show is not absent from the patient."""
 
 _Group = (
     sr.PlanarROIMeasurementsAndQualitativeEvaluations
@@ -166,8 +178,15 @@ def phrase_evaluations(
 
 def _evaluation(one: PhraseResult, report: Report | None) -> sr.ContentItem:
     phrase = one.phrase
+    if one.regions:
+        localization = _LOCALIZED
+    else:
+        localization = _NOT_ASKED if one.score is None else _NOT_LOCALIZED
+    is_stated = phrase.source not in _NOT_STATED
     item = sr.CodeContentItem(
-        coded(phrase.finding.finding), _PRESENCE[one.status], Relationship.CONTAINS
+        coded(phrase.finding.finding),
+        _PRESENCE[one.status] if is_stated else localization,
+        Relationship.CONTAINS,
     )
     children: list[sr.ContentItem] = []
     if phrase.laterality is not None:
@@ -191,16 +210,13 @@ def _evaluation(one: PhraseResult, report: Report | None) -> sr.ContentItem:
                 Relationship.HAS_PROPERTIES,
             )
         )
-    if one.regions:
-        found = _LOCALIZED
-    else:
-        found = _NOT_ASKED if one.score is None else _NOT_LOCALIZED
-    children.append(
-        sr.CodeContentItem(_LOCALIZATION, found, Relationship.HAS_PROPERTIES)
-    )
+    if is_stated:
+        children.append(
+            sr.CodeContentItem(_LOCALIZATION, localization, Relationship.HAS_PROPERTIES)
+        )
     children.extend(
         _number(concept, value, unit, Relationship.HAS_PROPERTIES)
-        for concept, value, unit in _numbers(one.score, one.uncertainty)
+        for concept, value, unit in _numbers(phrase.finding, one.score, one.uncertainty)
     )
     if report is not None:
         children.append(
@@ -258,7 +274,9 @@ def _measured_group(
                 unit=unit,
                 referenced_coordinates=[coordinates()],
             )
-            for concept, value, unit in _numbers(region.score, region.uncertainty)
+            for concept, value, unit in _numbers(
+                phrase.finding, region.score, region.uncertainty
+            )
         ],
     )
 
@@ -275,7 +293,9 @@ def _segment_group(
     if making.profile.image_link is not ImageLink.MEASURED_COORDINATES:
         measurements = [
             sr.Measurement(name=concept, value=value, unit=unit)
-            for concept, value, unit in _numbers(region.score, region.uncertainty)
+            for concept, value, unit in _numbers(
+                phrase.finding, region.score, region.uncertainty
+            )
         ]
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(making, region),
@@ -315,17 +335,21 @@ def _finding_sites(phrase: Phrase) -> list[sr.FindingSite] | None:
 
 
 def _numbers(
-    score: float | None, uncertainty: float | None
+    finding: Finding, score: float | None, uncertainty: float | None
 ) -> Iterator[tuple[sr.CodedConcept, float, sr.CodedConcept]]:
     """Yield certainty and uncertainty: concept, value, unit.
 
     (111012, DCM, "Certainty of Finding") is what a device gives its own finding, in
-    percent (PS3.16 D); the uncertainty has no unit.
+    percent (PS3.16 D): here, a structure that it has found. What else the report says
+    of it is not the device's. The uncertainty has no unit.
     """
     concept = sr.CodedConcept.from_code
     if score is not None:
+        is_structure = finding.finding == finding.site
         yield (
-            concept(codes.DCM.CertaintyOfFinding),
+            concept(codes.DCM.CertaintyOfFinding)
+            if is_structure
+            else _LOCALIZATION_CERTAINTY,
             round(100 * float(score), 4),
             concept(codes.UCUM.Percent),
         )

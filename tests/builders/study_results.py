@@ -100,7 +100,7 @@ def make_phrase(
     finding: Finding = KIDNEY,
     status: PhraseStatus = PhraseStatus.PRESENT,
     laterality: Laterality | None = None,
-    source: str = "argument",
+    source: str = "file",
 ) -> Phrase:
     """Describe a phrase of a report."""
     return Phrase(

@@ -204,7 +204,7 @@ def test_a_report_says_what_became_of_every_phrase_and_series(tmp_path: Path) ->
             "Comment": "Small effusion on the right",
             "Finding Site": "Pleural cavity",
             "Localization in the images": "Localized",
-            "Certainty of Finding": 87.5,
+            "Certainty of the localization": 87.5,
             "Predictive uncertainty of the model": 0.125,
             "Source report": "2.25.77",
         },
