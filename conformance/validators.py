@@ -32,6 +32,7 @@ __all__ = [
     "Violation",
     "check_dataset",
     "check_together",
+    "is_judged",
     "judge_file",
 ]
 
@@ -66,6 +67,18 @@ class Judgement:
     def is_valid(self) -> bool:
         """Whether nobody found an error."""
         return not self.violations
+
+
+def is_judged(path: Path) -> bool:
+    """Return whether a file is a Segmentation or a Comprehensive 3D SR."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ds = dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
+    except (OSError, InvalidDicomError, EOFError, ValueError, TypeError):
+        return False
+    sop_class = str(ds.get("SOPClassUID", ""))
+    return sop_class in SEGMENTATION_CLASSES or sop_class == COMPREHENSIVE_3D_SR
 
 
 def judge_file(path: Path) -> Judgement:

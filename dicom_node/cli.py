@@ -7,7 +7,9 @@ and why); 2 bad usage or settings.
 from __future__ import annotations
 
 import json
+import os
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -28,7 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ground a study's report phrases in its images, as a DICOM node or on files.",
 )
-conformance_app = typer.Typer(no_args_is_help=True, help="What we claim, and judging.")
+conformance_app = typer.Typer(
+    no_args_is_help=True, help="What the node claims over DICOM; judge SEG and SR."
+)
 app.add_typer(conformance_app, name="conformance")
 
 _out = Console()
@@ -63,6 +67,7 @@ def serve(config: ConfigOption = None) -> None:
     """Run the node: receive studies, ground their phrases, send results."""
     from dicom_node.service import NodeService
 
+    _keep_private()
     NodeService(load_settings(config)).run_forever()
 
 
@@ -95,9 +100,10 @@ def ground(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Ground phrases on files: the same rooms as the node, without a network."""
+    """Ground phrases on files, as the node does, without a network."""
     from dicom_node.file_mode import ground_files
     from dicom_node.reports import phrase_from_text, read_report_text
+    from dicom_node.result_table import result_table
 
     for path in paths:
         if not path.exists():
@@ -124,6 +130,7 @@ def ground(
             ),
         )
     for path in outcome.documents:
+        _out.print(result_table(json.loads(path.read_text(encoding="utf-8"))))
         _out.print(str(path), soft_wrap=True)
     if outcome.reasons or not outcome.documents:
         what = "not processed:" if outcome.documents else "no study was processed:"
@@ -152,7 +159,8 @@ def send(
     failed = [one for one in outcomes if not one.is_delivered]
     _out.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} sent to {to}")
     if failed:
-        _fail("not sent:", 1, *(f"{one.path.name}: {one.reason}" for one in failed))
+        by_reason = Counter(one.reason for one in failed)
+        _fail("not sent:", 1, *(f"{count} x {why}" for why, count in by_reason.items()))
 
 
 @app.command()
@@ -187,6 +195,7 @@ def doctor(config: ConfigOption = None) -> None:
     """Check the set-up, echo every destination, say what is wrong in plain words."""
     from dicom_node.doctor import examine
 
+    _keep_private()
     findings = examine(load_settings(config))
     for one in findings:
         mark = "[green]ok[/]" if one.is_good else "[red]problem[/]"
@@ -213,8 +222,11 @@ def conformance_statement() -> None:
 
 @conformance_app.command("check")
 def conformance_check(paths: PathsArgument) -> None:
-    """Judge SEG and SR files by our validators, and by dciodvfy where installed."""
-    from conformance.validators import judge_file
+    """Judge SEG and SR files by our rules, and by dciodvfy where installed.
+
+    In a folder, other files are passed over.
+    """
+    from conformance.validators import is_judged, judge_file
     from dicom_node.study_files import list_files
 
     try:
@@ -223,6 +235,9 @@ def conformance_check(paths: PathsArgument) -> None:
         _fail(str(error), 2)
     bad = 0
     for path in files:
+        # In a folder there may be images and pictures beside the objects.
+        if path not in paths and not is_judged(path):
+            continue
         judgement = judge_file(path)
         bad += not judgement.is_valid
         verdict = "[green]valid[/]" if judgement.is_valid else "[red]invalid[/]"
@@ -245,6 +260,11 @@ def _root(
     if version:
         typer.echo(f"dicom-node {__version__}")
         raise typer.Exit
+
+
+def _keep_private() -> None:
+    # What lies in the data folder is for the node's own user alone.
+    os.umask(0o077)
 
 
 def _progress() -> Progress:

@@ -24,7 +24,6 @@ from typing import Any
 import pydicom
 from pydicom.uid import CTImageStorage
 from rich.console import Console
-from rich.table import Table
 
 from dicom_node.config import DestinationSettings, LimitSettings
 from dicom_node.deliver import echo, send_objects
@@ -36,6 +35,7 @@ from dicom_node.overlay import write_overlays
 from dicom_node.pacs import ReceivingPacs
 from dicom_node.reports.document import make_report_document
 from dicom_node.result import RESULT_JSON
+from dicom_node.result_table import result_table
 from dicom_node.study_files import gather_studies
 
 __all__ = ["DEMO_REPORT", "prepare_study", "run_demo"]
@@ -46,7 +46,7 @@ DEMO_REPORT: tuple[tuple[str, str], ...] = (
         "The liver is enlarged and homogeneous. The spleen is unremarkable. "
         "The stomach is distended. The abdominal aorta is of normal calibre. "
         "The inferior vena cava is patent. No pleural effusion. No pneumothorax. "
-        "No ascites. The vertebral bodies are intact. The ribs are intact.",
+        "No ascites. The vertebrae are intact.",
     ),
     ("Impression", "No free fluid in the upper abdomen."),
 )
@@ -107,7 +107,7 @@ def run_demo(out_dir: Path, *, console: Console, open_picture: bool = False) -> 
     console.print(f"results came back by C-STORE after {seconds:.1f} s")
     (out_dir / RESULT_JSON).write_text(json.dumps(document, indent=2) + "\n")
     pictures = _paint(study, pacs.paths, out_dir)
-    console.print(_table(document))
+    console.print(result_table(document))
     for path in (*pacs.paths, *pictures, out_dir / RESULT_JSON):
         console.print(f"  {path}", soft_wrap=True, highlight=False)
     if (
@@ -143,6 +143,9 @@ def prepare_study(reference: Path, folder: Path) -> tuple[Path, ...]:
     image: pydicom.Dataset | None = None
     for number, source in enumerate(sorted((reference / "example_ct_dicom").iterdir())):
         image = pydicom.dcmread(source)
+        # Emptied in the public files; the file meta still has them.
+        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID
         image.StudyInstanceUID = study_uid
         image.SeriesInstanceUID = series_uid
         image.PatientID = "DEMO"
@@ -272,29 +275,3 @@ def _paint(
     ]
     with PixelReader(LimitSettings()) as reader:
         return write_overlays(segmentations, series, reader, out_dir)
-
-
-def _table(document: dict[str, Any]) -> Table:
-    table = Table(title="What the report says, and where it is")
-    for heading in ("phrase", "status", "code", "where", "score"):
-        table.add_column(heading, overflow="fold")
-    for phrase in document["phrases"]:
-        code = phrase["code"]
-        score = phrase["score"]
-        table.add_row(
-            phrase["text"],
-            phrase["status"],
-            f"{code['value']} {code['scheme']} {code['meaning']}",
-            _where(phrase),
-            "" if score is None else f"{score:.2f}",
-        )
-    return table
-
-
-def _where(phrase: dict[str, Any]) -> str:
-    if not phrase["regions"]:
-        return "not drawn" if phrase["status"] == "absent" else "not found"
-    images = {(one["sop_instance_uid"], one["frame"]) for one in phrase["regions"]}
-    seg = phrase["regions"][0]["seg"]
-    where = f"{len(images)} slice{'s' if len(images) > 1 else ''}"
-    return where if seg is None else f"{where}, segment {seg['segment_number']}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import ipaddress
 import shutil
 import socket
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from dicom_node.config import NodeSettings
 from dicom_node.deliver import echo
 from dicom_node.errors import DeliveryError, NodeError, StoreError
 from dicom_node.grounding import GroundingWorker
+from dicom_node.service import LOCK_FILE
 from dicom_node.store import Store
 
 __all__ = ["DoctorFinding", "examine"]
@@ -71,7 +74,11 @@ def _database(settings: NodeSettings) -> Iterator[DoctorFinding]:
 
 
 def _ports(settings: NodeSettings) -> Iterator[DoctorFinding]:
-    wanted = [("DICOM", settings.node.host, settings.node.port)]
+    node = settings.node
+    if _is_running(settings):
+        yield DoctorFinding(True, f"the node is running on {node.host}:{node.port}")
+        return
+    wanted = [("DICOM", node.host, node.port)]
     if settings.web.enabled:
         wanted.append(("web", settings.web.host, settings.web.port))
     for name, host, port in wanted:
@@ -81,19 +88,37 @@ def _ports(settings: NodeSettings) -> Iterator[DoctorFinding]:
                 one.bind((host, port))
             except OSError as error:
                 yield DoctorFinding(
-                    False,
-                    f"{name} port {host}:{port}: {error.strerror} "
-                    "(is the node running already?)",
+                    False, f"{name} port {host}:{port}: {error.strerror}"
                 )
             else:
                 yield DoctorFinding(True, f"{name} port {host}:{port} is free")
 
 
+def _is_running(settings: NodeSettings) -> bool:
+    """Whether a node holds the lock of the data folder."""
+    lock = settings.node.data_dir / LOCK_FILE
+    if not lock.exists():
+        return False
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
 def _callers(settings: NodeSettings) -> Iterator[DoctorFinding]:
     loopback = settings.node.host in {"127.0.0.1", "::1", "localhost"}
+    elsewhere = [
+        one
+        for one in settings.callers
+        if not ipaddress.ip_network(one.address, strict=False).is_loopback
+    ]
     if settings.callers:
-        yield DoctorFinding(True, f"{len(settings.callers)} callers may associate")
-        if loopback:
+        count = len(settings.callers)
+        what = "1 caller" if count == 1 else f"{count} callers"
+        yield DoctorFinding(True, f"{what} may associate")
+        if loopback and elsewhere:
             yield DoctorFinding(
                 False,
                 f"the node listens on {settings.node.host} only, so callers on other "

@@ -28,6 +28,7 @@ _LEGEND_WIDTH = 430
 _LINE_HEIGHT = 26
 _FILL_OPACITY = 0.38
 _FRAMES_AT_ONCE = 16
+_WARNING = "AI - not for diagnostic use"
 _SOFT_TISSUE_HU = (-160.0, 240.0)
 """Window 400 at level 40, which most abdominal CT is read in."""
 
@@ -80,6 +81,7 @@ def write_overlays(
             modality=one.modality,
             pixel_spacing_mm=one.pixel_spacing_mm,
             title=f"{one.modality}, frame {index + 1} of {len(one.frames)}",
+            sides=_sides(one),
         )
         suffix = f"-{len(written) + 1}" if written else ""
         path = out_dir / f"overlay{suffix}.png"
@@ -152,6 +154,7 @@ def paint(
     modality: str,
     pixel_spacing_mm: tuple[float, float] | None,
     title: str,
+    sides: tuple[str, str] | None = None,
 ) -> Image.Image:
     """Draw layers on one frame, with a legend beside it.
 
@@ -167,6 +170,8 @@ def paint(
         Between rows, between columns: the picture keeps the true proportions.
     title : str
         First line of the legend.
+    sides : tuple of str, optional
+        What the left and right edges of the picture are of the patient: R, L, A ...
 
     """
     drawn = [layer for layer in layers if layer.mask.any()]
@@ -192,6 +197,7 @@ def paint(
     )
     page.paste(Image.fromarray(canvas.round().astype(np.uint8)), (0, 0))
     _draw_legend(page, drawn, left=width + 20, title=title)
+    _draw_marks(page, width, height, sides=sides)
     return page
 
 
@@ -251,11 +257,40 @@ def _draw_legend(
     for line, layer in enumerate(layers, start=1):
         top = 18 + line * _LINE_HEIGHT
         draw.rectangle((left, top + 3, left + 16, top + 17), fill=layer.rgb)
-        draw.text((left + 26, top), layer.label[:44], font=font, fill=(235, 235, 235))
-    top = 18 + (len(layers) + 1) * _LINE_HEIGHT
+        draw.text(
+            (left + 26, top), _shorten(layer.label), font=font, fill=(235, 235, 235)
+        )
+
+
+def _draw_marks(
+    page: Image.Image, width: int, height: int, *, sides: tuple[str, str] | None
+) -> None:
+    # On the slice itself, so that a cut-out keeps them.
+    draw = ImageDraw.Draw(page)
+    font = ImageFont.load_default(size=20)
+    white = (255, 255, 255)
     draw.text(
-        (left, top), "AI - not for diagnostic use", font=font, fill=(150, 150, 150)
+        (width / 2, height - 14), _WARNING, font=font, fill=(255, 210, 0), anchor="ms"
     )
+    if sides is not None:
+        draw.text((10, height / 2), sides[0], font=font, fill=white, anchor="lm")
+        draw.text(
+            (width - 10, height / 2), sides[1], font=font, fill=white, anchor="rm"
+        )
+
+
+def _sides(series: ImageSeries) -> tuple[str, str] | None:
+    """Name the sides of the patient at the left and right edge, PS3.3 C.7.6.1.1.1."""
+    if series.orientation_lps is None:
+        return None
+    row = np.asarray(series.orientation_lps[:3])
+    axis = int(np.abs(row).argmax())
+    towards, away = (("L", "R"), ("P", "A"), ("H", "F"))[axis]
+    return (away, towards) if row[axis] > 0 else (towards, away)
+
+
+def _shorten(label: str) -> str:
+    return label if len(label) <= 44 else f"{label[:43]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _rgb(cielab: Sequence[int]) -> tuple[int, int, int]:

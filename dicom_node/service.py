@@ -39,7 +39,10 @@ from dicom_node.web import (
 )
 from dicom_node.workflows import PipelineProcessor, StudyProcessor, Workflows
 
-__all__ = ["NodeService"]
+__all__ = ["LOCK_FILE", "NodeService"]
+
+LOCK_FILE = "node.lock"
+"""Held by the running node, in its data folder."""
 
 _HOUSEKEEPING_S = 60.0
 _STOP_GRACE_S = 5
@@ -115,7 +118,7 @@ class NodeService:
         spool = self._spool = Spool(
             self._data_dir, min_free_bytes=settings.limits.min_free_bytes
         )
-        self._lock_file = _lock(self._data_dir / "node.lock")
+        self._lock_file = _lock(self._data_dir / LOCK_FILE)
         self._store = Store(settings.database_url)
         self._claim_database()
         leftovers = spool.remove_leftovers()

@@ -84,7 +84,7 @@ def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
         ]
         lines += [
             f"  {one.destination}: {one.delivered} delivered, {one.pending} waiting, "
-            f"{one.dead} given up"
+            f"{one.dead} given up, of all versions"
             + (f" ({one.last_comment})" if one.last_comment else "")
             for one in study.deliveries
         ]
@@ -96,23 +96,20 @@ def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
         )
     if status.snapshot.destinations:
         yield destinations
-    errors = Table("Last errors", "What", "About", "Why")
-    for error in status.snapshot.errors:
-        errors.add_row(
-            error.at.isoformat(timespec="seconds"),
-            error.kind.replace("_", " "),
-            error.subject or "",
-            error.reason,
-        )
     if status.snapshot.errors:
-        yield errors
+        yield Text("Last errors")
+    for error in status.snapshot.errors:
+        what = error.kind.replace("_", " ")
+        about = f", {error.subject}" if error.subject else ""
+        when = error.at.isoformat(timespec="seconds")
+        yield Text(f"  {when} {what}{about}: {error.reason}")
 
 
 def _require_database(settings: NodeSettings) -> None:
     # Opening would make an empty one, and the answer would be "nothing received".
     path = settings.database_url.removeprefix("sqlite:///")
     if path != settings.database_url and not Path(path).exists():
-        msg = "there is no node here: its database does not exist (node.data_dir)"
+        msg = f"there is no node here: {path} does not exist (is --config right?)"
         raise StoreError(msg)
 
 

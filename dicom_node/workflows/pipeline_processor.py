@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from dicom_node.pipeline import Rooms
 
 __all__ = ["PipelineProcessor"]
+
+_LOSSES = 2
+"""A study over which the model's process ended this often is tried once more, and
+then told as not processed: it may be what ends the process."""
 
 _LOOK_S = 5.0
 """How often it is looked whether the model is still there."""
@@ -49,6 +54,7 @@ class PipelineProcessor:
     ) -> None:
         self._settings = settings
         self._make_grounder = make_grounder or self._make_worker
+        self._losses: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         self._rooms: Rooms | None = None
         self._is_stopped = threading.Event()
@@ -120,14 +126,20 @@ class PipelineProcessor:
         """
         from dicom_node.pipeline import process_study, profiles_of
 
-        processed = process_study(
-            ready,
-            rooms=self._open(),
-            out_dir=out_dir,
-            profiles=profiles_of(self._settings),
-            predecessors=predecessors,
-            may_retry=True,
-        )
+        key = (ready.study_instance_uid, ready.content_version)
+        try:
+            processed = process_study(
+                ready,
+                rooms=self._open(),
+                out_dir=out_dir,
+                profiles=profiles_of(self._settings),
+                predecessors=predecessors,
+                may_retry=self._losses[key] < _LOSSES,
+            )
+        except WorkerLostError:
+            self._losses[key] += 1
+            raise
+        self._losses.pop(key, None)
         return processed.objects
 
     def _keep_loaded(self) -> None:

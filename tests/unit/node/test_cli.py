@@ -218,3 +218,9 @@ def test_libraries_that_warn_are_not_heard(run, monkeypatch):
     monkeypatch.setattr("dicom_node.settings_page.render_settings", noisy)
 
     assert run("settings") == (0, "# page", "")
+
+
+def test_a_folder_is_judged_by_its_objects_alone(run, tmp_path):
+    (tmp_path / "overlay.png").write_bytes(b"a picture")
+
+    assert run("conformance", "check", tmp_path)[0] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from dicom_node.config import Engine, ModelSettings, NodeSettings
-from dicom_node.grounding import GroundingWorker
+from dicom_node.errors import WorkerLostError
+from dicom_node.grounding import GroundingWorker, ModelIdentity
+from dicom_node.study_files import gather_studies
 from dicom_node.workflows import PipelineProcessor, pipeline_processor
+from tests.builders.dicom_series import make_ct_series
 from tests.builders.process import wait_until
 
 STUB = Engine("tests.builders.stub_model:load", "tests.builders.stub_model:bundled")
@@ -81,3 +85,34 @@ def test_a_model_that_is_lost_is_loaded_again_without_any_work(
         wait_for_model(processor)
 
     assert worker.pid is None
+
+
+class LosingGrounder:
+    """A model whose process ends over every series."""
+
+    identity = ModelIdentity("losing", "1", "0" * 64)
+
+    def ground(self, *_arguments: object, **_options: object) -> tuple[()]:
+        raise WorkerLostError("the model's process ended")
+
+
+def test_a_study_that_ends_the_model_each_time_is_told_as_not_processed(
+    tmp_path: Path,
+) -> None:
+    make_ct_series(tmp_path / "in", slices=2)
+    ready = gather_studies([tmp_path / "in"]).studies[0]
+    processor = PipelineProcessor(NodeSettings(), make_grounder=LosingGrounder)
+    out_dir = tmp_path / "out"
+    out_dir.mkdir()
+
+    for _ in range(2):
+        with pytest.raises(WorkerLostError):
+            processor.process(ready, out_dir=out_dir, predecessors=())
+    objects = processor.process(ready, out_dir=out_dir, predecessors=())
+    processor.stop()
+
+    document = json.loads((out_dir / "result.json").read_text())
+    assert [one["reason"] for one in document["not_processed"]] == [
+        "the model's process ended"
+    ]
+    assert [one.path.name for one in objects] == ["sr.dcm"]
