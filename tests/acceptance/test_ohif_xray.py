@@ -78,7 +78,8 @@ def test_ohif_paints_overlapping_regions_of_an_x_ray(
             {
                 "url": url,
                 "study": image.study_instance_uid,
-                "seg": segmentations[0].SeriesDescription,
+                # What the descriptions of all parts begin with.
+                "seg": segmentations[0].SeriesDescription.partition(",")[0],
                 "sr": files[-1].SeriesDescription,
                 "slices": [
                     {
