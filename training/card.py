@@ -95,7 +95,8 @@ def _reached(evaluation: dict[str, Any]) -> str:
     return f"""## What it reaches
 
 `example_ct_dicom` (20 slices of 2 mm, contrast, arms beside the body, another patient,
-JPEG 2000 DICOM) took no part in training or in any choice of a threshold. It is one
+JPEG 2000 DICOM) took no part in training, and no weight or threshold was fitted to it;
+that its results had been looked at when one rule was written is said above. It is one
 series, with labels that are model output too: read these numbers as one observation.
 
 Mean Dice of the six phrases below: **{six:.3f}**.
@@ -176,9 +177,10 @@ Scores on a new patient are therefore less certain than they look. A phrase is p
 from {model.presence_threshold} on; masks are cut at {model.mask_threshold}; islands
 under {model.min_region_mm3:.0f} mm3 or 2 % of the largest are dropped.
 
-Uncertainty is one minus presence score x expected Dice x agreement of the branches; its
-rank correlation with the error (one minus Dice) on the held-out CT is
-{correlation:.2f}."""
+Uncertainty of a phrase that is present is one minus presence score x expected Dice x
+agreement of the branches; its rank correlation with the error (one minus Dice) on the
+held-out CT is {correlation:.2f}. Of a phrase that is absent it is the presence score:
+how nearly it was called present."""
 
 
 def _limits() -> str:
@@ -193,8 +195,8 @@ def _limits() -> str:
   on structures outside the picture and on a few sentences about nothing.
 - Vertebral levels and neighbours just outside a short series are guessed.
 - Needs canonical orientation (see `ImageStack`); rotated pictures fail.
-- A phrase's dense score does not depend on the other phrases asked; its detection-core
-  share may, slightly, because the core reads up to sixteen phrases together.
+- Score and mask of a phrase do not depend on the other phrases asked; its uncertainty
+  does, because the core reads up to sixteen phrases together.
 - Structures under about 1 cm (adrenal glands, single ribs) are unreliable."""
 
 
