@@ -22,7 +22,9 @@ class RequeueOutcome(StrEnum):
     """What a request starts, in words for the person who made it."""
 
     PROCESS_NOW = "it is processed now, without waiting for more images"
-    PROCESS_AGAIN = "it is processed again"
+    PROCESS_AGAIN = (
+        "it is processed again; what a destination has already is not sent twice"
+    )
     DELIVER_NOW = "its results are sent now to every destination that lacks them"
     RUNNING = "it is being processed already"
     NOTHING = "it has no images of its own to process"
