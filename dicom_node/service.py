@@ -6,6 +6,7 @@ lock -> migrate -> leftovers -> durable work -> worker -> listen -> web -> recon
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 from typing import Self
 
@@ -40,6 +42,8 @@ from dicom_node.web import (
 from dicom_node.workflows import PipelineProcessor, StudyProcessor, Workflows
 
 __all__ = ["LOCK_FILE", "NodeService"]
+
+_SIGNAL_LOOK_S = 0.2
 
 LOCK_FILE = "node.lock"
 """Held by the running node, in its data folder."""
@@ -185,20 +189,25 @@ class NodeService:
 
     def run_forever(self) -> None:
         """Run until SIGTERM or SIGINT."""
+        # An event's lock may be held by the very thread that the signal interrupts;
+        # putting into this queue is safe there.
+        asked: SimpleQueue[int] = SimpleQueue()
 
-        def ask(_number: int, _frame: FrameType | None) -> None:
-            self._stop_asked.set()
+        def ask(number: int, _frame: FrameType | None) -> None:
+            asked.put(number)
 
         configure_logging()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)
         self.start()
-        self._stop_asked.wait()
+        # Looked at now and then: a signal that comes just before a wait does not end it.
+        while asked.empty():
+            time.sleep(_SIGNAL_LOOK_S)
         self.stop()
-        if _work_is_left():
-            # A step that waits for a peer or the model would hold the process; it
-            # is durable and goes on at the next start.
-            os._exit(0)
+        # Everything is durable and closed. A library's thread that waits for a peer,
+        # the model or its own queue would hold the process.
+        logging.shutdown()
+        os._exit(0)
 
     def examine(self) -> HealthReport:
         """Look at everything the node needs to do its work."""
@@ -328,10 +337,3 @@ def _node_id(path: Path) -> str:
     except (OSError, ValueError) as error:
         msg = f"{path}: this file names the node and cannot be read or made"
         raise SettingsError(msg) from error
-
-
-def _work_is_left() -> bool:
-    return any(
-        one.name.startswith("dbos-executor") and one.is_alive()
-        for one in threading.enumerate()
-    )

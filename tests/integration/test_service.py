@@ -299,7 +299,8 @@ def test_a_dead_destination_delays_no_other_and_the_status_tells_of_it(
         {"name": "pacs", "delivered": 6, "pending": 0, "dead": 0},
     ]
     assert "1.2.3" in shown
-    assert "dead: 0 delivered, 1 waiting, 0 given up (it cannot be reached)" in shown
+    assert "dead: 0 delivered, 1 waiting, 0 given up, of all versions" in shown
+    assert "(it cannot be reached)" in shown
     assert "ZZCANARY" not in shown
 
 

@@ -12,7 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from dicom_node.errors import StoreError
+from dicom_node.errors import SettingsError, StoreError
 from dicom_node.identity import content_version
 from dicom_node.store import (
     AttemptOutcome,
@@ -565,7 +565,7 @@ def test_a_database_that_is_away_is_a_store_error(tmp_path: Path) -> None:
 
 
 def test_only_sqlite_and_postgresql_are_databases() -> None:
-    with pytest.raises(StoreError, match="mysql"):
+    with pytest.raises(SettingsError, match="mysql"):
         Store("mysql://localhost/node")
 
 
