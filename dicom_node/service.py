@@ -200,7 +200,7 @@ class NodeService:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)
         self.start()
-        # Looked at now and then: a signal that comes just before a wait does not end it.
+        # A signal that comes just before a wait does not end it: look now and then.
         while asked.empty():
             time.sleep(_SIGNAL_LOOK_S)
         self.stop()
