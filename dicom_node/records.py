@@ -171,6 +171,11 @@ class Phrase:
     section: str | None = None
     measurements_mm: tuple[float, ...] = ()
 
+    @property
+    def is_stated(self) -> bool:
+        """Whether a report states it; otherwise the model alone decides about it."""
+        return self.source not in {"argument", "vocabulary"}
+
 
 @dataclass(frozen=True, slots=True)
 class FrameReference:

@@ -27,9 +27,6 @@ from dicom_node.records import (
 
 __all__ = ["check_answer", "crop_mask", "make_phrase_results"]
 
-_NOT_STATED = frozenset({"argument", "vocabulary"})
-"""Sources of phrases that no report states: the model alone decides about them."""
-
 _TRACKING_ID_LENGTH = 64
 
 
@@ -164,7 +161,7 @@ def _grid(series: ImageSeries) -> tuple[int, int, int]:
 
 def _status(phrase: Phrase, answers: Sequence[GroundedPrompt]) -> PhraseStatus:
     is_found = any(answer.is_present for answer in answers)
-    if phrase.source in _NOT_STATED and answers and not is_found:
+    if not phrase.is_stated and answers and not is_found:
         return PhraseStatus.ABSENT
     return phrase.status
 

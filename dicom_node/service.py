@@ -44,6 +44,7 @@ from dicom_node.workflows import PipelineProcessor, StudyProcessor, Workflows
 __all__ = ["LOCK_FILE", "NodeService"]
 
 _SIGNAL_LOOK_S = 0.2
+"""How often the main thread looks for a signal that came just before its wait."""
 
 LOCK_FILE = "node.lock"
 """Held by the running node, in its data folder."""

@@ -66,9 +66,6 @@ _NOT_PROCESSED = sr.CodedConcept(
     "not-processed", PRIVATE_SCHEME, "Series not processed"
 )
 
-_NOT_STATED = frozenset({"argument", "vocabulary"})
-"""Sources of phrases that no report states."""
-
 _PRESENCE: Mapping[PhraseStatus, sr.CodedConcept] = {
     PhraseStatus.PRESENT: sr.CodedConcept("52101004", "SCT", "Present"),
     PhraseStatus.ABSENT: sr.CodedConcept("272519000", "SCT", "Absent"),
@@ -182,10 +179,9 @@ def _evaluation(one: PhraseResult, report: Report | None) -> sr.ContentItem:
         localization = _LOCALIZED
     else:
         localization = _NOT_ASKED if one.score is None else _NOT_LOCALIZED
-    is_stated = phrase.source not in _NOT_STATED
     item = sr.CodeContentItem(
         coded(phrase.finding.finding),
-        _PRESENCE[one.status] if is_stated else localization,
+        _PRESENCE[one.status] if phrase.is_stated else localization,
         Relationship.CONTAINS,
     )
     children: list[sr.ContentItem] = []
@@ -210,7 +206,7 @@ def _evaluation(one: PhraseResult, report: Report | None) -> sr.ContentItem:
                 Relationship.HAS_PROPERTIES,
             )
         )
-    if is_stated:
+    if phrase.is_stated:
         children.append(
             sr.CodeContentItem(_LOCALIZATION, localization, Relationship.HAS_PROPERTIES)
         )

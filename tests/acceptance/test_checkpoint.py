@@ -12,6 +12,7 @@ import pytest
 from dicom_node.errors import OpenDataError
 from dicom_node.opendata import fetch_totalsegmentator
 from model import GroundingModel, MedGLIPConfig, bundled_checkpoint
+from tests.builders.peers import cannot_run
 from training.card import render_card
 from training.config import TrainingConfig
 from training.development import CALIBRATION_FILE
@@ -38,7 +39,7 @@ def held_out() -> HeldOut:
     try:
         return load_held_out(fetch_totalsegmentator())
     except OpenDataError as error:
-        pytest.skip(f"the open CT cannot be fetched: {error}")
+        cannot_run(f"the open CT cannot be fetched: {error}")
 
 
 @pytest.fixture(scope="module")
