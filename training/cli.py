@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from training.card import write_card
+    from training.bundled.card import write_card
 
     if options.command == "card":
         write_card(options.checkpoint)
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> None:
     elif options.command == "evaluate":
         _evaluate(options.checkpoint, reference)
     else:
-        from training.fit import fit
+        from training.fit.trainer import fit
 
         config = TrainingConfig.load(options.config)
         out = options.out or Path("runs") / options.config.stem
@@ -77,7 +77,7 @@ def _bundle(folder: Path) -> None:
 
 
 def _evaluate(folder: Path, reference: Path) -> None:
-    from training.evaluate import evaluate
+    from training.bundled.evaluate import evaluate
 
     results = evaluate(folder, reference)
     _say(json.dumps({k: v for k, v in results.items() if isinstance(v, float)}))
@@ -85,9 +85,9 @@ def _evaluate(folder: Path, reference: Path) -> None:
 
 def _calibrate(folder: Path, reference: Path) -> None:
     from model.inference import GroundingModel
-    from training.development import CALIBRATION_FILE, calibrate
+    from training.bundled.development import CALIBRATION_FILE, calibrate
+    from training.derived.volumes import load_training_volumes
     from training.phrases import load_lexicon
-    from training.volumes import load_training_volumes
 
     config, report = calibrate(
         GroundingModel.from_pretrained(folder),

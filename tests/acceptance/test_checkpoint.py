@@ -13,12 +13,12 @@ from dicom_node.errors import OpenDataError
 from dicom_node.opendata import fetch_totalsegmentator
 from model import GroundingModel, MedGLIPConfig, bundled_checkpoint
 from tests.builders.peers import cannot_run
-from training.card import render_card
+from training.bundled.card import render_card
+from training.bundled.development import CALIBRATION_FILE
+from training.bundled.evaluate import EVALUATION_FILE, SIX
+from training.bundled.heldout import HeldOut, load_held_out
 from training.config import TrainingConfig
-from training.development import CALIBRATION_FILE
-from training.evaluate import EVALUATION_FILE, SIX
-from training.heldout import HeldOut, load_held_out
-from training.metrics import dice, paste
+from training.evaluation.metrics import dice, paste
 from training.phrases import load_lexicon
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.volumes import STRUCTURES, LabelledVolume
+from training.derived.volumes import STRUCTURES, LabelledVolume
 
 __all__ = ["BLOCKS", "make_volume"]
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from training.derived.volumes import STRUCTURES
 from training.phrases import load_lexicon
-from training.volumes import STRUCTURES
 
 LEXICON = load_lexicon()
 HELD_OUT = {text for concept in LEXICON.concepts for text in concept.held_out}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from training.volumes import STRUCTURES, LabelledVolume
+from training.derived.volumes import STRUCTURES, LabelledVolume
 
 __all__ = ["Slab", "contrast_phase", "draw_slab", "synthetic_ct"]
 

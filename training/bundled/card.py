@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from model.config import MedGLIPConfig
+from training.bundled.development import CALIBRATION_FILE
+from training.bundled.evaluate import EVALUATION_FILE
 from training.config import TrainingConfig
-from training.development import CALIBRATION_FILE
-from training.evaluate import EVALUATION_FILE
 from training.phrases import load_lexicon
 
 __all__ = ["render_card", "write_card"]

@@ -5,10 +5,10 @@ import pytest
 
 from tests.builders.tiny_model import TINY
 from tests.builders.toy_volume import make_volume
-from training.appearance import add_surroundings, disturb, randomise_contrast
-from training.augment import Slab, contrast_phase, draw_slab, synthetic_ct
-from training.dataset import SliceStream, draw_sample
-from training.volumes import STRUCTURES
+from training.derived.appearance import add_surroundings, disturb, randomise_contrast
+from training.derived.augment import Slab, contrast_phase, draw_slab, synthetic_ct
+from training.derived.slices import SliceStream, draw_sample
+from training.derived.volumes import STRUCTURES
 
 LIVER, SPLEEN = STRUCTURES.index("liver") + 1, STRUCTURES.index("spleen") + 1
 

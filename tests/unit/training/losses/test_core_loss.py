@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 
 from model.core import Detections
-from training.criterion import RegionTargets, core_loss, match
-from training.targets import region_targets
+from training.losses.core import RegionTargets, core_loss, match
+from training.losses.targets import region_targets
 
 
 def make_detections(batch: int, queries: int = 4, phrases: int = 3) -> Detections:

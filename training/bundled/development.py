@@ -17,11 +17,11 @@ from model.config import MedGLIPConfig
 from model.features import see_stack
 from model.inference import GroundingModel
 from model.records import ImageStack
-from training.appearance import add_surroundings, disturb
-from training.augment import Slab, contrast_phase, draw_slab, synthetic_ct
-from training.metrics import dice, fit_platt
+from training.derived.appearance import add_surroundings, disturb
+from training.derived.augment import Slab, contrast_phase, draw_slab, synthetic_ct
+from training.derived.volumes import LabelledVolume, known_concepts, structure_table
+from training.evaluation.metrics import dice, fit_platt
 from training.phrases import Lexicon
-from training.volumes import LabelledVolume, known_concepts, structure_table
 
 __all__ = ["CALIBRATION_FILE", "calibrate", "choose_weight", "development_stacks"]
 

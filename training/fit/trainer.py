@@ -19,22 +19,22 @@ from model.core import Detections
 from model.medglip import MedGLIP
 from model.text import TextEncoder
 from training.config import TrainingConfig
-from training.criterion import core_loss
-from training.dataset import Batch, SliceStream, collate
-from training.losses import concept_contrast, dense_loss, presence_loss
-from training.phrases import Lexicon, load_lexicon
-from training.targets import (
-    choose_concepts,
-    choose_core_phrases,
-    phrase_masks,
-    region_targets,
-)
-from training.volumes import (
+from training.derived.slices import Batch, SliceStream, collate
+from training.derived.volumes import (
     LabelledVolume,
     known_concepts,
     load_training_volumes,
     structure_table,
 )
+from training.losses.core import core_loss
+from training.losses.targets import (
+    choose_concepts,
+    choose_core_phrases,
+    phrase_masks,
+    region_targets,
+)
+from training.losses.terms import concept_contrast, dense_loss, presence_loss
+from training.phrases import Lexicon, load_lexicon
 
 __all__ = ["PhraseBank", "Trainer", "fit"]
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.losses import (
+from training.losses.terms import (
     box_giou,
     concept_contrast,
     dense_loss,

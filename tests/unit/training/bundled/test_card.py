@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from model.config import MedGLIPConfig
-from training.card import render_card
+from training.bundled.card import render_card
+from training.bundled.evaluate import SIX
 from training.config import TrainingConfig
-from training.evaluate import SIX
 
 ROW = {
     "concept": "liver", "phrase": "liver", "trained_wording": True, "score": 0.9,

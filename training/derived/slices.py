@@ -15,9 +15,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 from model.config import MedGLIPConfig
 from model.modality import modality_index
 from model.processing import normalise_units, window_channels
-from training.appearance import add_surroundings, disturb, randomise_contrast
-from training.augment import contrast_phase, draw_slab, synthetic_ct
-from training.volumes import LabelledVolume
+from training.derived.appearance import add_surroundings, disturb, randomise_contrast
+from training.derived.augment import contrast_phase, draw_slab, synthetic_ct
+from training.derived.volumes import LabelledVolume
 
 __all__ = ["Batch", "SliceStream", "collate", "draw_sample"]
 

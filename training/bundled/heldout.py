@@ -11,13 +11,13 @@ import pydicom
 from numpy.typing import NDArray
 
 from model.records import ImageStack
-from training.phrases import Concept, Lexicon
-from training.volumes import (
+from training.derived.volumes import (
     LABEL_TABLES,
     load_canonical,
     structure_table,
     unify_labels,
 )
+from training.phrases import Concept, Lexicon
 
 __all__ = ["HeldOut", "load_held_out"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.core import Detections
-from training.losses import box_giou, focal_loss, soft_dice, to_xyxy
+from training.losses.terms import box_giou, focal_loss, soft_dice, to_xyxy
 
 __all__ = ["RegionTargets", "core_loss", "match"]
 

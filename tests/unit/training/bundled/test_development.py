@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.builders.toy_volume import make_volume
-from training.development import choose_weight, development_stacks
+from training.bundled.development import choose_weight, development_stacks
 
 
 def test_a_clear_gain_is_taken():

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from training.criterion import RegionTargets
+from training.losses.core import RegionTargets
 
 __all__ = ["choose_concepts", "choose_core_phrases", "phrase_masks", "region_targets"]
 

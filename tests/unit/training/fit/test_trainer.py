@@ -11,11 +11,11 @@ from model.records import ImageStack
 from tests.builders.tiny_model import TINY
 from tests.builders.toy_volume import BLOCKS, make_volume
 from training.config import TrainingConfig
-from training.dataset import SliceStream, collate
-from training.fit import Trainer
-from training.metrics import dice, paste
+from training.derived.slices import SliceStream, collate
+from training.derived.volumes import STRUCTURES
+from training.evaluation.metrics import dice, paste
+from training.fit.trainer import Trainer
 from training.phrases import Concept, Lexicon
-from training.volumes import STRUCTURES
 
 LEXICON = Lexicon(
     concepts=(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.metrics import auroc, dice, fit_platt, paste
+from training.evaluation.metrics import auroc, dice, fit_platt, paste
 
 
 def test_dice_of_known_masks():

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from model.inference import GroundingModel
 from model.records import PhraseGrounding
-from training.heldout import HeldOut, load_held_out
-from training.metrics import auroc, dice, paste
+from training.bundled.heldout import HeldOut, load_held_out
+from training.evaluation.metrics import auroc, dice, paste
 from training.phrases import Concept, Lexicon, load_lexicon
 
 __all__ = ["EVALUATION_FILE", "evaluate", "picture"]

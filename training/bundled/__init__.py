@@ -1,0 +1,1 @@
+"""Make, calibrate, judge and describe the checkpoint that ships with the project."""

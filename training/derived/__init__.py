@@ -1,0 +1,1 @@
+"""Make labelled pictures where few exist: deformed volumes, projections, phantoms."""

@@ -1,0 +1,1 @@
+"""Measure what a checkpoint reaches, with every definition beside its number."""

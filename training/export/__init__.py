@@ -1,0 +1,1 @@
+"""Hand records to other trainers: ODVG and COCO."""

@@ -1,0 +1,1 @@
+"""Say how wrong an answer is: pure functions of tensors, each with its paper."""

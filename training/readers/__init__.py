@@ -1,0 +1,1 @@
+"""Read public datasets as they lie on disk; one reader per layout."""

@@ -1,0 +1,1 @@
+"""Stream shards as batches: shuffled, by many workers, resumable to the sample."""
