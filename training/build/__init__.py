@@ -1,0 +1,1 @@
+"""Build training shards: ingest, normalise, regions, phrases, dedupe, split, shard."""
