@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from training.derived.volumes import STRUCTURES, LabelledVolume
 
-__all__ = ["Slab", "contrast_phase", "draw_slab", "synthetic_ct"]
+__all__ = ["Slab", "contrast_phase", "draw_slab", "flatten_cava", "synthetic_ct"]
 
 FloatArray = NDArray[np.float32]
 
@@ -121,6 +121,8 @@ _FLUIDS = _ids("gallbladder", "urinary_bladder")
 _MUSCLES = _ids("autochthon", "iliopsoas", "gluteus")
 _BONES = _ids("vertebrae", "rib_", "sacrum", "hip_", "femur")
 _CORD = _ids("spinal_cord", "intervertebral")
+_SPINE = _ids("vertebrae", "sacrum")
+_CAVA = _ids("inferior_vena_cava")
 _STOMACH = _ids("stomach")
 _BOWEL = _ids("duodenum", "small_bowel", "colon")
 _LUNGS = _ids("lung_")
@@ -169,10 +171,50 @@ def contrast_phase(slab: Slab, rng: np.random.Generator) -> Slab:
             shift[inside] = mean - image[inside].mean()
     shift = ndimage.gaussian_filter(shift, (0, 0.5, 0.5))
     image += shift
+    if rng.random() < 0.5:
+        image = _remodel_bone(image, np.isin(slab.labels, _SPINE), rng)
     for ids, chance in ((_STOMACH, 0.85), (_BOWEL, 0.4)):
         if rng.random() < chance:
             image = _fill(image, np.isin(slab.labels, ids), rng)
     return Slab(image, slab.labels)
+
+
+def flatten_cava(slab: Slab, rng: np.random.Generator) -> Slab:
+    """Empty the inferior vena cava: its calibre follows breath and blood volume.
+
+    The rim that it gives up becomes whatever lies nearest to it.
+    """
+    inside = np.isin(slab.labels, _CAVA)
+    if not inside.any():
+        return slab
+    flat = rng.random() < 0.6  # flattened from front to back, or thinner all around
+    shape = np.array([[0, 1, 0], [flat < 1, 1, flat < 1], [0, 1, 0]], dtype=np.bool_)
+    kept = ndimage.binary_erosion(
+        inside, shape[None], iterations=int(rng.integers(1, 3))
+    )
+    kept = np.where(kept.any(axis=(1, 2))[:, None, None], kept, inside)
+    nearest = ndimage.distance_transform_edt(
+        inside, sampling=(1e3, 1, 1), return_distances=False, return_indices=True
+    )
+    given = inside & ~kept
+    image, labels = slab.image.copy(), slab.labels.copy()
+    image[given] = slab.image[tuple(nearest)][given]
+    labels[given] = slab.labels[tuple(nearest)][given]
+    return Slab(image, labels)
+
+
+def _remodel_bone(
+    image: FloatArray, bone: NDArray[np.bool_], rng: np.random.Generator
+) -> FloatArray:
+    """Make bone denser here and thinner there, as age and disease do."""
+    if not bone.any():
+        return image
+    coarse = ndimage.gaussian_filter(rng.normal(size=image.shape), (1, 3, 3))
+    coarse *= rng.uniform(40, 250) / max(float(coarse.std()), 1e-6)
+    contrast = np.exp(rng.normal(0.0, 0.35))
+    mean = image[bone].mean()
+    changed = mean + contrast * (image - mean) + coarse
+    return np.where(bone, np.maximum(changed, -50.0), image).astype(np.float32)
 
 
 def _fill(
