@@ -55,6 +55,8 @@ class PhraseRegion:
     phrase: str
     tokens_positive: tuple[tuple[int, int], ...]
     """Character spans [start, end) of the phrase in the caption"""
+    label: str | None = None
+    """What the phrase means, as `ImageRecord.label_space` spells it; None: itself"""
     bbox: tuple[XYXY, ...] = ()
     """Left, top, right, bottom in continuous pixels; none when absent"""
     mask: tuple[Rle, ...] | None = None
@@ -99,8 +101,8 @@ class ImageRecord:
     prior: str | None
     report: str | None
     label_space: tuple[str, ...] | None
-    """Phrases that were looked for: those without a region are absent; None: a missing
-    phrase says nothing"""
+    """Labels that were looked for: those without a region are absent; None: a missing
+    label says nothing"""
     caption: str
     regions: tuple[PhraseRegion, ...]
     spacing_mm: tuple[float, float] | None = None
