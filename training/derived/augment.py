@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from training.derived.volumes import STRUCTURES, LabelledVolume
 
-__all__ = ["Slab", "contrast_phase", "draw_slab", "flatten_cava", "synthetic_ct"]
+__all__ = ["Slab", "contrast_phase", "draw_slab", "synthetic_ct"]
 
 FloatArray = NDArray[np.float32]
 
@@ -163,6 +163,8 @@ def contrast_phase(slab: Slab, rng: np.random.Generator) -> Slab:
     The texture of each structure stays, its mean moves; stomach and bowel may be
     filled with gas, water, food or positive contrast.
     """
+    if rng.random() < 0.35:
+        slab = _flatten_cava(slab, rng)
     image = slab.image.copy()
     shift = np.zeros_like(image)
     for ids, mean, _ in _targets(rng):
@@ -179,7 +181,7 @@ def contrast_phase(slab: Slab, rng: np.random.Generator) -> Slab:
     return Slab(image, slab.labels)
 
 
-def flatten_cava(slab: Slab, rng: np.random.Generator) -> Slab:
+def _flatten_cava(slab: Slab, rng: np.random.Generator) -> Slab:
     """Empty the inferior vena cava: its calibre follows breath and blood volume.
 
     The rim that it gives up becomes whatever lies nearest to it.

@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dicom_node.opendata import fetch_totalsegmentator
 from tests.builders.tiny_model import TINY
 from tests.builders.toy_volume import make_volume
 from training.derived.appearance import add_surroundings, disturb, randomise_contrast
 from training.derived.augment import Slab, contrast_phase, draw_slab, synthetic_ct
+from training.derived.outlined import load_upper_abdomen
 from training.derived.slices import SliceStream, draw_sample
 from training.derived.volumes import STRUCTURES
 
@@ -95,3 +97,48 @@ def test_a_sample_has_the_channels_of_the_network():
     assert labels.shape == (64, 80)
     assert modality >= 0
     assert np.abs(pixels).max() <= 1
+
+
+def make_cava(seed: int) -> Slab:
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((3, 40, 40), dtype=np.uint8)
+    labels[:, 5:25, 5:20] = LIVER
+    labels[:, 15:28, 18:30] = STRUCTURES.index("inferior_vena_cava") + 1
+    image = rng.normal(0, 10, labels.shape) + labels
+    return Slab(image.astype(np.float32), labels)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_emptied_vena_cava_gives_its_rim_to_its_neighbours(seed):
+    slab = make_cava(0)
+    cava = STRUCTURES.index("inferior_vena_cava") + 1
+    before = slab.labels == cava
+
+    changed = contrast_phase(slab, np.random.default_rng(seed))
+
+    after = changed.labels == cava
+    assert after.any(axis=(1, 2)).all()
+    assert not (after & ~before).any()
+    given = before & ~after
+    assert np.isin(changed.labels[given], (0, LIVER)).all()
+    assert np.array_equal(changed.labels[~given], slab.labels[~given])
+
+
+def test_the_second_abdomen_lies_on_its_picture():
+    volume = load_upper_abdomen(fetch_totalsegmentator())
+
+    assert volume.image.shape == volume.labels.shape
+    for name, low, high in (
+        ("liver", 40, 120),
+        ("spleen", 100, 220),
+        ("aorta", 150, 500),
+        ("vertebrae_T12", 120, 500),
+    ):
+        inside = volume.labels == STRUCTURES.index(name) + 1
+        assert inside.sum() > 500
+        assert low < volume.image[inside].mean() < high
+    liver, spleen = (
+        np.nonzero(volume.labels == STRUCTURES.index(name) + 1)[2].mean()
+        for name in ("liver", "spleen")
+    )
+    assert liver < spleen
