@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from torch import Tensor
 
-__all__ = ["Batch", "PictureRegions"]
+__all__ = ["Batch", "BatchStream", "PictureRegions"]
 
 
 @dataclass
@@ -56,3 +58,23 @@ class Batch:
     """(batch,) DICOM Body Part Examined"""
     sample_ids: tuple[str, ...] = ()
     """Which sample each picture is: how a resumed run proves it lost none"""
+
+
+class BatchStream(Protocol):
+    """Yields batches for ever and can be put back to any place of its sequence."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Return itself."""
+        ...
+
+    def __next__(self) -> Batch:
+        """Yield the next batch; which one depends on the state alone."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place after the last yielded batch: numbers, texts, nested."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a place; the next batch is the one that would have followed it."""
+        ...

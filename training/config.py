@@ -4,16 +4,69 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from model.config import MedGLIPConfig
+from training.errors import ConfigError
 
-__all__ = ["TRAINING_FILE", "TrainingConfig"]
+__all__ = ["TRAINING_FILE", "SourceConfig", "StageConfig", "TrainingConfig"]
 
 TRAINING_FILE = "training.json"
 """Name of the training settings inside a checkpoint folder."""
+
+LOSS_WEIGHTS = {
+    "dense": 1.0,
+    "presence": 0.5,
+    "words": 0.3,
+    "core": 0.1,
+    "hierarchy": 0.1,
+    "taco": 0.0,
+}
+"""What each objective counts; 0 leaves it out. TaCo gained nothing in an independent
+repetition and is off."""
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One source of batches and how often it is drawn."""
+
+    name: str
+    """Key of ``training.fit.sources.SOURCES``"""
+    weight: float = 1.0
+    shards: str | None = None
+    """Folder of shards, for the source called ``shards``"""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What the builder of this source takes besides"""
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """A stretch of a run: what learns, how fast, and from what."""
+
+    steps: int
+    name: str = "all"
+    train: tuple[str, ...] = ()
+    """Names of modules whose parameters learn (``core``, ``trunk.up``); empty: all"""
+    losses: tuple[str, ...] = ()
+    """Names of objectives; empty: every one with a weight"""
+    sources: dict[str, float] = field(default_factory=dict)
+    """Source name to weight during this stage; sources not named keep theirs"""
+    learning_rate: float | None = None
+    core_learning_rate: float | None = None
+    warmup: int = 0
+    schedule_steps: int = 0
+    """Length of the cosine; 0: `steps`. A longer one never reaches its end."""
+    cooldown: int = 0
+    """Over the last so many steps the rate falls linearly as well."""
+    core_every: int | None = None
+    """The detection core learns at every n-th step; 0: never"""
+    core_pictures: int | None = None
+    """Pictures of a batch that the core sees; 0: all"""
+    from_average: bool = False
+    """Start from the moving average of the weights"""
 
 
 @dataclass(frozen=True)
@@ -22,6 +75,7 @@ class TrainingConfig:
 
     seed: int = 20261122
     steps: int = 3000
+    """Without `stages`: length of the one stage that trains everything."""
     batch: int = 8
     rows: int = 112
     columns: int = 144
@@ -35,32 +89,121 @@ class TrainingConfig:
     core_every: int = 3
     """The detection core learns at every n-th step."""
     core_steps: int = 0
-    """After `steps`, the core alone learns this long on the frozen average of all
-    other weights."""
+    """Without `stages`: after `steps`, the core alone learns this long on the frozen
+    average of all other weights."""
     core_pictures: int = 4
     core_phrases: int = 14
     learning_rate: float = 2e-3
     core_learning_rate: float = 6e-4
+    """Of the detection core and of an image or text encoder that came trained."""
     weight_decay: float = 0.02
     warmup: int = 100
     schedule_steps: int = 0
-    """Length of the cosine; 0: `steps`. A longer one never reaches its end."""
     cooldown: int = 0
-    """Over the last so many of `steps` the rate falls linearly as well."""
     clip: float = 1.0
+    """Largest norm of the gradient"""
     ema: float = 0.997
     text_noise: float = 0.05
+    attribute_dropout: float = 0.3
+    """How often a phrase is learned without its attributes, so that it stands alone."""
+    loss_weights: dict[str, float] = field(default_factory=LOSS_WEIGHTS.copy)
+    proposal_matches: int = 9
+    """Proposals per region that learn to be good ones; 1: one-to-one."""
+    denoising_groups: int = 2
+    """Groups of noised regions that the decoder has to repair; 0: none."""
+    label_noise: float = 0.5
+    box_noise: float = 1.0
+    hypothesis_epsilon: float = 0.05
+    """Share of the gradient that goes to the hypotheses that did not win."""
+    accumulate: int = 1
+    """Batches per optimiser step"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "auto"
+    """``auto``: a GPU when there is one"""
+    fsdp: bool = False
+    """Under ``torchrun``: shard weights and optimiser (FSDP2) instead of copying."""
     save_every: int = 50
+    log_every: int = 20
+    picture_every: int = 0
+    """Draw predictions at every n-th step; 0: never."""
+    tensorboard: bool = False
     threads: int = 1
     workers: int = 1
+    """Processes per source and rank that draw batches"""
     note: str = ""
     """What a reader of the card has to know about this run."""
+    sources: tuple[SourceConfig, ...] = (SourceConfig("open-volumes"),)
+    stages: tuple[StageConfig, ...] = ()
     model: MedGLIPConfig = field(default_factory=MedGLIPConfig)
 
+    def __post_init__(self) -> None:
+        if self.rows % 16 or self.columns % 16:
+            raise ConfigError("rows and columns of the field are multiples of 16")
+        if unknown := sorted(set(self.loss_weights) - set(LOSS_WEIGHTS)):
+            raise ConfigError(f"unknown losses: {', '.join(unknown)}")
+        if not self.sources:
+            raise ConfigError("a run needs at least one source")
+        names = {source.name for source in self.sources}
+        for stage in self.stages:
+            if unknown := sorted(set(stage.sources) - names):
+                raise ConfigError(f"stage {stage.name}: no source {unknown[0]}")
+            if unknown := sorted(set(stage.losses) - set(LOSS_WEIGHTS)):
+                raise ConfigError(f"stage {stage.name}: no loss {unknown[0]}")
+
+    @property
+    def plan(self) -> tuple[StageConfig, ...]:
+        """Stages in order; without a list of them, what `steps` and `core_steps` say."""
+        if self.stages:
+            return self.stages
+        main = StageConfig(
+            steps=self.steps,
+            warmup=self.warmup,
+            schedule_steps=self.schedule_steps,
+            cooldown=self.cooldown,
+        )
+        alone = StageConfig(
+            steps=self.core_steps,
+            name="core",
+            train=("core",),
+            losses=("core",),
+            core_every=1,
+            core_pictures=0,
+            from_average=True,
+        )
+        return (main, alone) if self.core_steps else (main,)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all stages."""
+        return sum(stage.steps for stage in self.plan)
+
+    def stage_at(self, step: int) -> tuple[StageConfig, int]:
+        """Return the stage that holds a step and the steps done in it before."""
+        first = 0
+        for stage in self.plan:
+            if step < first + stage.steps:
+                return stage, step - first
+            first += stage.steps
+        return self.plan[-1], step - first + self.plan[-1].steps
+
     @classmethod
-    def load(cls, path: Path) -> TrainingConfig:
-        """Read a TOML file; the table ``[model]`` holds ``MedGLIPConfig`` fields."""
-        return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    def load(cls, path: Path, changes: Sequence[str] = ()) -> TrainingConfig:
+        """Read a TOML file; the table ``[model]`` holds ``MedGLIPConfig`` fields.
+
+        Parameters
+        ----------
+        changes
+            ``a.b=c`` each: a dotted name and a TOML value or a bare text.
+
+        Raises
+        ------
+        ConfigError
+            A name is unknown, or values contradict each other.
+        """
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        for change in changes:
+            _set(raw, change)
+        return cls.from_dict(raw)
 
     @classmethod
     def load_beside(cls, folder: Path) -> TrainingConfig:
@@ -76,14 +219,65 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> TrainingConfig:
-        """Build the record from plain values; unknown names are refused."""
+        """Build the record from plain values; unknown names are refused.
+
+        The table ``model`` may name a ``size`` (``tiny``, ``small``, ``base``) and
+        change single fields of it.
+        """
         raw = dict(settings)
-        model = {key: _frozen(value) for key, value in raw.pop("model", {}).items()}
-        known = {item.name for item in fields(cls)}
-        if unknown := sorted(set(raw) - known):
-            raise ValueError(f"unknown training settings: {', '.join(unknown)}")
-        frozen = {key: _frozen(value) for key, value in raw.items()}
-        return cls(model=MedGLIPConfig(**model), **frozen)
+        model = _model(raw.pop("model", {}))
+        if "sources" in raw:
+            raw["sources"] = tuple(_record(SourceConfig, s) for s in raw["sources"])
+        if "stages" in raw:
+            raw["stages"] = tuple(_record(StageConfig, s) for s in raw["stages"])
+        if "loss_weights" in raw:
+            raw["loss_weights"] = {**LOSS_WEIGHTS, **raw["loss_weights"]}
+        return _record(cls, {**raw, "model": model})
+
+
+def _model(raw: dict[str, Any]) -> MedGLIPConfig:
+    changes = {key: _frozen(value) for key, value in raw.items()}
+    size = changes.pop("size", None)
+    known = {item.name for item in fields(MedGLIPConfig)}
+    if unknown := sorted(set(changes) - known):
+        raise ConfigError(f"unknown model settings: {', '.join(unknown)}")
+    if size is None:
+        return MedGLIPConfig(**changes)
+    if size not in {"tiny", "small", "base"}:
+        raise ConfigError(f"no model size {size!r}: tiny, small or base")
+    base: MedGLIPConfig = getattr(MedGLIPConfig, size)()
+    return replace(base, **changes)
+
+
+def _record(kind: Any, raw: dict[str, Any]) -> Any:
+    known = {item.name for item in fields(kind)}
+    if unknown := sorted(set(raw) - known):
+        raise ConfigError(f"unknown training settings: {', '.join(unknown)}")
+    try:
+        return kind(**{key: _frozen(value) for key, value in raw.items()})
+    except TypeError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _set(raw: Any, change: str) -> None:
+    """Lay one ``a.b=c`` over nested tables; a number is a position in a list."""
+    path, separator, text = change.partition("=")
+    if not separator or not path.strip():
+        raise ConfigError(f"{change!r} is not of the form name=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *tables, last = path.strip().split(".")
+    try:
+        for name in tables:
+            raw = raw[int(name)] if isinstance(raw, list) else raw.setdefault(name, {})
+        if isinstance(raw, list):
+            raw[int(last)] = value
+        else:
+            raw[last] = value
+    except (IndexError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path.strip()!r} names no setting") from error
 
 
 def _frozen(value: Any) -> Any:
