@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from training.records import Status
 from training.registry import DatasetSpec
+from training.registry.spec import Tier
 
 __all__ = ["Picture", "Reader", "SourceImage", "SourceRegion"]
 
@@ -56,6 +57,11 @@ class SourceRegion:
     """Who drew it; several readers of one finding are fused by the build"""
     ignore: bool = False
     """Neither positive nor negative: no loss, no count"""
+    tier: Tier | None = None
+    """How this label came to be; None: as the dataset's specification says"""
+    complete: bool = True
+    """False: more of the same may be in the image and is not outlined, so that what
+    lies outside the mask or the boxes is unknown, not negative"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
