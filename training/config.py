@@ -152,7 +152,7 @@ class TrainingConfig:
 
     @property
     def plan(self) -> tuple[StageConfig, ...]:
-        """Stages in order; without a list of them, what `steps` and `core_steps` say."""
+        """Stages in order; without a list, what `steps` and `core_steps` say."""
         if self.stages:
             return self.stages
         main = StageConfig(

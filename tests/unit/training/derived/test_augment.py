@@ -9,7 +9,6 @@ from tests.builders.toy_volume import make_volume
 from training.derived.appearance import add_surroundings, disturb, randomise_contrast
 from training.derived.augment import Slab, contrast_phase, draw_slab, synthetic_ct
 from training.derived.outlined import load_upper_abdomen
-from training.derived.slices import SliceStream, draw_sample
 from training.derived.volumes import STRUCTURES
 
 LIVER, SPLEEN = STRUCTURES.index("liver") + 1, STRUCTURES.index("spleen") + 1
@@ -77,26 +76,6 @@ def test_a_painted_ct_has_tissue_units():
     painted = synthetic_ct(bright, np.random.default_rng(0))
 
     assert 0 < painted.image[slab.labels == LIVER].mean() < 140
-
-
-def test_a_sample_does_not_depend_on_the_samples_before_it():
-    options = {"config": TINY, "shape": (64, 64), "weights": (1.0,), "seed": 5}
-    first = iter(SliceStream((make_volume(),), **options))
-    next(first)
-    second = iter(SliceStream((make_volume(),), start=1, **options))
-
-    assert np.array_equal(next(first)[0], next(second)[0])
-
-
-def test_a_sample_has_the_channels_of_the_network():
-    pixels, modality, labels = draw_sample(
-        make_volume(), np.random.default_rng(0), config=TINY, shape=(64, 80)
-    )
-
-    assert pixels.shape == (TINY.input_channels, 64, 80)
-    assert labels.shape == (64, 80)
-    assert modality >= 0
-    assert np.abs(pixels).max() <= 1
 
 
 def make_cava(seed: int) -> Slab:
