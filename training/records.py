@@ -73,6 +73,10 @@ class PhraseRegion:
     source: str = "manual"
     weight: float = 1.0
     ignore: bool = False
+    """Neither positive nor negative"""
+    complete: bool = True
+    """False: more of the same may be on the picture, so that outside the boxes and
+    masks the phrase is unknown, not absent"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
