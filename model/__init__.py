@@ -1,6 +1,7 @@
 """See, read and align: tensors only, no DICOM, no sockets, no tables.
 
-``GroundingModel`` is the serving door; ``MedGLIP`` is the network.
+``GroundingModel`` is the serving door; ``MedGLIP`` is the network; ``Processor`` makes
+what it reads, for training and serving alike.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from model.records import Box, ImageStack, PhraseGrounding
 if TYPE_CHECKING:
     from model.inference import GroundingModel
     from model.medglip import MedGLIP
+    from model.processor import Processor
 
 __all__ = [
     "Box",
@@ -22,6 +24,7 @@ __all__ = [
     "MedGLIP",
     "MedGLIPConfig",
     "PhraseGrounding",
+    "Processor",
     "bundled_checkpoint",
 ]
 
@@ -41,4 +44,8 @@ def __getattr__(name: str) -> Any:
         from model.medglip import MedGLIP
 
         return MedGLIP
+    if name == "Processor":
+        from model.processor import Processor
+
+        return Processor
     raise AttributeError(name)

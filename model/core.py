@@ -1,14 +1,13 @@
 """Detect: the MM-Grounding-DINO encoder and decoder on our own feature pyramid.
 
-The parts are those of ``transformers`` (fusion with the text, language-guided query
-selection, deformable decoder) under their own names; the image backbone, the mask
-head and the wiring of gradients are ours. One text token stands for one phrase, so
-the region-word logits are region-phrase logits and need no positive map.
+The layers are those of ``transformers`` (fusion with the text, deformable attention)
+under their own names, so that released weights load; the wiring is ours: captions of
+sub-sentences, proposals that learn, denoising queries, hypotheses and masks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,32 +15,18 @@ from torch import Tensor, nn
 from transformers import MMGroundingDinoConfig
 from transformers.models.mm_grounding_dino import modeling_mm_grounding_dino as mmgd
 
+from model.caption import Caption
 from model.config import MedGLIPConfig
+from model.core_text import CoreText
+from model.decoder import Decoded, hidden_keys, run_decoder, separate_groups
+from model.detections import DenoisingQueries, Detections
+from model.words import Reading
 
-__all__ = ["Detections", "GroundingCore"]
-
-
-@dataclass
-class Detections:
-    """What the detection core says about every query.
-
-    Boxes are centre x, centre y, width, height as shares of the picture, in [0, 1].
-    """
-
-    logits: Tensor
-    """(batch, layers, queries, phrases)"""
-    boxes: Tensor
-    """(batch, layers, queries, 4)"""
-    masks: Tensor
-    """(batch, queries, rows/2, columns/2) logits of the last layer"""
-    proposal_logits: Tensor
-    """(batch, queries, phrases) of the encoder's chosen proposals"""
-    proposal_boxes: Tensor
-    """(batch, queries, 4)"""
+__all__ = ["DenoisingQueries", "Detections", "GroundingCore"]
 
 
 class GroundingCore(nn.Module):
-    """Ground phrases as scored boxes with masks.
+    """Ground the words of a caption as scored boxes with masks.
 
     The stock model cuts the gradient between the loss and its two-stage proposals;
     here the chosen proposals are returned with their gradient, so that query
@@ -55,34 +40,18 @@ class GroundingCore(nn.Module):
 
     def __init__(self, config: MedGLIPConfig) -> None:
         super().__init__()
-        dim = config.core_dim
+        dim, layers = config.core_dim, config.core_layers
         self.dim = dim
         self.queries = config.core_queries
+        self.hypotheses = config.hypotheses
         channels = config.trunk_channels
-        stock = MMGroundingDinoConfig(
-            d_model=dim,
-            num_queries=config.core_queries,
-            num_feature_levels=3,
-            encoder_layers=config.core_layers,
-            decoder_layers=config.core_layers,
-            encoder_ffn_dim=2 * dim,
-            decoder_ffn_dim=2 * dim,
-            encoder_attention_heads=config.core_heads,
-            decoder_attention_heads=config.core_heads,
-            encoder_n_points=config.core_points,
-            decoder_n_points=config.core_points,
-            dropout=0.0,
-            fusion_droppath=0.0,
-            disable_custom_kernels=True,
-        )
-        self.input_proj_vision = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, dim, 1), nn.GroupNorm(8, dim))
-            for width in channels[2:5]
-        )
-        self.text_projection = nn.Linear(config.phrase_dim, dim)
-        self.query_position_embeddings = nn.Embedding(config.core_queries, dim)
-        self.level_embed = nn.Parameter(torch.randn(3, dim) * 0.02)
+        self.caption = CoreText(config)
+        self.input_proj_vision = _level_projections(config)
+        levels = len(self.input_proj_vision)
+        stock = _stock_config(config, levels=levels)
         parts: Any = mmgd
+        self.query_position_embeddings = nn.Embedding(config.core_queries, dim)
+        self.level_embed = nn.Parameter(torch.randn(levels, dim) * 0.02)
         self.position = parts.MMGroundingDinoSinePositionEmbedding(stock)
         self.encoder = parts.MMGroundingDinoEncoder(stock)
         self.decoder = parts.MMGroundingDinoDecoder(stock)
@@ -90,16 +59,19 @@ class GroundingCore(nn.Module):
         self.enc_output_norm = nn.LayerNorm(dim)
 
         def box_head() -> Any:
-            return parts.MMGroundingDinoMLPPredictionHead(dim, dim, 4, 3)
-
-        self.encoder_output_bbox_embed = box_head()
-        self.bbox_embed = nn.ModuleList(box_head() for _ in range(config.core_layers))
-        for head in (self.encoder_output_bbox_embed, *self.bbox_embed):
+            head = parts.MMGroundingDinoMLPPredictionHead(dim, dim, 4, 3)
             nn.init.zeros_(head.layers[-1].weight)
             nn.init.zeros_(head.layers[-1].bias)
-        self.decoder.bbox_embed = self.bbox_embed
-        self.logit_scale = nn.Parameter(torch.tensor(1.0))
-        self.logit_bias = nn.Parameter(torch.tensor(-4.0))
+            return head
+
+        self.encoder_output_bbox_embed = box_head()
+        self.bbox_embed = nn.ModuleList(box_head() for _ in range(layers))
+        self.logit_scale = nn.Parameter(torch.ones(layers + 1))
+        self.logit_bias = nn.Parameter(torch.full((layers + 1,), -4.0))
+        if config.hypotheses > 1:
+            self.variants = nn.Linear(dim, 4 * config.hypotheses)
+            self.variant_gate = nn.Parameter(torch.zeros(config.hypotheses, 1, 4))
+        self.denoising_content = nn.Linear(dim, dim)
         self.mask_embed = parts.MMGroundingDinoMLPPredictionHead(
             dim, dim, config.core_mask_dim, 3
         )
@@ -107,105 +79,172 @@ class GroundingCore(nn.Module):
         self.mask_bias = nn.Parameter(torch.tensor(-2.0))
 
     def forward(
-        self, pyramid: tuple[Tensor, ...], phrases: Tensor, phrase_mask: Tensor
+        self,
+        pyramid: tuple[Tensor, ...],
+        modality: Tensor,
+        reading: Reading,
+        *,
+        asked: Tensor,
+        denoising: DenoisingQueries | None = None,
     ) -> Detections:
-        """Ground each picture's phrases.
+        """Ground the asked phrases in each picture.
 
         Parameters
         ----------
         pyramid
-            Feature maps at strides 1, 2, 4, 8, 16.
-        phrases
-            (batch, phrases, phrase_dim)
-        phrase_mask
-            (batch, phrases), True = real, False = padding.
+            Five feature maps, finest first: the second gives the masks, the last
+            three are searched.
+        modality
+            (batch,) rows of ``MODALITIES``.
+        reading
+            The phrases, shared by the batch.
+        asked
+            (batch, n) rows of phrases, -1 = padding.
+        denoising
+            Queries beside the matching ones, for training.
         """
-        batch = phrases.shape[0]
-        vision, positions, shapes = self._flatten(pyramid[2:5])
-        sizes = torch.tensor(shapes, device=vision.device)
-        starts = torch.cat((sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]))
-        common: dict[str, Any] = {
-            "spatial_shapes": sizes,
-            "spatial_shapes_list": shapes,
-            "level_start_index": starts,
-            "valid_ratios": vision.new_ones(batch, 3, 2),
-        }
-        seen = torch.ones(vision.shape[:2], dtype=torch.bool, device=vision.device)
-        text = self.text_projection(phrases)  # (batch, phrases, dim)
-        # A phrase attends to itself alone; the encoder takes True for "not allowed".
-        others = ~torch.eye(text.shape[1], dtype=torch.bool, device=text.device)
+        caption: Caption = self.caption(reading, modality, asked)
+        batch = len(asked)
+        vision, positions, shapes = self._flatten(pyramid[2:])
+        levels = _layout(shapes, vision)
+        together = caption.block[:, :, None] == caption.block[:, None, :]
+        together &= caption.mask[:, :, None] & caption.mask[:, None, :]
+        together |= torch.eye(
+            together.shape[1], dtype=torch.bool, device=together.device
+        )
         encoded = self.encoder(
             vision_features=vision,
-            vision_attention_mask=~seen,
+            vision_attention_mask=vision.new_zeros(vision.shape[:2], dtype=torch.bool),
             vision_position_embedding=positions,
-            text_features=text,
-            text_attention_mask=~phrase_mask,
-            text_self_attention_masks=others.expand(batch, -1, -1),
-            **common,
+            text_features=caption.states,
+            text_attention_mask=~caption.mask,
+            text_self_attention_masks=~together,  # True = not allowed
+            text_position_ids=caption.position,
+            valid_ratios=vision.new_ones(batch, len(shapes), 2),
+            **levels,
         )
         memory, text = encoded.last_hidden_state_vision, encoded.last_hidden_state_text
+        words = replace(caption, states=text)
+        members = _members(caption.owner, asked.shape[1]).to(text.dtype)
 
-        # Language-guided query selection: the places that answer any phrase best.
-        candidates = self.enc_output_norm(self.enc_output(memory))
-        scores = self._logits(candidates, text, phrase_mask)
-        best = scores.max(dim=-1).values.topk(self.queries, dim=1).indices
-        chosen = best[..., None]
-        proposal_boxes = (
-            self.encoder_output_bbox_embed(
-                candidates.gather(1, chosen.expand(-1, -1, self.dim))
+        proposals = self._propose(memory, words, shapes)
+        proposal_boxes, proposal_words = proposals
+        queries = self.query_position_embeddings.weight.expand(batch, -1, -1)
+        boxes, hidden = proposal_boxes, None
+        if denoising is not None:
+            queries, boxes, hidden = self._add_denoising(
+                queries, boxes, denoising, words=words, members=members
             )
-            + _anchors(shapes, vision)[best]
-        ).sigmoid()  # (batch, queries, 4)
-        proposal_logits = scores.gather(1, chosen.expand(-1, -1, scores.shape[-1]))
+        decoded = run_decoder(
+            self.decoder,
+            queries,
+            boxes=boxes,
+            box_heads=self.bbox_embed,
+            memory=memory,
+            levels=levels,
+            text=text,
+            text_mask=caption.mask,
+            hidden=hidden,
+        )
+        found = self._answer(decoded, words, members=members, pixels=pyramid[1])
+        matching = _some_queries(found, slice(0, self.queries))
+        matching.proposal_boxes = proposal_boxes
+        matching.proposal_word_logits = proposal_words
+        matching.proposal_logits = _phrase_logits(proposal_words, members)
+        if denoising is not None:
+            matching.denoised = _some_queries(found, slice(self.queries, None))
+        return matching
 
-        decoded = self.decoder(
-            inputs_embeds=self.query_position_embeddings.weight.expand(batch, -1, -1),
-            vision_encoder_hidden_states=memory,
-            vision_encoder_attention_mask=seen,
-            text_encoder_hidden_states=text,
-            text_encoder_attention_mask=~phrase_mask,
-            reference_points=proposal_boxes.detach(),
-            **common,
+    def _propose(
+        self, memory: Tensor, words: Caption, shapes: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Choose the places that answer any word best (language-guided selection).
+
+        Returns boxes (batch, queries, 4) and word logits (batch, queries, W).
+        """
+        anchors, usable = _anchors(shapes, memory)
+        places = memory * usable[:, None]
+        candidates = self.enc_output_norm(self.enc_output(places))
+        scores = self._word_logits(candidates, words, stage=-1)
+        chooses = scores.masked_fill(~words.selects[:, None], -1e4).amax(dim=-1)
+        count = min(self.queries, chooses.shape[1])
+        best = chooses.topk(count, dim=1).indices  # (batch, queries)
+        if count < self.queries:  # a tiny picture has fewer places than we have queries
+            best = best.repeat(1, -(-self.queries // count))[:, : self.queries]
+        picked = candidates.gather(1, best[..., None].expand(-1, -1, self.dim))
+        boxes = (self.encoder_output_bbox_embed(picked) + anchors[best]).sigmoid()
+        wide = best[..., None].expand(-1, -1, scores.shape[-1])
+        return boxes, scores.gather(1, wide)
+
+    def _add_denoising(
+        self,
+        queries: Tensor,
+        boxes: Tensor,
+        denoising: DenoisingQueries,
+        *,
+        words: Caption,
+        members: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Append the denoising queries: their content is the phrase they claim."""
+        phrases = members.transpose(1, 2) @ words.states  # (batch, n, dim)
+        rows = denoising.phrase.clamp(min=0)[..., None].expand(-1, -1, self.dim)
+        content = self.denoising_content(phrases.gather(1, rows))
+        padding = denoising.phrase < 0
+        content = content.masked_fill(padding[..., None], 0.0)
+        apart = separate_groups(denoising.group, padding, queries=self.queries)
+        return (
+            torch.cat((queries, content), dim=1),
+            torch.cat((boxes, denoising.boxes.to(boxes.dtype)), dim=1),
+            hidden_keys(apart, dtype=queries.dtype),
         )
-        states = decoded.intermediate_hidden_states  # (batch, layers, queries, dim)
-        before = torch.cat(
-            (
-                proposal_boxes.detach()[:, None],
-                decoded.intermediate_reference_points[:, :-1],
-            ),
-            dim=1,
-        )
-        boxes = torch.stack(
+
+    def _answer(
+        self, decoded: Decoded, words: Caption, *, members: Tensor, pixels: Tensor
+    ) -> Detections:
+        """Read boxes, words and masks off the decoder's states."""
+        states, references = decoded.states, decoded.references
+        raw = torch.stack(
+            [head(states[:, i]) for i, head in enumerate(self.bbox_embed)], dim=1
+        ) + torch.logit(references, eps=1e-5)  # (batch, layers, queries, 4)
+        hypotheses, boxes = None, raw.sigmoid()
+        if self.hypotheses > 1:
+            deltas = self.variants(states).unflatten(-1, (self.hypotheses, 4))
+            deltas = deltas.transpose(2, 3) * self.variant_gate
+            hypotheses = (raw[:, :, None] + deltas).sigmoid()
+            boxes = hypotheses.mean(2)
+        word_logits = torch.stack(
             [
-                (head(states[:, i]) + torch.logit(before[:, i], eps=1e-5)).sigmoid()
-                for i, head in enumerate(self.bbox_embed)
-            ],
-            dim=1,
-        )
-        logits = torch.stack(
-            [
-                self._logits(states[:, i], text, phrase_mask)
+                self._word_logits(states[:, i], words, stage=i)
                 for i in range(states.shape[1])
             ],
             dim=1,
         )
-        masks = (
-            torch.einsum(
-                "bqc,bchw->bqhw",
-                self.mask_embed(states[:, -1]),
-                self.mask_pixels(pyramid[1]),
-            )
-            + self.mask_bias
+        masks = torch.einsum(
+            "bqc,bchw->bqhw", self.mask_embed(states[:, -1]), self.mask_pixels(pixels)
         )
-        return Detections(logits, boxes, masks, proposal_logits, proposal_boxes)
+        return Detections(
+            logits=_phrase_logits(word_logits, members),
+            word_logits=word_logits,
+            word_owner=words.owner,
+            boxes=boxes,
+            box_hypotheses=hypotheses,
+            masks=masks + self.mask_bias,
+            proposal_logits=word_logits.new_zeros(len(states), 0, members.shape[-1]),
+            proposal_word_logits=word_logits[:, 0, :0],
+            proposal_boxes=boxes[:, 0, :0],
+            query_states=states[:, -1],
+        )
 
     def _flatten(
-        self, levels: tuple[Tensor, ...]
+        self, maps: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
         """Lay the levels end to end: (batch, places, dim) twice, and their shapes."""
         tokens, places, shapes = [], [], []
-        for i, level in enumerate(levels):
-            x = self.input_proj_vision[i](level)
+        x = maps[-1]
+        for i, project in enumerate(self.input_proj_vision):
+            # A level below the trunk's coarsest is made from the level above it.
+            source = maps[i] if i < len(maps) else maps[-1] if i == len(maps) else x
+            x = project(source)
             rows, columns = x.shape[-2:]
             mask = torch.ones(x.shape[0], rows, columns, device=x.device)
             position = self.position(x, mask).flatten(2).transpose(1, 2)
@@ -214,15 +253,98 @@ class GroundingCore(nn.Module):
             shapes.append((rows, columns))
         return torch.cat(tokens, 1), torch.cat(places, 1), shapes
 
-    def _logits(self, regions: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        """Region-phrase logits, minus infinity (-1e4) for padding phrases."""
-        logits: Tensor = regions @ text.transpose(-1, -2) / self.dim**0.5
-        logits = logits * self.logit_scale + self.logit_bias
-        return logits.masked_fill(~mask[:, None, :], -1e4)
+    def _word_logits(self, regions: Tensor, words: Caption, *, stage: int) -> Tensor:
+        """Region-word logits; -1e4 for padding."""
+        logits: Tensor = regions @ words.states.transpose(-1, -2) / self.dim**0.5
+        logits = logits * self.logit_scale[stage] + self.logit_bias[stage]
+        return logits.masked_fill(~words.mask[:, None, :], -1e4)
 
 
-def _anchors(shapes: list[tuple[int, int]], like: Tensor) -> Tensor:
-    """Return one starting box per place, as logits: (places, 4)."""
+def _stock_config(config: MedGLIPConfig, *, levels: int) -> Any:
+    """Describe our core in the words of the stock classes."""
+    return MMGroundingDinoConfig(
+        d_model=config.core_dim,
+        num_queries=config.core_queries,
+        num_feature_levels=levels,
+        encoder_layers=config.core_layers,
+        decoder_layers=config.core_layers,
+        encoder_ffn_dim=config.core_ffn,
+        decoder_ffn_dim=config.core_ffn,
+        encoder_attention_heads=config.core_heads,
+        decoder_attention_heads=config.core_heads,
+        encoder_n_points=config.core_points,
+        decoder_n_points=config.core_points,
+        dropout=0.0,
+        fusion_droppath=0.0,
+        disable_custom_kernels=True,
+    )
+
+
+def _level_projections(config: MedGLIPConfig) -> nn.ModuleList:
+    """Bring every searched level to the core's width."""
+    dim, groups = config.core_dim, config.core_norm_groups
+    widths = config.trunk_channels[2:]
+    levels = [
+        nn.Sequential(nn.Conv2d(width, dim, 1), nn.GroupNorm(groups, dim))
+        for width in widths
+    ]
+    for extra in range(config.core_extra_levels):
+        incoming = dim if extra else widths[-1]
+        levels.append(
+            nn.Sequential(
+                nn.Conv2d(incoming, dim, 3, stride=2, padding=1),
+                nn.GroupNorm(groups, dim),
+            )
+        )
+    return nn.ModuleList(levels)
+
+
+def _layout(shapes: list[tuple[int, int]], like: Tensor) -> dict[str, Any]:
+    """Say where each level lies among the places."""
+    sizes = torch.tensor(shapes, device=like.device)
+    return {
+        "spatial_shapes": sizes,
+        "spatial_shapes_list": shapes,
+        "level_start_index": torch.cat(
+            (sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1])
+        ),
+    }
+
+
+def _members(owner: Tensor, count: int) -> Tensor:
+    """Return each word's share in its phrase: (batch, words, n), columns sum to 1."""
+    is_word = owner[..., None] == torch.arange(count, device=owner.device)
+    return is_word / is_word.sum(1, keepdim=True).clamp(min=1)
+
+
+def _phrase_logits(word_logits: Tensor, members: Tensor) -> Tensor:
+    """Average the words of each phrase; -1e4 for a phrase without words."""
+    some = members.sum(1) > 0  # (batch, n)
+    if word_logits.dim() == 4:
+        members, some = members[:, None], some[:, None]
+    logits: Tensor = word_logits @ members.to(word_logits.dtype)
+    return logits.masked_fill(~some[..., None, :], -1e4)
+
+
+def _some_queries(found: Detections, some: slice) -> Detections:
+    """Return the answers of some queries."""
+    hypotheses = found.box_hypotheses
+    return replace(
+        found,
+        logits=found.logits[:, :, some],
+        word_logits=found.word_logits[:, :, some],
+        boxes=found.boxes[:, :, some],
+        box_hypotheses=None if hypotheses is None else hypotheses[:, :, :, some],
+        masks=found.masks[:, some],
+        query_states=found.query_states[:, some],
+    )
+
+
+def _anchors(shapes: list[tuple[int, int]], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return one starting box per place as logits (places, 4), and which are usable.
+
+    Places on the very edge are not: their box would be the whole picture's corner.
+    """
     boxes = []
     for level, (rows, columns) in enumerate(shapes):
         y = (torch.arange(rows, device=like.device) + 0.5) / rows
@@ -230,4 +352,7 @@ def _anchors(shapes: list[tuple[int, int]], like: Tensor) -> Tensor:
         grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
         size = torch.full_like(grid, 0.05 * 2.0**level)
         boxes.append(torch.cat((grid, size), dim=-1).reshape(-1, 4))
-    return torch.logit(torch.cat(boxes).to(like.dtype), eps=1e-4)
+    shares = torch.cat(boxes)
+    usable = ((shares > 0.01) & (shares < 0.99)).all(-1)
+    logits = torch.logit(shares).masked_fill(~usable[:, None], 100.0)
+    return logits.to(like.dtype), usable

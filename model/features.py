@@ -30,7 +30,11 @@ class StackFeatures:
     window: Window
     """The part of the model grid that the trunk saw; may reach over its edges"""
     pyramids: list[tuple[Tensor, ...]]
-    """Per batch of slices: maps at strides 1, 2, 4, 8, 16"""
+    """Per batch of slices: five maps, finest first"""
+    modality: str
+    """DICOM Modality of the stack"""
+    body_part: str | None
+    """Body Part Examined, or None"""
 
     def place(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Lay window-sized maps (slices, rows, columns) back on the model grid."""
@@ -90,10 +94,16 @@ def see_stack(
             for position in positions[start : start + _BATCH]
         ]
         batch = torch.from_numpy(np.stack(some)).to(device)
-        pyramids.append(model.trunk(batch, modality.expand(len(batch))))
+        pyramids.append(model.see(batch, modality.expand(len(batch))))
         if progress is not None:
             progress(min(start + _BATCH, len(positions)), len(positions))
-    return StackFeatures(grid=grid, window=window, pyramids=pyramids)
+    return StackFeatures(
+        grid=grid,
+        window=window,
+        pyramids=pyramids,
+        modality=stack.modality,
+        body_part=stack.body_part,
+    )
 
 
 def _grey(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

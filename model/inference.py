@@ -4,44 +4,56 @@ How an answer is made:
 
 1. The stack is laid on the model grid (3 mm) and seen once, slice by slice.
 2. Every phrase is compared with every pixel (dense branch). The presence score is the
-   calibrated mean evidence of the three best slices.
-3. The detection core looks for the phrases that are present; its masks are mixed in
-   with the weight ``core_weight``.
+   calibrated mean evidence of the three best slices; a phrase that contains another
+   one that is asked (lungs, left lung) is never less present than that one.
+3. Where its share ``core_weight`` is above zero, the detection core looks for each
+   phrase that is present, one at a time, and its masks are mixed in.
 4. Probabilities above ``mask_threshold`` form the mask; islands below
    ``min_region_mm3`` or 2 % of the largest island are dropped. No island left means
    the phrase is absent, and its score is halved.
 5. The kept islands are interpolated to the source grid and boxed, piece by piece.
 
-Uncertainty is one minus the product of three shares in [0, 1]: the presence score, the
-expected Dice of the mask (how far probabilities are from a clear yes or no) and the
-agreement of the two branches. For an absent phrase it is the presence score (before
-it was halved).
+Uncertainty is one minus the product of shares in [0, 1]: the presence score, the
+expected Dice of the mask (how far probabilities are from a clear yes or no), the
+agreement of the hypotheses and, where the core was asked, that of the two branches;
+then read through the table ``uncertainty_knots`` that calibration has set. For an
+absent phrase it is the presence score (before it was halved).
+
+Nothing of an answer depends on which other phrases are asked, but for the one rule of
+step 2.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from model.config import CONFIG_FILE
 from model.features import StackFeatures, see_stack
 from model.grid import ModelGrid
+from model.hierarchy import children_first
 from model.medglip import WEIGHTS_FILE, MedGLIP
+from model.modality import modality_index
+from model.processor import Processor
 from model.records import Box, ImageStack, PhraseGrounding
 from model.regions import keep_islands, slice_boxes, source_mask
-from model.text import TextEncoder
+from model.words import Reading
 
 __all__ = ["GroundingModel", "PhraseEvidence"]
 
 _PHRASES = 16
-"""Phrases compared at a time; bounds memory, and is what the core was trained with."""
+"""Phrases compared at a time; bounds memory."""
+
+_NEVER = 2.0
+"""A presence score that nothing reaches."""
 
 _BEST_SLICES = 3
 """Slices whose presence evidence is averaged into the score of a stack."""
@@ -56,6 +68,8 @@ class PhraseEvidence:
     """(model slices, rows, columns) probabilities of the dense branch"""
     core: NDArray[np.float32] | None
     """The same of the detection core; None: not asked"""
+    agreement: float = 1.0
+    """Mean Dice of each hypothesis with their mean, in [0, 1]; 1 without hypotheses"""
 
 
 class GroundingModel:
@@ -78,7 +92,7 @@ class GroundingModel:
         self.sha256 = sha256
         self._device = device
         self.network = model.to(device).eval()
-        self._text = TextEncoder(model.config)
+        self.processor = Processor(model.config)
 
     @classmethod
     def from_pretrained(
@@ -114,9 +128,9 @@ class GroundingModel:
         _check(stack)
         if not phrases:
             return ()
-        groups = [
-            list(phrases[i : i + _PHRASES]) for i in range(0, len(phrases), _PHRASES)
-        ]
+        parents = self.processor.parents(phrases)
+        order = children_first(parents)  # a parent is decided when its children are
+        groups = [order[i : i + _PHRASES] for i in range(0, len(order), _PHRASES)]
 
         def report(done: int, total: int) -> None:
             if progress is not None:
@@ -124,16 +138,28 @@ class GroundingModel:
 
         features = see_stack(self.network, stack, device=self._device, progress=report)
         slices = len(features.grid.slice_positions)
-        answers: list[PhraseGrounding] = []
+        ask_core_from = _NEVER
+        if self.config.core_weight > 0:
+            ask_core_from = self.config.presence_threshold
+        answers: dict[int, PhraseGrounding] = {}
+        floors: dict[int, float] = {}
         for number, group in enumerate(groups):
             found = self.evidence(
-                features, group, ask_core_from=self.config.presence_threshold
+                features, [phrases[row] for row in group], ask_core_from=ask_core_from
             )
-            for phrase, evidence in zip(group, found, strict=True):
-                answers.append(self._decide(phrase, evidence, features, stack))
+            for row, evidence in zip(group, found, strict=True):
+                logit = max(evidence.presence_logit, floors.get(row, -np.inf))
+                answers[row] = self._decide(
+                    phrases[row],
+                    replace(evidence, presence_logit=logit),
+                    features,
+                    stack,
+                )
+                if (parent := parents[row]) >= 0:
+                    floors[parent] = max(logit, floors.get(parent, -np.inf))
             if progress is not None:
                 progress(slices + number + 1, slices + len(groups))
-        return tuple(answers)
+        return tuple(answers[row] for row in range(len(phrases)))
 
     @torch.no_grad()
     def evidence(
@@ -146,36 +172,38 @@ class GroundingModel:
         phrases
             At most sixteen.
         ask_core_from
-            Presence score from which the core looks for a phrase, too.
+            Presence score from which the core looks for a phrase, too; above one:
+            never. A network without a core is never asked.
         """
-        hidden, mask = self._text.encode(phrases)
-        vectors = self.network.phrase_adapter(
-            hidden.to(self._device), mask.to(self._device)
+        text = self.processor.read(
+            phrases, modality=(features.modality,), body_part=(features.body_part,)
         )
-        presence, dense = [], []
+        reading = self.network.read(text.to(self._device))
+        presence, dense, overlaps = [], [], []
         for pyramid in features.pyramids:
-            logits = self.network.dense(pyramid[0], vectors)
-            presence.append(self.network.presence(logits, pyramid[-1], vectors).cpu())
+            logits, hypotheses = self.network.align(pyramid, reading.vectors)
+            presence.append(
+                self.network.presence(logits, pyramid[-1], reading.vectors).cpu()
+            )
             dense.append(logits.sigmoid().cpu().numpy())
+            if hypotheses is not None:
+                overlaps.append(_overlap(hypotheses, logits))
         slices = torch.cat(presence)  # (slices, phrases)
         best = slices.topk(min(_BEST_SLICES, len(slices)), dim=0).values.mean(0)
         shares = np.concatenate(dense)
-        asked = [
-            i
-            for i, logit in enumerate(best)
-            if self.presence_score(float(logit)) >= ask_core_from
-        ]
+        agreement = _mean_dice(overlaps, len(phrases))
         found: dict[int, NDArray[np.float32]] = {}
-        if asked:
-            core = np.concatenate(
-                [
-                    self._core_masks(pyramid, vectors[asked]).cpu().numpy()
-                    for pyramid in features.pyramids
-                ]
-            )
-            found = {i: features.place(core[:, n]) for n, i in enumerate(asked)}
+        for i, logit in enumerate(best):
+            score = self.presence_score(float(logit))
+            if self.network.config.core and score >= ask_core_from:
+                found[i] = self._core_share(features, reading, i)
         return [
-            PhraseEvidence(float(best[i]), features.place(shares[:, i]), found.get(i))
+            PhraseEvidence(
+                float(best[i]),
+                features.place(shares[:, i]),
+                found.get(i),
+                agreement=agreement[i],
+            )
             for i in range(len(phrases))
         ]
 
@@ -184,27 +212,30 @@ class GroundingModel:
         shifted = self.config.presence_scale * logit + self.config.presence_shift
         return float(1 / (1 + np.exp(-np.clip(shifted, -50, 50))))
 
-    def _core_masks(self, pyramid: tuple[Tensor, ...], vectors: Tensor) -> Tensor:
-        """Fold the core's queries into one probability map per phrase.
+    def _core_share(
+        self, features: StackFeatures, reading: Reading, row: int
+    ) -> NDArray[np.float32]:
+        """Fold the core's queries for one phrase into a probability map.
 
         A pixel's probability is the best of (query answers phrase) x (query's mask).
+        The phrase is asked alone: in company the core's answers depend on each other.
         """
-        batch = len(pyramid[0])
-        rows = vectors.expand(batch, -1, -1)
-        known = torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
-        found = self.network.core(pyramid, rows, known)
-        scores = found.logits[:, -1].sigmoid().sqrt()  # (batch, queries, phrases)
-        masks = found.masks.sigmoid()  # (batch, queries, rows/2, columns/2)
-        folded = torch.stack(
-            [
-                (scores[:, :, i, None, None] * masks).amax(dim=1)
-                for i in range(scores.shape[-1])
-            ],
-            dim=1,
-        )
-        return torch.nn.functional.interpolate(
-            folded, size=pyramid[0].shape[-2:], mode="bilinear"
-        )
+        maps = []
+        modality = torch.tensor([modality_index(features.modality)])
+        modality = modality.to(self._device)
+        for pyramid in features.pyramids:
+            batch = len(pyramid[0])
+            asked = torch.full((batch, 1), row, device=self._device)
+            found = self.network.detect(
+                pyramid, modality.expand(batch), reading, asked=asked
+            )
+            scores = found.logits[:, -1, :, 0].sigmoid().sqrt()  # (batch, queries)
+            masks = found.masks.sigmoid()  # (batch, queries, rows/2, columns/2)
+            folded = (scores[..., None, None] * masks).amax(dim=1, keepdim=True)
+            size = pyramid[0].shape[-2:]
+            fine = functional.interpolate(folded, size=size, mode="bilinear")
+            maps.append(fine[:, 0].cpu().numpy())
+        return features.place(np.concatenate(maps))
 
     def _decide(
         self,
@@ -215,10 +246,13 @@ class GroundingModel:
     ) -> PhraseGrounding:
         config, grid = self.config, features.grid
         score = self.presence_score(evidence.presence_logit)
-        if score < config.presence_threshold or evidence.core is None:
+        if score < config.presence_threshold:
             return _absent(phrase, score)
-        weight = config.core_weight
-        share = (1 - weight) * evidence.dense + weight * evidence.core
+        share, sure = evidence.dense, score * evidence.agreement
+        if evidence.core is not None:
+            weight = config.core_weight
+            share = (1 - weight) * evidence.dense + weight * evidence.core
+            sure *= _branch_agreement(evidence.dense, evidence.core)
         voxel_mm3 = grid.pixel_mm**2 * grid.step_mm
         smallest = config.min_region_mm3 / voxel_mm3 if stack.is_volume else 4.0
         kept = keep_islands(
@@ -231,8 +265,7 @@ class GroundingModel:
         mask = source_mask(share, kept, grid, threshold=config.mask_threshold)
         if not mask.mask.size:
             return _absent(phrase, score, regionless=True)
-        sure = score * _expected_dice(share, kept)
-        sure *= _agreement(evidence.dense, evidence.core)
+        sure *= _expected_dice(share, kept)
         area = grid.source_shape[1] * grid.source_shape[2] / (grid.rows * grid.columns)
         boxes = tuple(
             Box(
@@ -246,11 +279,17 @@ class GroundingModel:
             phrase=phrase,
             score=score,
             is_present=True,
-            uncertainty=float(np.clip(1 - sure, 0.0, 1.0)),
+            uncertainty=self._calibrated(1 - sure),
             mask=mask.mask,
             mask_origin=mask.origin,
             boxes=boxes,
         )
+
+    def _calibrated(self, raw: float) -> float:
+        """Read a raw uncertainty through the isotonic table of the configuration."""
+        if knots := self.config.uncertainty_knots:
+            raw = float(np.interp(raw, *np.array(knots).T))
+        return float(np.clip(raw, 0.0, 1.0))
 
 
 def _check(stack: ImageStack) -> None:
@@ -289,12 +328,33 @@ def _expected_dice(share: NDArray[np.float32], kept: NDArray[np.bool_]) -> float
     return 2 * float(near.sum()) / max(float(kept.sum()) + maybe, 1e-6)
 
 
-def _agreement(dense: NDArray[np.float32], core: NDArray[np.float32]) -> float:
+def _branch_agreement(dense: NDArray[np.float32], core: NDArray[np.float32]) -> float:
     """Return how far the branches mark the same place: 1 same, one half disjoint."""
     first, second = dense >= 0.5, core >= 0.5
     total = int(first.sum()) + int(second.sum())
     overlap = 2 * int((first & second).sum()) / max(total, 1)
     return 0.5 + 0.5 * overlap
+
+
+def _overlap(hypotheses: Tensor, mean: Tensor) -> Tensor:
+    """Count the pixels of each hypothesis, of the mean and of both.
+
+    Returns
+    -------
+    (3, hypotheses, phrases)
+    """
+    mine, whole = hypotheses > 0, (mean > 0)[None]
+    counts = (mine, whole.expand_as(mine), mine & whole)
+    return torch.stack([count.sum(dim=(1, 3, 4)).double().cpu() for count in counts])
+
+
+def _mean_dice(overlaps: list[Tensor], phrases: int) -> list[float]:
+    """Return the mean Dice of the hypotheses with their mean, phrase by phrase."""
+    if not overlaps:
+        return [1.0] * phrases
+    mine, whole, both = torch.stack(overlaps).sum(0)  # each (hypotheses, phrases)
+    dice = torch.where(mine + whole > 0, 2 * both / (mine + whole).clamp(min=1), 1.0)
+    return [float(value) for value in dice.mean(0)]
 
 
 def _clarity(

@@ -1,24 +1,31 @@
-"""The network: see the picture, read the phrases, align, detect, decide."""
+"""The network: see the picture, read the phrases, align, decide, detect."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
+from model.attributes import AttributeBank
 from model.config import MedGLIPConfig
-from model.core import Detections, GroundingCore
-from model.text import PhraseAdapter
+from model.core import DenoisingQueries, Detections, GroundingCore
+from model.heads import DenseHead, PresenceHead
+from model.hierarchy import raise_parents
+from model.text import PhraseAdapter, TextBatch
 from model.trunk import ImageTrunk
+from model.words import Reading, WordReader
 
-__all__ = ["WEIGHTS_FILE", "MedGLIP", "MedGLIPOutput"]
+__all__ = ["WEIGHTS_FILE", "MedGLIP", "MedGLIPOutput", "init_from", "read_metadata"]
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the weights inside a checkpoint folder."""
+
+Pyramid = tuple[Tensor, ...]
+"""Five feature maps of each picture, finest first."""
 
 
 @dataclass
@@ -26,76 +33,48 @@ class MedGLIPOutput:
     """What one pass says about every (picture, phrase) pair."""
 
     mask_logits: Tensor
-    """(batch, phrases, rows, columns) dense branch, full resolution"""
+    """(batch, phrases, rows, columns) dense branch, mean of the hypotheses"""
+    mask_hypotheses: Tensor | None
+    """(hypotheses, batch, phrases, rows, columns); None with one hypothesis"""
     presence_logits: Tensor
     """(batch, phrases) evidence that the phrase is on this slice"""
     detections: Detections | None
-    """Detection core on the phrases of `core_phrases`; None when not asked for."""
-
-
-class DenseHead(nn.Module):
-    """Align every pixel with every phrase: one inner product, text-made bias."""
-
-    def __init__(self, config: MedGLIPConfig) -> None:
-        super().__init__()
-        self.pixels = nn.Linear(config.trunk_channels[0], config.dense_dim)
-        self.words = nn.Linear(config.phrase_dim, config.dense_dim)
-        self.bias = nn.Linear(config.phrase_dim, 1)
-        self.log_scale = nn.Parameter(torch.tensor(1.0))
-        nn.init.constant_(self.bias.bias, -4.0)
-
-    def forward(self, features: Tensor, phrases: Tensor) -> Tensor:
-        """Return (batch, phrases, rows, columns) logits."""
-        flat = features.flatten(2)  # (batch, channels, pixels)
-        pixels = torch.matmul(self.pixels.weight, flat) + self.pixels.bias[:, None]
-        pixels = functional.relu(pixels)  # (batch, dense_dim, pixels)
-        words = self.words(phrases) * self.log_scale.exp()  # (phrases, dense_dim)
-        logits: Tensor = torch.matmul(words, pixels) + self.bias(phrases)
-        return logits.reshape(*logits.shape[:2], *features.shape[-2:])
-
-
-class PresenceHead(nn.Module):
-    """Decide whether a phrase is on a slice: best pixels, global view, the words."""
-
-    def __init__(self, config: MedGLIPConfig) -> None:
-        super().__init__()
-        self.best = config.presence_pixels
-        self.scene = nn.Linear(config.trunk_channels[-1], config.dense_dim)
-        self.words = nn.Linear(config.phrase_dim, config.dense_dim)
-        self.bias = nn.Linear(config.phrase_dim, 1)
-        self.weight = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, mask_logits: Tensor, coarse: Tensor, phrases: Tensor) -> Tensor:
-        """Return (batch, phrases) logits."""
-        strongest = mask_logits.flatten(2).topk(self.best, dim=-1).values.mean(-1)
-        scene = self.scene(coarse.mean(dim=(2, 3)))  # (batch, dense_dim)
-        match = scene @ self.words(phrases).T  # (batch, phrases)
-        logits: Tensor = self.weight * strongest + match + self.bias(phrases).T
-        return logits
+    """Detection core on the phrases of `asked`; None when not asked for"""
+    phrase_vectors: Tensor
+    """(phrases, phrase_dim) of unit length"""
 
 
 class MedGLIP(nn.Module):
     """Ground report phrases in a medical picture.
 
     A picture is seen once; any number of phrases is then compared with it.
+
+    References
+    ----------
+    Z. Deng et al., Med-GLIP, arXiv 2508.10528, 2025. L. H. Li et al., GLIP, CVPR 2022.
     """
 
     def __init__(self, config: MedGLIPConfig) -> None:
         super().__init__()
         self.config = config
         self.trunk = ImageTrunk(config)
+        self.reader = WordReader(config)
         self.phrase_adapter = PhraseAdapter(config)
+        if config.attribute_bank:
+            self.attribute_bank = AttributeBank(config)
         self.dense = DenseHead(config)
         self.presence = PresenceHead(config)
-        self.core = GroundingCore(config)
+        if config.core:
+            self.core = GroundingCore(config)
 
     def forward(
         self,
         pixels: Tensor,
         modality: Tensor,
-        phrases: Tensor,
+        text: TextBatch,
         *,
-        core_phrases: Tensor | None = None,
+        asked: Tensor | None = None,
+        denoising: DenoisingQueries | None = None,
     ) -> MedGLIPOutput:
         """Align pictures with phrases.
 
@@ -105,32 +84,99 @@ class MedGLIP(nn.Module):
             (batch, input_channels, rows, columns); see ``model.processing``.
         modality
             (batch,) rows of ``MODALITIES``.
-        phrases
-            (phrases, phrase_dim) from :attr:`phrase_adapter`, shared by the batch.
-        core_phrases
-            (pictures, n) rows of `phrases` for the detection core, -1 = padding;
-            None skips the core. It may cover only the first pictures of the batch.
-        """
-        pyramid = self.trunk(pixels, modality)
-        mask_logits = self.dense(pyramid[0], phrases)
-        presence = self.presence(mask_logits, pyramid[-1], phrases)
-        detections = None
-        if core_phrases is not None:
-            some = len(core_phrases)
-            detections = self.core(
-                tuple(level[:some] for level in pyramid),
-                phrases[core_phrases.clamp(min=0)],
-                core_phrases >= 0,
-            )
-        return MedGLIPOutput(mask_logits, presence, detections)
+        text
+            The phrases, shared by the batch; see ``model.processor``.
+        asked
+            (pictures, n) rows of the phrases that the detection core looks for,
+            -1 = padding; None skips the core. It may cover only the first pictures.
+        denoising
+            Queries that the core shall repair, for training.
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into `folder`."""
+        Raises
+        ------
+        ValueError
+            The core is asked, but the model has none.
+        """
+        pyramid = self.see(pixels, modality)
+        reading = self.read(text)
+        mask_logits, hypotheses = self.align(pyramid, reading.vectors)
+        presence = self.presence(mask_logits, pyramid[-1], reading.vectors)
+        # Training sees the bare logits: a lifted parent would not learn.
+        if self.config.hierarchy and not self.training and text.parent is not None:
+            presence = raise_parents(presence, text.parent)
+        detections = None
+        if asked is not None:
+            detections = self.detect(
+                pyramid, modality, reading, asked=asked, denoising=denoising
+            )
+        return MedGLIPOutput(
+            mask_logits, hypotheses, presence, detections, reading.vectors
+        )
+
+    def see(self, pixels: Tensor, modality: Tensor) -> Pyramid:
+        """Return the feature pyramid of each picture, finest map first."""
+        pyramid: Pyramid = self.trunk(pixels, modality)
+        return pyramid
+
+    def read(self, text: TextBatch) -> Reading:
+        """Return the phrases as vectors and as words."""
+        reading: Reading = self.reader(text)
+        reading.vectors = self.phrase_adapter(reading.states, text.mask)
+        if self.config.attribute_bank:
+            states = self.reader.attributes(text)
+            if states is not None and text.attribute_mask is not None:
+                reading.vectors = self.attribute_bank(
+                    reading.vectors, states, text.attribute_mask
+                )
+        return reading
+
+    def align(self, pyramid: Pyramid, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Compare every pixel with every phrase: mean logits, and the hypotheses."""
+        if self.config.hypotheses == 1:
+            return self.dense(pyramid[0], vectors), None
+        hypotheses = self.dense.hypothesise(pyramid[0], vectors)
+        return hypotheses.mean(0), hypotheses
+
+    def detect(
+        self,
+        pyramid: Pyramid,
+        modality: Tensor,
+        reading: Reading,
+        *,
+        asked: Tensor,
+        denoising: DenoisingQueries | None = None,
+    ) -> Detections:
+        """Let the core look for the asked phrases in the first pictures."""
+        if not self.config.core:
+            raise ValueError("this model has no detection core")
+        some = len(asked)
+        detections: Detections = self.core(
+            tuple(level[:some] for level in pyramid),
+            modality[:some],
+            reading,
+            asked=asked,
+            denoising=denoising,
+        )
+        return detections
+
+    def save_pretrained(
+        self, folder: str | Path, *, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into `folder`.
+
+        Parameters
+        ----------
+        metadata
+            Texts for the head of the weights file: licence, names of the training
+            data. See :func:`read_metadata`.
+        """
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         self.config.save(path)
-        state = {key: value.contiguous() for key, value in self._own_state().items()}
-        save_file(state, path / WEIGHTS_FILE, metadata={"format": "pt"})
+        state = {key: value.contiguous() for key, value in self.state_dict().items()}
+        save_file(
+            state, path / WEIGHTS_FILE, metadata={**(metadata or {}), "format": "pt"}
+        )
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> MedGLIP:
@@ -141,17 +187,49 @@ class MedGLIP(nn.Module):
         return model.eval()
 
     def load_own_state(self, state: dict[str, Tensor]) -> None:
-        """Load what :meth:`save_pretrained` wrote, strictly."""
-        own = self._own_state()
-        if set(own) != set(state):
-            odd = sorted(set(own) ^ set(state))
-            raise ValueError(f"checkpoint and model differ in {', '.join(odd[:5])}")
-        self.load_state_dict(state, strict=False)
+        """Load what :meth:`save_pretrained` wrote, strictly.
 
-    def _own_state(self) -> dict[str, Tensor]:
-        """Return the weights once each: the decoder shares the core's box heads."""
-        return {
-            key: value
-            for key, value in self.state_dict().items()
-            if not key.startswith("core.decoder.bbox_embed.")
-        }
+        Raises
+        ------
+        ValueError
+            A weight is missing, too many or of another shape; some are named.
+        """
+        own = self.state_dict()
+        odd = sorted(set(own) ^ set(state)) or sorted(
+            key for key in own if own[key].shape != state[key].shape
+        )
+        if odd:
+            raise ValueError(f"checkpoint and model differ in {', '.join(odd[:5])}")
+        self.load_state_dict(state)
+
+
+def init_from(model: MedGLIP, folder: str | Path) -> list[str]:
+    """Load every weight of another checkpoint that fits by name and shape.
+
+    Returns
+    -------
+    The names of the weights that stayed as they were.
+
+    Raises
+    ------
+    ValueError
+        Not a single weight fits.
+    """
+    own = model.state_dict()
+    state = load_file(Path(folder) / WEIGHTS_FILE)
+    fits = {
+        key: value
+        for key, value in state.items()
+        if key in own and own[key].shape == value.shape
+    }
+    if not fits:
+        raise ValueError("no weight of that checkpoint fits this model")
+    model.load_state_dict(fits, strict=False)
+    return sorted(set(own) - set(fits))
+
+
+def read_metadata(folder: str | Path) -> dict[str, str]:
+    """Return the texts in the head of a checkpoint's weights file."""
+    with safe_open(Path(folder) / WEIGHTS_FILE, framework="pt") as file:
+        found: dict[str, str] | None = file.metadata()
+    return found or {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MODALITIES", "modality_index"]
+__all__ = ["MODALITIES", "modality_index", "modality_words"]
 
 MODALITIES = ("CT", "MR", "PT", "CR", "DX", "MG", "US", "XA", "ES", "OP", "XC", "OT")
 """Modality tokens in the order of their learned embedding rows."""
@@ -24,3 +24,24 @@ def modality_index(modality: str) -> int:
     code = modality.strip().upper()
     code = _ALIASES.get(code, code)
     return MODALITIES.index(code if code in MODALITIES else "OT")
+
+
+_WORDS = {
+    "CT": "ct",
+    "MR": "mr",
+    "PT": "pet",
+    "CR": "radiograph",
+    "DX": "radiograph",
+    "MG": "mammogram",
+    "US": "ultrasound",
+    "XA": "angiogram",
+    "ES": "endoscopy",
+    "OP": "fundus",
+    "XC": "photograph",
+    "OT": "image",
+}
+
+
+def modality_words(modality: str) -> str:
+    """Return the everyday name of a DICOM modality; unknown ones are an "image"."""
+    return _WORDS[MODALITIES[modality_index(modality)]]

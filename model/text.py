@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,69 @@ from transformers import BertConfig, BertModel
 
 from model.config import MedGLIPConfig
 
-__all__ = ["PhraseAdapter", "TextEncoder", "TextTokens"]
+__all__ = [
+    "PhraseAdapter",
+    "TextBatch",
+    "TextEncoder",
+    "TextTokens",
+    "load_tokenizer",
+    "normal_text",
+]
 
 TextTokens = tuple[Tensor, Tensor]
-"""Hidden states (phrases, tokens, 384) and a mask (phrases, tokens), True = real."""
+"""Hidden states (phrases, tokens, hidden) and a mask (phrases, tokens), True = real."""
+
+
+@dataclass
+class TextBatch:
+    """What the network reads: P phrases, shared by the B pictures of a batch.
+
+    ``model.processor.Processor`` builds it, for training and serving alike.
+    """
+
+    input_ids: Tensor
+    """(P, T) int64"""
+    mask: Tensor
+    """(P, T) bool, True = real"""
+    hidden: Tensor | None
+    """(P, T, H) states of a frozen encoder; None: the network encodes `input_ids`"""
+    attributes: Tensor | None = None
+    """(P, A, H) states of what the knowledge file says; None: the bank is off"""
+    attribute_mask: Tensor | None = None
+    """(P, A) bool; a row of False = nothing is known of the phrase"""
+    prefix: Tensor | None = None
+    """(B, S, H) states of the modality prefix "ct abdomen" of each picture; B may be 1
+    where it is the same for all"""
+    prefix_mask: Tensor | None = None
+    """(B, S) bool"""
+    parent: Tensor | None = None
+    """(P,) int64 row of the containing phrase, -1 = none among these"""
+    attribute_ids: Tensor | None = None
+    """(P, A) int64, where the network encodes them itself"""
+    prefix_ids: Tensor | None = None
+    """(B, S) int64, where the network encodes them itself"""
+
+    def __len__(self) -> int:
+        """Return the number of phrases."""
+        return len(self.input_ids)
+
+    def to(self, device: str | torch.device) -> TextBatch:
+        """Return the batch on another device."""
+        moved = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
+
+
+def load_tokenizer(config: MedGLIPConfig) -> Any:
+    """Return the word pieces of bert-base-uncased that the pinned package carries."""
+    folder = Path(str(resources.files(config.text_package))) / "model"
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 class TextEncoder:
@@ -29,6 +89,11 @@ class TextEncoder:
     in the configuration, are compared with the recorded SHA-256 and are loaded from
     disk only. Its vocabulary is that of bert-base-uncased, whose special ids
     Grounding DINO takes for granted.
+
+    Raises
+    ------
+    ValueError
+        The installed weights are not those that the checkpoint was trained with.
     """
 
     def __init__(self, config: MedGLIPConfig) -> None:
@@ -40,9 +105,8 @@ class TextEncoder:
                 f"text encoder {weights.name} has SHA-256 {found}, "
                 f"the checkpoint was trained with {config.text_sha256}"
             )
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(config.max_phrase_tokens)
-        self._tokenizer.no_padding()
+        self._tokenizer = load_tokenizer(config)
+        self._longest = config.max_phrase_tokens
         bert: Any = BertModel(
             BertConfig.from_json_file(str(folder / "config.json")),
             add_pooling_layer=False,
@@ -55,25 +119,43 @@ class TextEncoder:
         bert.load_state_dict(state, strict=True)
         self._bert = bert.eval().requires_grad_(False)
 
+    def tokens(self, text: str, *, longest: int) -> list[int]:
+        """Return word piece ids with [CLS] and [SEP], at most `longest` of them."""
+        ids: list[int] = self._tokenizer.encode(normal_text(text)).ids
+        return [*ids[: longest - 1], ids[-1]] if len(ids) > longest else ids
+
     @torch.no_grad()
+    def states(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Return (tokens, hidden) of each row of ids.
+
+        Rows of one length go through the network together: no padding, so a row's
+        states hardly depend on its company.
+        """
+        found: dict[int, Tensor] = {}
+        for length in sorted({len(row) for row in rows}):
+            places = [i for i, row in enumerate(rows) if len(row) == length]
+            ids = torch.tensor([list(rows[i]) for i in places], dtype=torch.long)
+            hidden: Tensor = self._bert(input_ids=ids).last_hidden_state
+            found.update(zip(places, hidden, strict=True))
+        return [found[i].clone() for i in range(len(rows))]
+
     def encode(self, phrases: Sequence[str]) -> TextTokens:
         """Return token states of each phrase, padded to the longest."""
-        if not phrases:
-            return torch.zeros(0, 1, 384), torch.zeros(0, 1, dtype=torch.bool)
-        ids = [self._tokenizer.encode(_normal(phrase)).ids for phrase in phrases]
-        length = max(map(len, ids))
-        tokens = torch.zeros(len(ids), length, dtype=torch.long)
-        mask = torch.zeros(len(ids), length, dtype=torch.bool)
-        for row, sequence in enumerate(ids):
-            tokens[row, : len(sequence)] = torch.tensor(sequence)
-            mask[row, : len(sequence)] = True
-        hidden: Tensor = self._bert(
-            input_ids=tokens, attention_mask=mask.long()
-        ).last_hidden_state
-        return hidden * mask[..., None], mask  # (phrases, tokens, 384)
+        rows = [self.tokens(phrase, longest=self._longest) for phrase in phrases]
+        if not rows:
+            hidden = self._bert.config.hidden_size
+            return torch.zeros(0, 1, hidden), torch.zeros(0, 1, dtype=torch.bool)
+        states = self.states(rows)
+        return (
+            nn.utils.rnn.pad_sequence(states, batch_first=True),
+            nn.utils.rnn.pad_sequence(
+                [torch.ones(len(row), dtype=torch.bool) for row in rows],
+                batch_first=True,
+            ),
+        )
 
 
-def _normal(phrase: str) -> str:
+def normal_text(phrase: str) -> str:
     """Lower-case, single spaces, no closing full stop: one wording, one code."""
     return " ".join(phrase.lower().split()).rstrip(" .;:,")
 

@@ -73,6 +73,7 @@ class ImageTrunk(nn.Module):
         super().__init__()
         channels = config.trunk_channels
         condition = 32
+        self.film = config.film
         self.modality = nn.Embedding(len(MODALITIES), condition)
         incoming = (config.input_channels, *channels[:-1])
         self.down = nn.ModuleList(
@@ -95,6 +96,8 @@ class ImageTrunk(nn.Module):
             (batch,) rows of ``MODALITIES``.
         """
         condition = self.modality(modality)  # (batch, 32)
+        if not self.film:
+            condition = torch.zeros_like(condition)
         skips: list[Tensor] = []
         x = pixels
         for depth, block in enumerate(self.down):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from model.config import MedGLIPConfig
 from model.inference import GroundingModel
 from model.medglip import MedGLIP
 from model.records import ImageStack
+from model.text import TextBatch
 
-__all__ = ["TINY", "make_grounding_model", "make_model", "make_stack"]
+__all__ = ["TINY", "make_grounding_model", "make_model", "make_stack", "make_text"]
 
 TINY = MedGLIPConfig(
     name="tiny",
@@ -24,15 +26,47 @@ TINY = MedGLIPConfig(
     core_dim=32,
     core_heads=2,
     core_layers=2,
+    core_ffn=64,
     core_queries=6,
     core_mask_dim=8,
 )
 
 
-def make_model(*, seed: int = 0) -> MedGLIP:
+def make_model(*, seed: int = 0, **changes: Any) -> MedGLIP:
     """Return a random network in evaluation mode; the same for the same seed."""
     torch.manual_seed(seed)
-    return MedGLIP(TINY).eval()
+    return MedGLIP(replace(TINY, **changes)).eval()
+
+
+def make_text(
+    *, phrases: int = 5, pictures: int = 3, seed: int = 2, hidden: int = 384
+) -> TextBatch:
+    """Return phrases of one to four random words, with attributes and a prefix.
+
+    The phrases carry [CLS] and [SEP]; the last one has no attributes.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def states(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, hidden, generator=generator)
+
+    lengths = torch.arange(phrases) % 4 + 3
+    place = torch.arange(int(lengths.max()))
+    mask = place[None] < lengths[:, None]
+    ids = 2000 + place + 10 * torch.arange(phrases)[:, None]
+    ids[:, 0] = 101
+    ids[torch.arange(phrases), lengths - 1] = 102
+    known = torch.ones(phrases, 4, dtype=torch.bool)
+    known[-1] = False
+    return TextBatch(
+        input_ids=ids * mask,
+        mask=mask,
+        hidden=states(*mask.shape) * mask[..., None],
+        attributes=states(phrases, 4),
+        attribute_mask=known,
+        prefix=states(pictures, 2),
+        prefix_mask=torch.ones(pictures, 2, dtype=torch.bool),
+    )
 
 
 @cache
@@ -41,6 +75,7 @@ def make_grounding_model() -> GroundingModel:
     model = make_model()
     torch.nn.init.zeros_(model.dense.bias.bias)
     torch.nn.init.normal_(model.dense.words.weight, std=3.0)
+    torch.nn.init.constant_(model.dense.variant_gate, 0.3)
     config = replace(
         TINY, presence_threshold=0.0, core_weight=0.3, min_region_mm3=100.0
     )
