@@ -23,7 +23,7 @@ READERS: dict[str, str] = {
     "coco": "training.readers.coco:read_coco",
     "folder-masks": "training.readers.folder_masks:read_folder_masks",
     "imed361m": "training.readers.imed361m:read_imed361m",
-    "mdetr": "training.readers.odvg:read_mdetr",
+    "mdetr": "training.readers.mdetr:read_mdetr",
     "mscxr": "training.readers.mscxr:read_mscxr",
     "odvg": "training.readers.odvg:read_odvg",
     "padchest-gr": "training.readers.padchest_gr:read_padchest_gr",
