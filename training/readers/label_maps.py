@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,6 @@ from training.readers.source import Laterality, Mask
 from training.readers.volumes import (
     VolumeFile,
     check_same_grid,
-    open_volume,
     place_of,
     read_plane,
 )
@@ -50,25 +48,37 @@ def load_labels(
         The file cannot be read, or holds values that are no whole numbers.
     """
     modified_ns = volume.path.stat().st_mtime_ns
-    key = (volume.path, volume.channels_first, channel, plane, modified_ns)
-    return _remembered_labels(*key)
+    turned = volume.affine_ras.tobytes()
+    return _remembered_labels(
+        _Key(volume, (volume.path, modified_ns, turned, channel, plane)),
+        channel,
+        plane,
+    )
+
+
+class _Key:
+    """A volume that equals another one of the same file, content and grid."""
+
+    def __init__(self, volume: VolumeFile, identity: tuple[object, ...]) -> None:
+        self.volume = volume
+        self._identity = identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._identity == other._identity
 
 
 @lru_cache(maxsize=1)
-def _remembered_labels(
-    path: Path,
-    channels_first: bool,
-    channel: int | None,
-    plane: int | None,
-    _modified_ns: int,
-) -> LabelMap:
-    volume = open_volume(path, channels_first=channels_first)
+def _remembered_labels(key: _Key, channel: int | None, plane: int | None) -> LabelMap:
+    volume = key.volume
     values = volume.read(channel) if plane is None else read_plane(volume, plane)
     if values.dtype.kind == "f":
         whole = np.rint(values)
         if not np.isfinite(values).all() or np.abs(values - whole).max() > 1e-3:
             raise DatasetError(
-                f"{place_of(path)}: holds labels that are no whole numbers"
+                f"{place_of(volume.path)}: holds labels that are no whole numbers"
             )
         values = whole
     labels = values.astype(np.int32)
@@ -84,8 +94,8 @@ def label_mask(
     channel: int | None = None,
     plane: int | None = None,
     known: Collection[int] | None = None,
-) -> Callable[[], Mask]:
-    """Return a loader of the mask where a label map has one of the values.
+) -> partial[Mask]:
+    """Return what loads the mask where a label map has one of the values.
 
     Parameters
     ----------
@@ -98,22 +108,36 @@ def label_mask(
     known : collection of int, optional
         All values that the map may hold, 0 apart.
     """
-    wanted = sorted(values)
+    return partial(
+        _load_mask,
+        labels,
+        tuple(sorted(set(values))),
+        image=image,
+        channel=channel,
+        plane=plane,
+        known=None if known is None else frozenset(known),
+    )
 
-    def load() -> Mask:
-        if image is not None:
-            check_same_grid(image, labels)
-        found = load_labels(labels, channel=channel, plane=plane)
-        strange = () if known is None else sorted(found.values - {0, *known})
-        if strange:
-            names = ", ".join(map(str, strange))
-            raise DatasetError(f"{place_of(labels.path)}: holds unknown labels {names}")
-        if len(wanted) == 1:
-            wanted_mask: Mask = found.array == wanted[0]
-            return wanted_mask
-        return np.isin(found.array, wanted)
 
-    return load
+def _load_mask(
+    labels: VolumeFile,
+    values: tuple[int, ...],
+    *,
+    image: VolumeFile | None,
+    channel: int | None,
+    plane: int | None,
+    known: frozenset[int] | None,
+) -> Mask:
+    if image is not None:
+        check_same_grid(image, labels)
+    found = load_labels(labels, channel=channel, plane=plane)
+    strange = [] if known is None else sorted(found.values - {0, *known})
+    if strange:
+        names = ", ".join(map(str, strange))
+        raise DatasetError(f"{place_of(labels.path)}: holds unknown labels {names}")
+    if len(values) == 1:
+        return np.asarray(found.array == values[0])
+    return np.isin(found.array, values)
 
 
 def side_of(label: str) -> Laterality | None:
