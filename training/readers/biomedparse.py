@@ -16,7 +16,7 @@ from pydantic import Field
 from training.errors import DatasetError
 from training.readers.images import mask_loader, picture_loader
 from training.readers.jsonfile import Node, read_json
-from training.readers.layout import ImageLayout, official_split
+from training.readers.layout import ImageLayout, modality_of, official_split
 from training.readers.source import SourceImage, SourceRegion
 from training.registry import DatasetSpec
 
@@ -27,7 +27,7 @@ class _Layout(ImageLayout):
     parts: tuple[str, ...] = ("train", "test")
     """Each with ``<part>/``, ``<part>_mask/`` and ``<part>.json``"""
     modalities: dict[str, str]
-    """Modality in file names, its part before ``-``, to DICOM Modality"""
+    """See `training.readers.layout.modality_of`"""
     sites: dict[str, str] = Field(default_factory=dict)
     """Site in file names to body part, where they differ"""
 
@@ -82,7 +82,7 @@ def _picture(
     words = Path(name).stem.rsplit("_", 2)
     if len(words) != 3:
         image.fail("its name is not [IMAGE]_[MODALITY]_[SITE]")
-    modality = layout.modalities.get(words[1].split("-")[0])
+    modality = modality_of(words[1], layout.modalities)
     if modality is None:
         image.fail("the modality in its name is not in the layout's modalities")
     site = words[2].replace("+", " ")

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from training.errors import DatasetError
 from training.readers.boxes import XYXY, xyxy_within
@@ -39,7 +39,7 @@ class _Mask(_Frozen):
     under that name; ``*`` is any text, and all files that fit are united."""
     levels: tuple[float, float] = (1.0, float("inf"))
     """Lowest and highest level that belongs to the label, both included"""
-    when: dict[str, tuple[str, ...]] = {}
+    when: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Only for pictures where the named parts are one of these"""
     missing: Literal["error", "absent", "unknown"] = "error"
     """What no file means: a mistake, that the label is absent, or nothing"""
@@ -54,7 +54,11 @@ class _Pictures(_Frozen):
     names the patient"""
     folder: str = "."
     """Where to look for them: nothing outside is listed"""
+    parts: dict[str, str] = Field(default_factory=dict)
+    """More names for the masks' patterns, the same for all these pictures"""
     split: str | None = None
+    optional: bool = False
+    """The folder may be missing: a split that is distributed later, or apart"""
 
 
 class _Boxes(_Frozen):
@@ -90,7 +94,12 @@ def read_folder_masks(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
     """
     layout = _Layout.of(spec)
     boxes = {} if layout.boxes is None else _read_boxes(root / layout.boxes.file)
+    there = [p for p in layout.pictures if (root / p.folder).is_dir()]
+    if not there:
+        raise DatasetError(f"{spec.id}: no folder {layout.pictures[0].folder}")
     for pictures in layout.pictures:
+        if pictures.optional and pictures not in there:
+            continue
         split = official_split(pictures.split)
         count = 0
         for path, parts in _find(root, pictures):
@@ -117,7 +126,7 @@ def _find(root: Path, pictures: _Pictures) -> Iterator[tuple[Path, dict[str, str
         found = pattern.fullmatch(path.relative_to(root).as_posix())
         if found is not None and path.is_file():
             parts = {key: text or "" for key, text in found.groupdict().items()}
-            yield path, {"stem": path.stem, **parts}
+            yield path, {"stem": path.stem, **pictures.parts, **parts}
 
 
 def _regions(

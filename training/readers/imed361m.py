@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-
 from pydantic import Field
+from scipy import sparse
 
 from training.errors import DatasetError
 from training.readers.images import image_size, picture_loader

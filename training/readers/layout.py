@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from training.errors import DatasetError
 from training.registry import DatasetSpec
 
-__all__ = ["ImageLayout", "Layout", "Split", "official_split"]
+__all__ = ["ImageLayout", "Layout", "Split", "modality_of", "official_split"]
 
 Split = Literal["train", "val", "test"]
 
@@ -80,6 +81,21 @@ class ImageLayout(Layout):
         if self.missing_images == "skip":
             return None
         raise DatasetError(f"{where}: the image {path.name} is not there")
+
+
+def modality_of(word: str, table: Mapping[str, str]) -> str | None:
+    """Return the DICOM Modality of a word in a file name; None: not in the table.
+
+    Parameters
+    ----------
+    word
+        Such as ``mr_t1`` or ``MRI-FLAIR``.
+    table
+        How such words begin, in lower case, to their modality. The longest beginning
+        counts: ``mra`` may mean another than ``mr``.
+    """
+    fitting = [start for start in table if word.casefold().startswith(start)]
+    return table[max(fitting, key=len)] if fitting else None
 
 
 def official_split(text: str | None) -> Split | None:

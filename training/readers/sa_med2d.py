@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from training.readers.images import load_union, picture_loader
-from training.readers.jsonfile import Node, read_json, stream_members
-from training.readers.layout import ImageLayout
+from training.readers.json_stream import stream_members
+from training.readers.jsonfile import Node, read_json
+from training.readers.layout import ImageLayout, modality_of
 from training.readers.source import SourceImage, SourceRegion
 from training.registry import DatasetSpec
 
@@ -29,7 +30,7 @@ class _Layout(ImageLayout):
     index: str = "SAMed2D_v1.json"
     classes: str = "SAMed2D_v1_class_mapping_id.json"
     modalities: dict[str, str]
-    """How the modality token of a file name begins, to DICOM Modality"""
+    """See `training.readers.layout.modality_of`"""
     datasets: tuple[str, ...] | None = None
     """Read only these of the datasets inside; None: all"""
 
@@ -74,11 +75,14 @@ def read_sa_med2d(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
         labels = classes.get(name.dataset)
         if labels is None:
             masks.fail(f"its dataset is not in {layout.classes}")
+        modality = modality_of(name.modality, layout.modalities)
+        if modality is None:
+            masks.fail("the modality in its name is not in the layout's modalities")
         yield SourceImage(
             image_id=stem,
             load=picture_loader(path),
             regions=_regions(masks, image=path, root=root, labels=labels),
-            modality=_modality(name, layout=layout, node=masks),
+            modality=modality,
             patient_id=f"{name.dataset}--{name.case}",
         )
 
@@ -102,14 +106,6 @@ def _regions(
         SourceRegion(label=label, mask=partial(load_union, tuple(paths), image=image))
         for label, paths in files.items()
     )
-
-
-def _modality(name: _Name, *, layout: _Layout, node: Node) -> str:
-    # The longest beginning wins: "mr" must not take what "mra" means.
-    for beginning in sorted(layout.modalities, key=len, reverse=True):
-        if name.modality.startswith(beginning):
-            return layout.modalities[beginning]
-    return node.fail("its modality is not in the layout's modalities")
 
 
 def _read_classes(path: Path) -> dict[str, dict[str, str]]:

@@ -40,6 +40,8 @@ class _Part(BaseModel):
 class _Layout(ImageLayout):
     parts: tuple[_Part, ...]
     suffix: str = ".dicom"
+    ignored: tuple[str, ...] = ("Other lesion",)
+    """Labels that say too little to be asked for"""
     voi: bool = False
     """Apply the DICOM window, see `training.readers.images.load_picture`"""
 
@@ -67,7 +69,7 @@ def read_vindr(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
             yield SourceImage(
                 image_id=image,
                 load=picture_loader(path, voi=layout.voi),
-                regions=_regions(rows),
+                regions=_regions(rows, ignored=layout.ignored),
                 modality=spec.modality,
                 body_part=spec.body_part,
                 split=split,
@@ -81,7 +83,7 @@ def _by_image(path: Path) -> dict[str, list[Row]]:
     return images
 
 
-def _regions(rows: list[Row]) -> tuple[SourceRegion, ...]:
+def _regions(rows: list[Row], *, ignored: tuple[str, ...]) -> tuple[SourceRegion, ...]:
     drawn: dict[tuple[str, str | None], list[XYXY]] = {}
     for row in rows:
         label = row.text("class_name")
@@ -92,7 +94,12 @@ def _regions(rows: list[Row]) -> tuple[SourceRegion, ...]:
         if box is not None:
             drawn.setdefault((label, reader), []).append(box)
     return tuple(
-        SourceRegion(label=label, reader=reader, boxes_xyxy=tuple(dict.fromkeys(boxes)))
+        SourceRegion(
+            label=label,
+            reader=reader,
+            boxes_xyxy=tuple(dict.fromkeys(boxes)),
+            ignore=label in ignored,
+        )
         for (label, reader), boxes in drawn.items()
     )
 
