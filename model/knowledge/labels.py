@@ -14,7 +14,7 @@ __all__ = ["Attributes", "Label", "Level", "read_labels"]
 Level = Literal["region", "class", "group", "pair", "label"]
 
 _FIELDS = {"shape", "texture", "margin", "location", "intensity"}
-_KEYS = _FIELDS | {"synonyms", "modalities", "part_of", "pair", "side", "group"}
+_KEYS = _FIELDS | {"synonyms", "also", "modalities", "part_of", "pair", "side", "group"}
 _KEYS |= {"classes", "labels"}
 
 _KINDS: Mapping[str, tuple[str, ...]] = {
@@ -80,6 +80,8 @@ class Label:
     level: Level
     synonyms: tuple[str, ...]
     """Other wordings; "cyst ~ liver" means both words, in any order"""
+    also: tuple[str, ...]
+    """Wordings that lead here and mean a part, a kind or a sign of it"""
     region: str
     cls: str | None
     """Name of the class; None for a region"""
@@ -163,6 +165,7 @@ def _sides(
             base,
             name=f"{side} {base.name}",
             synonyms=tuple(f"{side} {text}" for text in base.synonyms),
+            also=tuple(f"{side} {text}" for text in base.also),
             parent=pair if inside is None else f"{side} {base.parent}",
             side=side,
             attributes=_sided(base.attributes, side),
@@ -188,6 +191,7 @@ def _entry(
         name=name,
         level="group" if raw.get("group") else level,
         synonyms=tuple(raw.get("synonyms", ())),
+        also=tuple(raw.get("also", ())),
         region=region,
         cls=cls,
         parent=raw.get("part_of"),

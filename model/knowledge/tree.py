@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from model.knowledge.labels import Label, read_labels
-from model.knowledge.words import Words, places_of, said_side, to_words
+from model.knowledge.words import SIDE_WORDS, Words, places_of, said_side, to_words
 
 __all__ = ["Knowledge", "Place", "load_knowledge"]
 
@@ -105,6 +105,18 @@ class Knowledge:
             for place in places
         ]
 
+    def meaning(self, phrase: str) -> Place | None:
+        """Return the place of a phrase that says its name and side and nothing else.
+
+        Two phrases of one meaning say the same; "nodule in the left lung", "lung base"
+        and what the file does not know have none.
+        """
+        words = to_words(phrase)
+        bare = tuple(word for word in words if word not in SIDE_WORDS)
+        if words not in self._exact and bare not in self._exact:
+            return None
+        return self._place(phrase)
+
     def place(self, phrase: str) -> Place | None:
         """Return the entry that `phrase` names and the side it says, or None."""
         return self._place(phrase)
@@ -188,11 +200,19 @@ class Knowledge:
         table: dict[Words, str] = {}
         for one in self._entries.values():
             sided = one.side is not None and one.name in self._halves.values()
-            for text in () if sided else (one.name, *one.synonyms):
+            for text in () if sided else (one.name, *one.synonyms, *one.also):
                 words = to_words(text)
                 if "~" not in text and table.setdefault(words, one.name) != one.name:
                     raise ValueError(f"{text!r} names {table[words]!r}, too")
         return table
+
+    @cached_property
+    def _exact(self) -> frozenset[Words]:
+        return frozenset(
+            to_words(text)
+            for one in self._entries.values()
+            for text in (one.name, *one.synonyms)
+        )
 
     @cached_property
     def _scattered(self) -> tuple[tuple[Words, Words, str], ...]:

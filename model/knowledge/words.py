@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-__all__ = ["Words", "places_of", "said_side", "to_words"]
+__all__ = ["SIDE_WORDS", "Words", "places_of", "said_side", "to_words"]
 
 Words = tuple[str, ...]
 
@@ -46,6 +46,9 @@ _SINGULAR = {
     "pons": "pons",
 }
 _BOTH = frozenset({"both", "bilateral", "bilaterally", "bibasal", "bibasilar"})
+
+SIDE_WORDS = _BOTH | {"left", "right", "on"}
+"""Words that place a thing on a side ("kidney on the left")."""
 
 
 @lru_cache(maxsize=65536)

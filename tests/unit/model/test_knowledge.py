@@ -21,7 +21,7 @@ PHRASES = st.sampled_from(
     [
         wording
         for one in KNOWLEDGE.entries
-        for wording in (one.name, *one.synonyms)
+        for wording in (one.name, *one.synonyms, *one.also)
         if "~" not in wording
     ]
 ).flatmap(lambda text: st.sampled_from([text, f"left {text}", f"the {text}s"]))
@@ -123,6 +123,24 @@ def test_the_longest_wording_and_its_side_decide(phrase, name, side):
 
     assert (label.name if label else None) == name
     assert (place[1] if place else None) == side
+
+
+@pytest.mark.parametrize(
+    ("phrase", "meaning"),
+    [
+        ("hepatic tissue", ("liver", None)),
+        ("The Liver", ("liver", None)),
+        ("kidney on the left", ("left kidney", "left")),
+        ("left-sided pleural effusion", ("pleural effusion", "left")),
+        ("left ventricle", ("left ventricle", None)),
+        ("enlarged liver", None),
+        ("lung base", None),
+        ("nodule in the left lung", None),
+        ("a dog", None),
+    ],
+)
+def test_only_a_bare_name_has_a_meaning(phrase, meaning):
+    assert KNOWLEDGE.meaning(phrase) == meaning
 
 
 def test_brightness_depends_on_the_modality():
