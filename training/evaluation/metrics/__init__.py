@@ -11,9 +11,9 @@ from training.evaluation.metrics.average_precision import (
 from training.evaluation.metrics.boxes import (
     BOX_DEFINITIONS,
     box_iou,
+    first_hit,
     is_exact,
     match_boxes,
-    recalled_within,
     shared_area,
     top_box_iou,
 )
@@ -77,6 +77,7 @@ __all__ = [
     "detection_calibration_error",
     "dice",
     "expected_calibration_error",
+    "first_hit",
     "fit_platt",
     "is_entailed",
     "is_exact",
@@ -85,7 +86,6 @@ __all__ = [
     "paste",
     "points_inside",
     "rank_correlation",
-    "recalled_within",
     "reliability",
     "risk_coverage",
     "shared_area",

@@ -13,9 +13,9 @@ from training.evaluation.metrics.definition import Definition
 __all__ = [
     "BOX_DEFINITIONS",
     "box_iou",
+    "first_hit",
     "is_exact",
     "match_boxes",
-    "recalled_within",
     "shared_area",
     "top_box_iou",
 ]
@@ -92,18 +92,21 @@ def top_box_iou(
     return float(_placed_iou([boxes[best]], truth).max(initial=0.0))
 
 
-def recalled_within(
+def first_hit(
     boxes: Sequence[PlacedBox],
     scores: Sequence[float],
     *,
     truth: Sequence[PlacedBox],
-    k: int,
     threshold: float = 0.5,
-) -> bool:
-    """Say whether any of the `k` best boxes meets any true box."""
-    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")[:k]
-    chosen = [boxes[i] for i in order]
-    return bool(_placed_iou(chosen, truth).max(initial=0.0) >= threshold)
+) -> int | None:
+    """Return the rank, from 1 on, of the best-scored box that meets any true box.
+
+    R@k asks whether it is at most `k`; None: no box meets any.
+    """
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    overlap = _placed_iou([boxes[i] for i in order], truth).max(axis=1, initial=0.0)
+    hits = np.flatnonzero(overlap >= threshold)
+    return int(hits[0]) + 1 if len(hits) else None
 
 
 def match_boxes(

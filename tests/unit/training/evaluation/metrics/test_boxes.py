@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from training.evaluation.metrics import (
     box_iou,
+    first_hit,
     is_exact,
     match_boxes,
-    recalled_within,
     shared_area,
     top_box_iou,
 )
@@ -61,11 +61,12 @@ def test_boxes_of_different_slices_never_meet():
 
 
 def test_a_hit_may_lie_further_down_the_list():
-    boxes, scores = [_RIGHT, _LEFT], [0.9, 0.2]
+    boxes = [_RIGHT, _LEFT]
 
-    assert not recalled_within(boxes, scores, truth=[_LEFT], k=1)
-    assert recalled_within(boxes, scores, truth=[_LEFT], k=2)
-    assert not recalled_within([], [], truth=[_LEFT], k=2)
+    assert first_hit(boxes, [0.9, 0.2], truth=[_LEFT]) == 2
+    assert first_hit(boxes, [0.1, 0.2], truth=[_LEFT]) == 1
+    assert first_hit([_RIGHT], [0.1], truth=[_LEFT]) is None
+    assert first_hit([], [], truth=[_LEFT]) is None
 
 
 def test_an_exact_answer_has_every_box_and_no_other():
