@@ -77,6 +77,7 @@ __all__ = [
     "index_of",
     "iterate_shard",
     "pixel_digest",
+    "read_sample",
     "read_shards",
     "stored_slab",
     "to_units",
@@ -232,11 +233,16 @@ def iterate_shard(shard: Path, *, start: int = 0) -> Iterator[dict[str, bytes]]:
     with shard.open("rb") as stream:
         for begin, end in zip(offsets[start:-1], offsets[start + 1 :], strict=True):
             stream.seek(int(begin))
-            yield _sample(stream.read(int(end - begin)))
+            yield read_sample(stream.read(int(end - begin)))
 
 
-def _sample(data: bytes) -> dict[str, bytes]:
-    """Read the members of one sample; its bytes are a tar without an end."""
+def read_sample(data: bytes) -> dict[str, bytes]:
+    """Read the members of one sample; its bytes are a tar without an end.
+
+    Returns
+    -------
+    As `iterate_shard` yields them.
+    """
     sample: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
         for member in tar:
