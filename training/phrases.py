@@ -3,51 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "Concept",
-    "Lexicon",
-    "load_lexicon",
-    "may_mirror",
-    "swap_laterality",
-    "swap_side",
-]
-
-_MIRRORED = {
-    "left": "right",
-    "lefts": "rights",
-    "leftsided": "rightsided",
-    "leftward": "rightward",
-    "leftwards": "rightwards",
-    "leftmost": "rightmost",
-    "lt": "rt",
-    "lul": "rul",
-    "lml": "rml",
-    "lll": "rll",
-    "luq": "ruq",
-    "llq": "rlq",
-    "levoscoliosis": "dextroscoliosis",
-    "levocardia": "dextrocardia",
-    "levoposition": "dextroposition",
-}
-"""Words of the left with those of the right."""
-_SWAP = _MIRRORED | {right: left for left, right in _MIRRORED.items()}
-_WORD = re.compile(r"[A-Za-z]+")
-_NO_SIDE = re.compile(
-    r"\b(?:left|right)(?:[ -]sided)?[ -]+(?:\w+[ -]+){0,2}?"
-    r"(?:ventric(?:le|ular)|atri(?:um|al)|bundle|coronary|colon|colic|hepatic|lobe"
-    r" of(?: the)? liver|liver|portal|gastric|gonadal)\b"
-    r"|\blobe of(?: the)? liver\b|\blingula|\bmiddle lobe\b|\brml\b|\b(?:lv|rv)\b",
-    re.IGNORECASE,
-)
-"""Names in which left or right is no side: the mirrored organ keeps its name."""
-_NOT_THE_HEART = re.compile(r"\blateral ventric", re.IGNORECASE)
+__all__ = ["Concept", "Lexicon", "load_lexicon"]
 
 
 @dataclass(frozen=True)
@@ -124,39 +86,3 @@ def load_lexicon() -> Lexicon:
         templates=tuple(raw["templates"]),
         held_out_templates=tuple(raw["held_out_templates"]),
     )
-
-
-def swap_laterality(text: str) -> str:
-    """Return the words for the mirrored picture: left becomes right and back.
-
-    Whole words only ("upright" stays), abbreviations of lobes and quadrants too, the
-    case of letters is kept. Twice applied it gives the text again. Only a mirrored
-    picture may take these words, and it must.
-    """
-    return _WORD.sub(lambda found: _recased(found[0]), text)
-
-
-def swap_side(laterality: str | None) -> str | None:
-    """Return the Laterality code of the mirrored picture: L and R change places."""
-    return {"L": "R", "R": "L"}.get(laterality or "", laterality)
-
-
-def may_mirror(text: str) -> bool:
-    """Whether the mirrored picture can be put in words by `swap_laterality`.
-
-    It cannot where left or right belongs to the name of a part that the body has
-    once: the left ventricle of a mirrored heart is no right ventricle.
-    """
-    return all(
-        _NOT_THE_HEART.search(text[found.start() : found.end()])
-        for found in _NO_SIDE.finditer(text)
-    )
-
-
-def _recased(word: str) -> str:
-    other = _SWAP.get(word.lower())
-    if other is None:
-        return word
-    if word.isupper():
-        return other.upper()
-    return other.capitalize() if word[0].isupper() else other

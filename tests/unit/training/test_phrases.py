@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from training.derived.volumes import STRUCTURES
-from training.phrases import load_lexicon, may_mirror, swap_laterality, swap_side
+from training.phrases import load_lexicon
 
 LEXICON = load_lexicon()
 HELD_OUT = {text for concept in LEXICON.concepts for text in concept.held_out}
@@ -54,48 +52,3 @@ def test_left_and_right_are_not_mixed():
         if concept.name.startswith("left "):
             assert not any(m.endswith("_right") for m in concept.members)
             assert not any("right" in text.split() for text in concept.names)
-
-
-@pytest.mark.parametrize(
-    ("text", "mirrored"),
-    [
-        ("left lung", "right lung"),
-        ("Right-sided effusion", "Left-sided effusion"),
-        ("LLL nodule, right base", "RLL nodule, left base"),
-        ("midline shift from right to left", "midline shift from left to right"),
-        ("upright radiograph, brightly", "upright radiograph, brightly"),
-        ("liver", "liver"),
-    ],
-)
-def test_a_mirrored_picture_swaps_left_and_right_words(text, mirrored):
-    assert swap_laterality(text) == mirrored
-
-
-WORDS = st.sampled_from(
-    ["left", "Right", "RIGHT", "lung", "LUL", "rt", "upright", "of", ",", "-", "L1"]
-)
-
-
-@given(st.lists(WORDS).map(" ".join))
-def test_mirroring_twice_gives_the_text_again(text):
-    assert swap_laterality(swap_laterality(text)) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("left lung", True),
-        ("left lateral ventricle", True),
-        ("left upper lobe", True),
-        ("left ventricle", False),
-        ("enlarged right atrium", False),
-        ("left lobe of the liver", False),
-        ("right middle lobe", False),
-    ],
-)
-def test_a_side_that_is_part_of_a_name_forbids_mirroring(text, answer):
-    assert may_mirror(text) is answer
-
-
-def test_side_codes_change_places():
-    assert [swap_side(s) for s in ("L", "R", "B", None)] == ["R", "L", "B", None]
