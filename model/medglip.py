@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -15,6 +16,8 @@ from model.config import MedGLIPConfig
 from model.core import DenoisingQueries, Detections, GroundingCore
 from model.heads import DenseHead, PresenceHead
 from model.hierarchy import raise_parents
+from model.stock import read_stock, stock_config, stock_state
+from model.swin import SwinTrunk
 from model.text import PhraseAdapter, TextBatch
 from model.trunk import ImageTrunk
 from model.words import Reading, WordReader
@@ -57,7 +60,8 @@ class MedGLIP(nn.Module):
     def __init__(self, config: MedGLIPConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = ImageTrunk(config)
+        swin = config.image_encoder == "swin"
+        self.trunk = SwinTrunk(config) if swin else ImageTrunk(config)
         self.reader = WordReader(config)
         self.phrase_adapter = PhraseAdapter(config)
         if config.attribute_bank:
@@ -184,6 +188,44 @@ class MedGLIP(nn.Module):
         path = Path(folder)
         model = cls(MedGLIPConfig.load(path))
         model.load_own_state(load_file(path / WEIGHTS_FILE))
+        return model.eval()
+
+    @classmethod
+    def from_stock(
+        cls, source: str | Path, *, local_files_only: bool = True, **changes: Any
+    ) -> MedGLIP:
+        """Start from a released Grounding DINO or MM-Grounding-DINO.
+
+        Its detections come out as they were; what it lacks is fresh.
+
+        Parameters
+        ----------
+        source
+            Folder, or the name of a hub repository.
+        local_files_only
+            True: never the network.
+        changes
+            Fields of the configuration that shall differ from the released model's.
+
+        Raises
+        ------
+        ValueError
+            The released model is built in a way that ours is not.
+        OSError
+            There is no such model.
+        """
+        released, weights = read_stock(source, local_files_only=local_files_only)
+        config = stock_config(released, **changes)
+        model = cls(config)
+        own, state = model.state_dict(), stock_state(weights, config)
+        odd = sorted(
+            key
+            for key, value in state.items()
+            if key not in own or own[key].shape != value.shape
+        )
+        if odd:
+            raise ValueError(f"released weights do not fit: {', '.join(odd[:5])}")
+        model.load_state_dict(state, strict=False)
         return model.eval()
 
     def load_own_state(self, state: dict[str, Tensor]) -> None:

@@ -11,10 +11,13 @@ from torch.nn import functional
 from model.config import MedGLIPConfig
 from model.modality import MODALITIES
 
-__all__ = ["ImageTrunk"]
+__all__ = ["CONDITION", "ConvBlock", "ImageTrunk"]
+
+CONDITION = 32
+"""Width of the learned vector of a modality that steers the image features."""
 
 
-class _ConvBlock(nn.Module):
+class ConvBlock(nn.Module):
     """Two 3x3 convolutions with group normalisation and one FiLM modulation."""
 
     def __init__(self, incoming: int, outgoing: int, condition: int) -> None:
@@ -28,6 +31,7 @@ class _ConvBlock(nn.Module):
         nn.init.zeros_(self.film.bias)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Return (batch, outgoing, rows, columns) for a (batch, 32) condition."""
         scale, shift = self.film(condition)[..., None, None].chunk(2, dim=1)
         x = functional.relu(self.norm1(self.conv1(x)))
         x = self.norm2(self.conv2(x)) * (1 + scale) + shift
@@ -72,16 +76,15 @@ class ImageTrunk(nn.Module):
     def __init__(self, config: MedGLIPConfig) -> None:
         super().__init__()
         channels = config.trunk_channels
-        condition = 32
         self.film = config.film
-        self.modality = nn.Embedding(len(MODALITIES), condition)
+        self.modality = nn.Embedding(len(MODALITIES), CONDITION)
         incoming = (config.input_channels, *channels[:-1])
         self.down = nn.ModuleList(
-            _ConvBlock(a, b, condition) for a, b in zip(incoming, channels, strict=True)
+            ConvBlock(a, b, CONDITION) for a, b in zip(incoming, channels, strict=True)
         )
         self.mixer = _GlobalMixer(channels[-1], config.bottleneck_heads)
         self.up = nn.ModuleList(
-            _ConvBlock(fine + coarse, fine, condition)
+            ConvBlock(fine + coarse, fine, CONDITION)
             for fine, coarse in pairwise(channels)
         )
 
