@@ -11,6 +11,7 @@ import pydicom
 from numpy.typing import NDArray
 
 from model.records import ImageStack
+from training.derived.elsewhere import absent_from
 from training.derived.volumes import (
     LABEL_TABLES,
     load_canonical,
@@ -45,7 +46,7 @@ class HeldOut:
 
     def judged(self, lexicon: Lexicon) -> tuple[list[Concept], list[Concept]]:
         """Return the concepts that are surely present and surely absent here."""
-        total = frozenset(LABEL_TABLES["total"].values())
+        total = frozenset(LABEL_TABLES["total"].values()) | absent_from("torso")
         present, absent = [], []
         for concept in lexicon.concepts:
             labelled = any(member in total for member in concept.members)

@@ -9,6 +9,7 @@ import numpy as np
 from model.config import MedGLIPConfig
 from training.derived.appearance import add_surroundings, disturb, randomise_contrast
 from training.derived.augment import contrast_phase, draw_slab, synthetic_ct
+from training.derived.elsewhere import absent_from
 from training.derived.source import LabelledPicture
 from training.derived.volumes import STRUCTURES, LabelledVolume
 
@@ -35,8 +36,8 @@ class VolumeSource:
 
     @property
     def label_space(self) -> frozenset[str]:
-        """Structures that would have been labelled had they been there."""
-        return self.volume.label_space
+        """Structures that would have been labelled, and those of other places."""
+        return self.volume.label_space | absent_from("torso")
 
     @property
     def unknown(self) -> frozenset[str]:
