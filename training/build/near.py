@@ -17,7 +17,14 @@ from PIL import Image
 
 from training.layout import PictureInfo, to_units
 
-__all__ = ["THUMBNAIL", "Fingerprint", "correlation", "fingerprint_of", "near_pairs"]
+__all__ = [
+    "THUMBNAIL",
+    "Fingerprint",
+    "correlation",
+    "fingerprint_of",
+    "is_flat",
+    "near_pairs",
+]
 
 THUMBNAIL = 32
 """Rows and columns of the picture that decides where hashes agree."""
@@ -51,10 +58,15 @@ def fingerprint_of(stored: NDArray[Any], info: PictureInfo) -> Fingerprint:
     return Fingerprint(bits, np.rint(small).astype(np.uint8))
 
 
+def is_flat(thumbnail: NDArray[np.uint8]) -> bool:
+    """Whether a thumbnail shows nothing."""
+    return float(thumbnail.std()) < _FLAT
+
+
 def correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     """Return Pearson's correlation of two thumbnails; 0 when one shows nothing."""
     a, b = one.astype(np.float64).ravel(), other.astype(np.float64).ravel()
-    if a.std() < _FLAT or b.std() < _FLAT:
+    if is_flat(one) or is_flat(other):
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])
 
