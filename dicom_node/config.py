@@ -69,17 +69,20 @@ class Engine:
 
     ``loader`` is called with the checkpoint's folder and ``device=``; ``bundled``
     without arguments, and returns the folder of the checkpoint that is used when the
-    settings name none.
+    settings name none; None: they must name one.
     """
 
     loader: str
-    bundled: str
+    bundled: str | None = None
 
 
 ENGINES = {
     "medglip": Engine(
         "model:GroundingModel.from_pretrained", "model:bundled_checkpoint"
-    )
+    ),
+    "zero-shot-detection": Engine("model.engines.zero_shot:ZeroShotEngine"),
+    "sam3": Engine("model.engines.sam3:Sam3Engine"),
+    "grounded-generation": Engine("model.engines.generative:GenerativeEngine"),
 }
 """The engines that ``[model] engine`` can name."""
 
@@ -140,9 +143,19 @@ class ModelSettings(_Section):
     """``[model]``: what grounds the phrases."""
 
     engine: str = "medglip"
-    """Name of the Grounder."""
+    """``medglip``; or, with a checkpoint in the layout of transformers:
+    ``zero-shot-detection`` (Grounding DINO, MM-Grounding-DINO, OWL-ViT, OWLv2,
+    OmDet-Turbo), ``sam3``, ``grounded-generation`` (Florence-2, LLaVA as MAIRA-2)."""
     checkpoint: Path | None = None
-    """Folder of the weights; None: the bundled checkpoint."""
+    """Folder of the weights; None: the bundled checkpoint, which only medglip has."""
+    hub_id: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+    """Model on the Hugging Face hub, ``owner/name``, fetched once; None: nothing is
+    ever fetched."""
+    hub_revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    """Commit of `hub_id`, 40 hexadecimal digits: a name alone may mean another model
+    tomorrow."""
+    presence_threshold: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """A phrase is present from this score on; None: as the engine is calibrated."""
     device: str = "auto"
     """``auto``: cuda when there, else cpu; or ``cpu``, ``cuda``, ``cuda:1``."""
     timeout_s: Seconds = 1800.0
@@ -235,9 +248,19 @@ class NodeSettings(_Section):
 
     @model_validator(mode="after")
     def _check_engine(self) -> NodeSettings:
-        if self.model.engine not in ENGINES:
+        model = self.model
+        if model.engine not in ENGINES:
             known = ", ".join(sorted(ENGINES))
-            msg = f"model.engine: {self.model.engine!r} is none of: {known}"
+            msg = f"model.engine: {model.engine!r} is none of: {known}"
+            raise ValueError(msg)
+        if model.checkpoint and model.hub_id:
+            msg = "model: checkpoint and hub_id name two models"
+            raise ValueError(msg)
+        if (model.hub_id is None) != (model.hub_revision is None):
+            msg = "model: hub_id and hub_revision belong together"
+            raise ValueError(msg)
+        if not (model.checkpoint or model.hub_id or ENGINES[model.engine].bundled):
+            msg = f"model.checkpoint: the engine {model.engine} brings no weights"
             raise ValueError(msg)
         return self
 

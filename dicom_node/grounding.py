@@ -53,10 +53,17 @@ _LOAD_TIMEOUT_S = 600.0
 _ATTEMPTS = 2
 """A worker that dies is replaced once for the same request."""
 
-_ENVIRONMENT = {
+_FETCH_TIMEOUT_S = 3600.0
+"""A model that the operator names on the hub is some gigabytes."""
+
+_OFFLINE = {
     # Weights and tokenizers come from the checkpoint and from nowhere else.
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
+}
+
+_ENVIRONMENT = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
     # torch alone would leave the second thread of each core idle.
     "OMP_NUM_THREADS": str(os.cpu_count() or 1),
@@ -104,7 +111,8 @@ class GroundingWorker:
         self._settings = settings
         self._engine = known[settings.engine]
         self._scratch_dir = scratch_dir
-        self._child = ChildProcess(_CHILD, environment=_ENVIRONMENT)
+        offline = {} if settings.hub_id else _OFFLINE
+        self._child = ChildProcess(_CHILD, environment={**_ENVIRONMENT, **offline})
         self._lock = threading.RLock()
         self._identity: ModelIdentity | None = None
         self._is_stopping = False
@@ -245,6 +253,9 @@ class GroundingWorker:
             "loader": self._engine.loader,
             "bundled": self._engine.bundled,
             "checkpoint": None if checkpoint is None else str(checkpoint.resolve()),
+            "hub_id": self._settings.hub_id,
+            "hub_revision": self._settings.hub_revision,
+            "presence_threshold": self._settings.presence_threshold,
             "device": self._settings.device,
             "memory_bytes": self._settings.memory_limit_mb << 20,
         }
@@ -259,7 +270,8 @@ class GroundingWorker:
     def _ask_to_load(self, request: Answer) -> Answer:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return self._child.ask(request, timeout_s=_LOAD_TIMEOUT_S)
+                limit = _FETCH_TIMEOUT_S if request["hub_id"] else _LOAD_TIMEOUT_S
+                return self._child.ask(request, timeout_s=limit)
             except ProcessLostError as error:
                 if error.timed_out or attempt == _ATTEMPTS or self._is_stopping:
                     msg = f"the model cannot be loaded: {error}"

@@ -58,9 +58,11 @@ class _Worker:
         # reserve far more addresses than they ever use.
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         try:
-            folder = request["checkpoint"] or _resolve(request["bundled"])()
-            device = _device(request["device"])
-            self._model = _resolve(request["loader"])(Path(folder), device=device)
+            options: dict[str, Any] = {"device": _device(request["device"])}
+            if request["presence_threshold"] is not None:
+                options["presence_threshold"] = request["presence_threshold"]
+            load = _resolve(request["loader"])
+            self._model = load(_checkpoint_folder(request), **options)
         except Exception as error:
             # Nothing of a patient has reached this process yet, so the message of
             # whatever went wrong may be told in full.
@@ -122,6 +124,23 @@ def _resolve(name: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     found: Callable[..., Any] = attrgetter(attribute)(importlib.import_module(module))
     return found
+
+
+def _checkpoint_folder(request: Answer) -> Path:
+    """Return where the weights lie; fetch them if the operator named a hub."""
+    if request["checkpoint"] is not None:
+        return Path(request["checkpoint"])
+    if request["hub_id"] is None:
+        return Path(_resolve(request["bundled"])())
+    from huggingface_hub import snapshot_download
+
+    fetched = snapshot_download(
+        request["hub_id"],
+        revision=request["hub_revision"],
+        # Weights that cannot run code, configurations and vocabularies.
+        allow_patterns=["*.safetensors", "*.json", "*.txt", "*.model"],
+    )
+    return Path(fetched)
 
 
 def _device(name: str) -> str:

@@ -1,0 +1,92 @@
+"""Open a checkpoint folder: identity, architecture, and weights that carry no code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+__all__ = ["EngineCheckpoint", "EngineError", "load_network"]
+
+
+class EngineError(ValueError):
+    """A checkpoint folder cannot serve; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class EngineCheckpoint:
+    """A folder in the layout of ``save_pretrained``."""
+
+    folder: Path
+    architecture: str
+    """Name of the transformers class that wrote it"""
+    sha256: str
+    """Over weights, configurations and vocabulary: the identity of the model"""
+
+    @classmethod
+    def open(cls, folder: Path) -> EngineCheckpoint:
+        """Look at a folder without loading weights.
+
+        Raises
+        ------
+        EngineError
+            There is no configuration, no architecture or no safetensors file.
+        """
+        if not (folder / "config.json").is_file():
+            raise EngineError(f"no config.json in {folder.name}")
+        raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architectures = raw.get("architectures") or []
+        if not architectures:
+            raise EngineError("config.json names no architecture")
+        weights = sorted(folder.glob("*.safetensors"))
+        if not weights:
+            # A pickle can run code when it is opened; it is never opened here.
+            raise EngineError("no .safetensors file: convert the weights first")
+        digest = hashlib.sha256()
+        read = [*weights, *sorted(folder.glob("*.json")), *sorted(folder.glob("*.txt"))]
+        for file in read:
+            digest.update(file.name.encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return cls(folder, str(architectures[0]), digest.hexdigest())
+
+    @property
+    def name(self) -> str:
+        """What results call the model: its name on the hub, or the folder's."""
+        # The hub's cache: models--OWNER--NAME/snapshots/COMMIT
+        cached = self.folder.parent.parent.name
+        if self.folder.parent.name == "snapshots" and cached.startswith("models--"):
+            return "/".join(cached.split("--")[1:])
+        return self.folder.name or self.architecture
+
+    def tokenizer(self) -> Any:
+        """Load the tokenizer that lies beside the weights."""
+        library: Any = transformers
+        return library.AutoTokenizer.from_pretrained(
+            self.folder, local_files_only=True, trust_remote_code=False
+        )
+
+
+def load_network(checkpoint: EngineCheckpoint, *, device: str) -> Any:
+    """Load the architecture that the checkpoint names, in evaluation mode.
+
+    Raises
+    ------
+    EngineError
+        This release of transformers has no such class.
+    """
+    kind = getattr(transformers, checkpoint.architecture, None)
+    if kind is None or not hasattr(kind, "from_pretrained"):
+        raise EngineError(f"transformers has no class {checkpoint.architecture}")
+    transformers.utils.logging.disable_progress_bar()
+    network = kind.from_pretrained(
+        checkpoint.folder,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+    )
+    return network.to(device).eval().requires_grad_(False)

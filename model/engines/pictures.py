@@ -1,0 +1,121 @@
+"""Turn slices into what a model of natural images expects.
+
+transformers' own image processors need torchvision; resizing, scaling and padding by
+``preprocessor_config.json`` is all that these models ask for.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from model.processing import normalise_units
+
+__all__ = ["PictureSettings", "display_pictures"]
+
+_CONFIG = "preprocessor_config.json"
+_DISPLAY = (-160.0, 240.0)
+"""Ends of the soft-tissue window, on which ``normalise_units`` lays everything else."""
+
+
+def display_pictures(pixels: NDArray[Any], modality: str) -> NDArray[np.uint8]:
+    """Show slices as a person would see them.
+
+    Parameters
+    ----------
+    pixels
+        (slices, rows, columns) in modality units, or (slices, rows, columns, 3) uint8.
+
+    Returns
+    -------
+    (slices, rows, columns, 3) uint8
+    """
+    if pixels.ndim == 4:
+        return np.ascontiguousarray(pixels, dtype=np.uint8)
+    low, high = _DISPLAY
+    units = normalise_units(np.asarray(pixels, dtype=np.float32), modality)
+    grey = ((units - low) * (255.0 / (high - low))).clip(0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """How a checkpoint wants its pictures."""
+
+    height: int | None
+    width: int | None
+    """Fixed size; None: by the two edges below"""
+    shortest: int
+    longest: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    is_square_padded: bool
+    """The picture is padded to a square at its right and lower side first (OWLv2)"""
+
+    @classmethod
+    def load(cls, folder: Path) -> PictureSettings:
+        """Read ``preprocessor_config.json``, or the picture part of another one."""
+        raw: dict[str, Any] = {}
+        for name in (_CONFIG, "processor_config.json"):
+            if (folder / name).is_file():
+                raw = json.loads((folder / name).read_text(encoding="utf-8"))
+                raw = raw.get("image_processor", raw)
+                break
+        size = raw.get("size") or {"shortest_edge": 800, "longest_edge": 1333}
+        if isinstance(size, int):
+            size = {"height": size, "width": size}
+        kind = str(raw.get("image_processor_type", ""))
+        return cls(
+            height=size.get("height"),
+            width=size.get("width"),
+            shortest=int(size.get("shortest_edge") or 0),
+            longest=int(size.get("longest_edge") or 10**6),
+            mean=tuple(raw.get("image_mean") or (0.485, 0.456, 0.406)),
+            std=tuple(raw.get("image_std") or (0.229, 0.224, 0.225)),
+            is_square_padded="Owlv2" in kind,
+        )
+
+    def prepare(self, pictures: NDArray[np.uint8]) -> Tensor:
+        """Return (pictures, 3, rows, columns) float32, resized and standardised.
+
+        Parameters
+        ----------
+        pictures
+            (pictures, rows, columns, 3)
+        """
+        # A copy: read-only pixels of a mapped file cannot back a tensor.
+        values = torch.from_numpy(pictures.copy()).permute(0, 3, 1, 2).float() / 255
+        if self.is_square_padded:
+            side = max(values.shape[-2:])
+            right, below = side - values.shape[-1], side - values.shape[-2]
+            values = functional.pad(values, (0, right, 0, below), value=0.5)
+        values = functional.interpolate(
+            values,
+            size=self._size(values.shape[-2], values.shape[-1]),
+            mode="bilinear",
+            antialias=True,
+        )
+        mean = torch.tensor(self.mean).view(1, 3, 1, 1)
+        std = torch.tensor(self.std).view(1, 3, 1, 1)
+        return (values - mean) / std
+
+    def extent(self, rows: int, columns: int) -> tuple[float, float]:
+        """Return the (width, height) that a share of 1 stands for, in source pixels."""
+        if self.is_square_padded:
+            return float(max(rows, columns)), float(max(rows, columns))
+        return float(columns), float(rows)
+
+    def _size(self, rows: int, columns: int) -> tuple[int, int]:
+        if self.height and self.width:
+            return self.height, self.width
+        scale = (self.shortest or min(rows, columns)) / min(rows, columns)
+        scale = min(scale, self.longest / max(rows, columns))
+        return max(1, round(rows * scale)), max(1, round(columns * scale))

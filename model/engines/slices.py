@@ -1,0 +1,252 @@
+"""Ask a two-dimensional model slice by slice, and join its answers in the volume."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.engines.checkpoint import EngineCheckpoint, load_network
+from model.engines.pictures import PictureSettings, display_pictures
+from model.records import Box, ImageStack, PhraseGrounding
+from model.regions import SourceMask, slice_boxes
+
+__all__ = ["Finding", "SliceEngine"]
+
+_STEP_MM = 3.0
+"""Slices closer than this are not all looked at; the nearest one answers for them."""
+
+_BEST_SLICES = 3
+"""Slices whose best scores are averaged, as ``GroundingModel`` does."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What one phrase has on one picture."""
+
+    boxes_xyxy: NDArray[np.float64]
+    """(n, 4) as shares of the picture as it was prepared"""
+    scores: NDArray[np.float64]
+    """(n,) in [0, 1]"""
+    masks: NDArray[np.bool_] | None = None
+    """(n, rows, columns) on any grid over the picture; None: boxes stand for regions"""
+    score: float | None = None
+    """Of the phrase on this picture; None: the best box's"""
+
+
+class SliceEngine(ABC):
+    """A model that sees one picture at a time.
+
+    Parameters
+    ----------
+    folder
+        Checkpoint in the layout of ``save_pretrained``.
+    device
+        As torch spells it.
+    presence_threshold
+        A phrase is present from this score on.
+    """
+
+    version = "1"
+    presence_threshold = 0.35
+    """IDEA's own box threshold for Grounding DINO."""
+    pictures_at_once = 4
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        device: str = "cpu",
+        presence_threshold: float | None = None,
+    ) -> None:
+        self.checkpoint = EngineCheckpoint.open(Path(folder))
+        self.network = load_network(self.checkpoint, device=device)
+        self.pictures = PictureSettings.load(self.checkpoint.folder)
+        self.device = device
+        if presence_threshold is not None:
+            self.presence_threshold = presence_threshold
+        self._prepare()
+
+    @property
+    def name(self) -> str:
+        """What results call the model."""
+        return self.checkpoint.name
+
+    @property
+    def sha256(self) -> str:
+        """Identity of weights and configuration."""
+        return self.checkpoint.sha256
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Load what the architecture needs beside its network."""
+
+    @abstractmethod
+    def see(
+        self, pictures: NDArray[np.uint8], phrases: Sequence[str]
+    ) -> list[list[Finding]]:
+        """Return one list per picture with one finding per phrase.
+
+        Parameters
+        ----------
+        pictures
+            (pictures, rows, columns, 3)
+        """
+
+    @torch.no_grad()
+    def ground(
+        self,
+        stack: ImageStack,
+        phrases: Sequence[str],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tuple[PhraseGrounding, ...]:
+        """Answer every phrase, in order; see ``GroundingModel.ground``.
+
+        Raises
+        ------
+        ValueError
+            The pixels are empty or of an unknown shape.
+        """
+        if stack.pixels.ndim not in (3, 4) or not stack.pixels.size:
+            raise ValueError(f"pixels of shape {stack.pixels.shape}")
+        if not phrases:
+            return ()
+        looked = _looked_at(stack)
+        found: list[list[Finding]] = []
+        for start in range(0, len(looked), self.pictures_at_once):
+            some = looked[start : start + self.pictures_at_once]
+            shown = display_pictures(stack.pixels[some], stack.modality)
+            found.extend(self.see(shown, phrases))
+            if progress is not None:
+                progress(min(start + len(some), len(looked)), len(looked))
+        return tuple(
+            self._join(phrase, [answers[i] for answers in found], looked, stack)
+            for i, phrase in enumerate(phrases)
+        )
+
+    def _join(
+        self,
+        phrase: str,
+        findings: Sequence[Finding],
+        looked: NDArray[np.int64],
+        stack: ImageStack,
+    ) -> PhraseGrounding:
+        """Fold one phrase's findings on all slices into one answer."""
+        best = sorted(
+            (
+                float(f.scores.max(initial=0.0)) if f.score is None else f.score
+                for f in findings
+            ),
+            reverse=True,
+        )[:_BEST_SLICES]
+        score = float(np.clip(np.mean(best), 0.0, 1.0))
+        rows, columns = stack.pixels.shape[1:3]
+        extent = self.pictures.extent(rows, columns)
+        planes = {
+            int(place): _region(
+                finding, self.presence_threshold, (rows, columns), extent
+            )
+            for place, finding in zip(looked, findings, strict=True)
+        }
+        mask = _stack_planes(planes, looked, len(stack.pixels))
+        if score < self.presence_threshold or not mask.mask.size:
+            return PhraseGrounding(
+                phrase=phrase,
+                score=score,
+                is_present=False,
+                uncertainty=score,
+                mask=np.zeros((0, 0, 0), dtype=np.bool_),
+                mask_origin=(0, 0, 0),
+                boxes=(),
+            )
+        boxes = slice_boxes(mask, smallest_pixels=4)
+        return PhraseGrounding(
+            phrase=phrase,
+            score=score,
+            is_present=True,
+            uncertainty=1.0 - score,
+            mask=mask.mask,
+            mask_origin=mask.origin,
+            boxes=tuple(Box(index, xyxy, score) for index, xyxy in boxes),
+        )
+
+
+def _looked_at(stack: ImageStack) -> NDArray[np.int64]:
+    """Choose slices at least three millimetres apart; every picture of a non-volume."""
+    count = len(stack.pixels)
+    gap = stack.spacing_mm[0] if stack.is_volume and stack.spacing_mm else 0.0
+    stride = max(1, int(_STEP_MM // gap)) if gap > 0 else 1
+    return (
+        np.arange(stride // 2, count, stride, dtype=np.int64)[:count]
+        if (count > stride // 2)
+        else np.zeros(1, dtype=np.int64)
+    )
+
+
+def _region(
+    finding: Finding,
+    threshold: float,
+    shape: tuple[int, int],
+    extent: tuple[float, float],
+) -> NDArray[np.bool_]:
+    """Paint the findings above the threshold on (rows, columns)."""
+    plane = np.zeros(shape, dtype=np.bool_)
+    width, height = extent
+    for i in np.flatnonzero(finding.scores >= threshold):
+        if finding.masks is not None:
+            plane |= _resize(finding.masks[i], shape, extent)
+            continue
+        x0, y0, x1, y1 = finding.boxes_xyxy[i].clip(0.0, 1.0)
+        left, top = int(np.floor(x0 * width)), int(np.floor(y0 * height))
+        right, bottom = int(np.ceil(x1 * width)), int(np.ceil(y1 * height))
+        plane[top:bottom, left:right] = True
+    return plane
+
+
+def _resize(
+    mask: NDArray[np.bool_], shape: tuple[int, int], extent: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """Sample a mask over the prepared picture at the source's pixel centres."""
+    rows, columns = shape
+    width, height = extent
+    y = (np.arange(rows) + 0.5) / height * mask.shape[0]
+    x = (np.arange(columns) + 0.5) / width * mask.shape[1]
+    sampled: NDArray[np.bool_] = mask[
+        np.ix_(
+            y.astype(np.int64).clip(0, mask.shape[0] - 1),
+            x.astype(np.int64).clip(0, mask.shape[1] - 1),
+        )
+    ]
+    return sampled
+
+
+def _stack_planes(
+    planes: dict[int, NDArray[np.bool_]], looked: NDArray[np.int64], count: int
+) -> SourceMask:
+    """Give every slice the plane of the nearest slice that was looked at, and crop."""
+    filled = {place: plane for place, plane in planes.items() if plane.any()}
+    empty = SourceMask(np.zeros((0, 0, 0), dtype=np.bool_), (0, 0, 0))
+    if not filled:
+        return empty
+    union = np.any(list(filled.values()), axis=0)
+    ys, xs = np.flatnonzero(union.any(axis=1)), np.flatnonzero(union.any(axis=0))
+    rows, columns = slice(ys[0], ys[-1] + 1), slice(xs[0], xs[-1] + 1)
+    nearest = looked[np.abs(np.arange(count)[:, None] - looked[None]).argmin(axis=1)]
+    used = np.flatnonzero(np.isin(nearest, list(filled)))
+    first, last = int(used[0]), int(used[-1]) + 1
+    blank = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.bool_)
+    mask = np.stack(
+        [
+            filled[int(nearest[z])][rows, columns]
+            if int(nearest[z]) in filled
+            else blank
+            for z in range(first, last)
+        ]
+    )
+    return SourceMask(mask, (first, int(rows.start), int(columns.start)))
