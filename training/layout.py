@@ -74,6 +74,7 @@ __all__ = [
     "RecordFile",
     "Shard",
     "decode_picture",
+    "display_picture",
     "index_of",
     "iterate_shard",
     "pixel_digest",
@@ -173,6 +174,16 @@ def decode_picture(data: bytes) -> NDArray[Any]:
 def to_units(stored: NDArray[Any], info: PictureInfo) -> NDArray[np.float32]:
     """Return stored values in modality units; HU of a CT come back exactly."""
     return (stored.astype(np.float64) * info.scale + info.intercept).astype(np.float32)
+
+
+def display_picture(stored: NDArray[Any], info: PictureInfo) -> NDArray[np.uint8]:
+    """Return (rows, columns, 3) for the eye: HU in a soft-tissue window."""
+    if info.units == "rgb":
+        return np.array(stored, dtype=np.uint8)
+    low, high = (-160.0, 240.0) if info.units == "HU" else (info.low, info.high)
+    scaled = (to_units(stored, info) - low) / max(high - low, 1e-6)
+    grey = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def stored_slab(

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from training.layout import (
     SHARDS_FOLDER,
-    PictureInfo,
     RecordFile,
     Shard,
+    display_picture,
     iterate_shard,
     read_shards,
     stored_slab,
-    to_units,
 )
 from training.records import ImageRecord
 from training.rle import decode_rle
@@ -71,7 +68,7 @@ def _members(folder: Path, shard: Shard, number: int) -> dict[str, bytes]:
 def draw_sample(record: ImageRecord, members: dict[str, bytes]) -> Image.Image:
     """Draw one picture with boxes and outlines, and its phrases below."""
     slab, offsets, info = stored_slab(members)
-    shown = _shown(slab[offsets.index(0)], info)
+    shown = display_picture(slab[offsets.index(0)], info)
     present = [one for one in record.regions if one.bbox and not one.ignore]
     for number, region in enumerate(present):
         colour = np.array(_COLOURS[number % len(_COLOURS)])
@@ -99,16 +96,6 @@ def draw_sample(record: ImageRecord, members: dict[str, bytes]) -> Image.Image:
 def _plain(text: str) -> str:
     """Return what the built-in font can draw."""
     return text.encode("latin-1", "replace").decode("latin-1")[:48]
-
-
-def _shown(stored: NDArray[Any], info: PictureInfo) -> NDArray[np.uint8]:
-    """Return (rows, columns, 3) for the eye."""
-    if info.units == "rgb":
-        return np.array(stored, dtype=np.uint8)
-    low, high = (-160.0, 240.0) if info.units == "HU" else (info.low, info.high)
-    scaled = (to_units(stored, info) - low) / max(high - low, 1e-6)
-    grey = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def bars(counts: Sequence[tuple[str, int]], target: Path) -> None:
