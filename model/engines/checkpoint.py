@@ -79,10 +79,11 @@ def load_network(checkpoint: EngineCheckpoint, *, device: str) -> Any:
     EngineError
         This release of transformers has no such class.
     """
-    kind = getattr(transformers, checkpoint.architecture, None)
+    library: Any = transformers
+    kind = getattr(library, checkpoint.architecture, None)
     if kind is None or not hasattr(kind, "from_pretrained"):
         raise EngineError(f"transformers has no class {checkpoint.architecture}")
-    transformers.utils.logging.disable_progress_bar()
+    library.utils.logging.disable_progress_bar()
     network = kind.from_pretrained(
         checkpoint.folder,
         local_files_only=True,
