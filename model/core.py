@@ -12,14 +12,25 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import MMGroundingDinoConfig
 from transformers.models.mm_grounding_dino import modeling_mm_grounding_dino as mmgd
 
 from model.caption import Caption
 from model.config import MedGLIPConfig
 from model.core_text import CoreText
 from model.decoder import Decoded, hidden_keys, run_decoder, separate_groups
-from model.detections import DenoisingQueries, Detections
+from model.detections import (
+    DenoisingQueries,
+    Detections,
+    phrase_logits,
+    some_queries,
+    word_shares,
+)
+from model.levels import (
+    anchor_boxes,
+    describe_levels,
+    level_projections,
+    stock_settings,
+)
 from model.words import Reading
 
 __all__ = ["DenoisingQueries", "Detections", "GroundingCore"]
@@ -46,9 +57,9 @@ class GroundingCore(nn.Module):
         self.hypotheses = config.hypotheses
         channels = config.trunk_channels
         self.caption = CoreText(config)
-        self.input_proj_vision = _level_projections(config)
+        self.input_proj_vision = level_projections(config)
         levels = len(self.input_proj_vision)
-        stock = _stock_config(config, levels=levels)
+        stock = stock_settings(config, levels=levels)
         parts: Any = mmgd
         self.query_position_embeddings = nn.Embedding(config.core_queries, dim)
         self.level_embed = nn.Parameter(torch.randn(levels, dim) * 0.02)
@@ -106,7 +117,7 @@ class GroundingCore(nn.Module):
         caption: Caption = self.caption(reading, modality, asked)
         batch = len(asked)
         vision, positions, shapes = self._flatten(pyramid[2:])
-        levels = _layout(shapes, vision)
+        levels = describe_levels(shapes, vision)
         together = caption.block[:, :, None] == caption.block[:, None, :]
         together &= caption.mask[:, :, None] & caption.mask[:, None, :]
         together |= torch.eye(
@@ -125,7 +136,7 @@ class GroundingCore(nn.Module):
         )
         memory, text = encoded.last_hidden_state_vision, encoded.last_hidden_state_text
         words = replace(caption, states=text)
-        members = _members(caption.owner, asked.shape[1]).to(text.dtype)
+        members = word_shares(caption.owner, asked.shape[1]).to(text.dtype)
 
         proposals = self._propose(memory, words, shapes)
         proposal_boxes, proposal_words = proposals
@@ -147,12 +158,12 @@ class GroundingCore(nn.Module):
             hidden=hidden,
         )
         found = self._answer(decoded, words, members=members, pixels=pyramid[1])
-        matching = _some_queries(found, slice(0, self.queries))
+        matching = some_queries(found, slice(0, self.queries))
         matching.proposal_boxes = proposal_boxes
         matching.proposal_word_logits = proposal_words
-        matching.proposal_logits = _phrase_logits(proposal_words, members)
+        matching.proposal_logits = phrase_logits(proposal_words, members)
         if denoising is not None:
-            matching.denoised = _some_queries(found, slice(self.queries, None))
+            matching.denoised = some_queries(found, slice(self.queries, None))
         return matching
 
     def _propose(
@@ -162,7 +173,7 @@ class GroundingCore(nn.Module):
 
         Returns boxes (batch, queries, 4) and word logits (batch, queries, W).
         """
-        anchors, usable = _anchors(shapes, memory)
+        anchors, usable = anchor_boxes(shapes, memory)
         places = memory * usable[:, None]
         candidates = self.enc_output_norm(self.enc_output(places))
         scores = self._word_logits(candidates, words, stage=-1)
@@ -223,7 +234,7 @@ class GroundingCore(nn.Module):
             "bqc,bchw->bqhw", self.mask_embed(states[:, -1]), self.mask_pixels(pixels)
         )
         return Detections(
-            logits=_phrase_logits(word_logits, members),
+            logits=phrase_logits(word_logits, members),
             word_logits=word_logits,
             word_owner=words.owner,
             boxes=boxes,
@@ -258,101 +269,3 @@ class GroundingCore(nn.Module):
         logits: Tensor = regions @ words.states.transpose(-1, -2) / self.dim**0.5
         logits = logits * self.logit_scale[stage] + self.logit_bias[stage]
         return logits.masked_fill(~words.mask[:, None, :], -1e4)
-
-
-def _stock_config(config: MedGLIPConfig, *, levels: int) -> Any:
-    """Describe our core in the words of the stock classes."""
-    return MMGroundingDinoConfig(
-        d_model=config.core_dim,
-        num_queries=config.core_queries,
-        num_feature_levels=levels,
-        encoder_layers=config.core_layers,
-        decoder_layers=config.core_layers,
-        encoder_ffn_dim=config.core_ffn,
-        decoder_ffn_dim=config.core_ffn,
-        encoder_attention_heads=config.core_heads,
-        decoder_attention_heads=config.core_heads,
-        encoder_n_points=config.core_points,
-        decoder_n_points=config.core_points,
-        dropout=0.0,
-        fusion_droppath=0.0,
-        disable_custom_kernels=True,
-    )
-
-
-def _level_projections(config: MedGLIPConfig) -> nn.ModuleList:
-    """Bring every searched level to the core's width."""
-    dim, groups = config.core_dim, config.core_norm_groups
-    widths = config.trunk_channels[2:]
-    levels = [
-        nn.Sequential(nn.Conv2d(width, dim, 1), nn.GroupNorm(groups, dim))
-        for width in widths
-    ]
-    for extra in range(config.core_extra_levels):
-        incoming = dim if extra else widths[-1]
-        levels.append(
-            nn.Sequential(
-                nn.Conv2d(incoming, dim, 3, stride=2, padding=1),
-                nn.GroupNorm(groups, dim),
-            )
-        )
-    return nn.ModuleList(levels)
-
-
-def _layout(shapes: list[tuple[int, int]], like: Tensor) -> dict[str, Any]:
-    """Say where each level lies among the places."""
-    sizes = torch.tensor(shapes, device=like.device)
-    return {
-        "spatial_shapes": sizes,
-        "spatial_shapes_list": shapes,
-        "level_start_index": torch.cat(
-            (sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1])
-        ),
-    }
-
-
-def _members(owner: Tensor, count: int) -> Tensor:
-    """Return each word's share in its phrase: (batch, words, n), columns sum to 1."""
-    is_word = owner[..., None] == torch.arange(count, device=owner.device)
-    return is_word / is_word.sum(1, keepdim=True).clamp(min=1)
-
-
-def _phrase_logits(word_logits: Tensor, members: Tensor) -> Tensor:
-    """Average the words of each phrase; -1e4 for a phrase without words."""
-    some = members.sum(1) > 0  # (batch, n)
-    if word_logits.dim() == 4:
-        members, some = members[:, None], some[:, None]
-    logits: Tensor = word_logits @ members.to(word_logits.dtype)
-    return logits.masked_fill(~some[..., None, :], -1e4)
-
-
-def _some_queries(found: Detections, some: slice) -> Detections:
-    """Return the answers of some queries."""
-    hypotheses = found.box_hypotheses
-    return replace(
-        found,
-        logits=found.logits[:, :, some],
-        word_logits=found.word_logits[:, :, some],
-        boxes=found.boxes[:, :, some],
-        box_hypotheses=None if hypotheses is None else hypotheses[:, :, :, some],
-        masks=found.masks[:, some],
-        query_states=found.query_states[:, some],
-    )
-
-
-def _anchors(shapes: list[tuple[int, int]], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return one starting box per place as logits (places, 4), and which are usable.
-
-    Places on the very edge are not: their box would be the whole picture's corner.
-    """
-    boxes = []
-    for level, (rows, columns) in enumerate(shapes):
-        y = (torch.arange(rows, device=like.device) + 0.5) / rows
-        x = (torch.arange(columns, device=like.device) + 0.5) / columns
-        grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
-        size = torch.full_like(grid, 0.05 * 2.0**level)
-        boxes.append(torch.cat((grid, size), dim=-1).reshape(-1, 4))
-    shares = torch.cat(boxes)
-    usable = ((shares > 0.01) & (shares < 0.99)).all(-1)
-    logits = torch.logit(shares).masked_fill(~usable[:, None], 100.0)
-    return logits.to(like.dtype), usable

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-__all__ = ["DenoisingQueries", "Detections"]
+__all__ = [
+    "DenoisingQueries",
+    "Detections",
+    "phrase_logits",
+    "some_queries",
+    "word_shares",
+]
 
 
 @dataclass
@@ -58,3 +65,32 @@ class DenoisingQueries:
     """(batch, D) asked column that the query claims, maybe wrongly; -1 = padding"""
     group: Tensor
     """(D,) number of the group, 0 or more; groups do not see each other"""
+
+
+def word_shares(owner: Tensor, count: int) -> Tensor:
+    """Return each word's share in its phrase: (batch, words, n), columns sum to 1."""
+    is_word = owner[..., None] == torch.arange(count, device=owner.device)
+    return is_word / is_word.sum(1, keepdim=True).clamp(min=1)
+
+
+def phrase_logits(word_logits: Tensor, members: Tensor) -> Tensor:
+    """Average the words of each phrase; -1e4 for a phrase without words."""
+    some = members.sum(1) > 0  # (batch, n)
+    if word_logits.dim() == 4:
+        members, some = members[:, None], some[:, None]
+    logits: Tensor = word_logits @ members.to(word_logits.dtype)
+    return logits.masked_fill(~some[..., None, :], -1e4)
+
+
+def some_queries(found: Detections, some: slice) -> Detections:
+    """Return the answers of some queries."""
+    hypotheses = found.box_hypotheses
+    return replace(
+        found,
+        logits=found.logits[:, :, some],
+        word_logits=found.word_logits[:, :, some],
+        boxes=found.boxes[:, :, some],
+        box_hypotheses=None if hypotheses is None else hypotheses[:, :, :, some],
+        masks=found.masks[:, some],
+        query_states=found.query_states[:, some],
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import ndimage
 
 from model.grid import ModelGrid, upsample_box
 
-__all__ = ["SourceMask", "keep_islands", "slice_boxes", "source_mask"]
+__all__ = ["SourceMask", "keep_islands", "slice_boxes", "source_mask", "unite_masks"]
 
 _CUBE = np.ones((3, 3, 3), dtype=np.bool_)
 _SQUARE = np.ones((3, 3), dtype=np.bool_)
@@ -119,3 +120,22 @@ def slice_boxes(
                 xyxy = tuple(float(value) for value in (*corner, *opposite))
                 boxes.append((z + z0, (xyxy[0], xyxy[1], xyxy[2], xyxy[3])))
     return boxes
+
+
+def unite_masks(masks: Sequence[SourceMask]) -> SourceMask:
+    """Return every voxel that lies in any of the masks, cropped to their bounding box.
+
+    Parameters
+    ----------
+    masks
+        At least one, none of them empty.
+    """
+    low = np.min([mask.origin for mask in masks], axis=0)
+    high = np.max([np.add(mask.origin, mask.mask.shape) for mask in masks], axis=0)
+    whole = np.zeros(high - low, dtype=np.bool_)
+    for mask in masks:
+        start = np.subtract(mask.origin, low)
+        stop = start + mask.mask.shape
+        place = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+        whole[place] |= mask.mask
+    return SourceMask(whole, (int(low[0]), int(low[1]), int(low[2])))

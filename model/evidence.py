@@ -1,0 +1,108 @@
+"""Collect what the two branches say about phrases, over all slices of a stack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from model.features import StackFeatures
+from model.medglip import MedGLIP
+from model.modality import modality_index
+from model.words import Reading
+
+__all__ = ["PhraseEvidence", "core_share", "dense_evidence"]
+
+_BEST_SLICES = 3
+"""Slices whose presence evidence is averaged into the score of a stack."""
+
+
+@dataclass(frozen=True, eq=False)
+class PhraseEvidence:
+    """What the branches say about one phrase, on the model grid."""
+
+    presence_logit: float
+    dense: NDArray[np.float32]
+    """(model slices, rows, columns) probabilities of the dense branch"""
+    core: NDArray[np.float32] | None
+    """The same of the detection core; None: not asked"""
+    agreement: float = 1.0
+    """Mean Dice of each hypothesis with their mean, in [0, 1]; 1 without hypotheses"""
+
+
+@torch.no_grad()
+def dense_evidence(
+    network: MedGLIP, features: StackFeatures, reading: Reading
+) -> list[PhraseEvidence]:
+    """Compare every phrase with every pixel of every slice."""
+    presence, dense, overlaps = [], [], []
+    for pyramid in features.pyramids:
+        logits, hypotheses = network.align(pyramid, reading.vectors)
+        presence.append(network.presence(logits, pyramid[-1], reading.vectors).cpu())
+        dense.append(logits.sigmoid().cpu().numpy())
+        if hypotheses is not None:
+            overlaps.append(_overlap(hypotheses, logits))
+    slices = torch.cat(presence)  # (slices, phrases)
+    best = slices.topk(min(_BEST_SLICES, len(slices)), dim=0).values.mean(0)
+    shares = np.concatenate(dense)
+    agreement = _mean_dice(overlaps, phrases=len(best))
+    return [
+        PhraseEvidence(
+            float(logit), features.place(shares[:, i]), None, agreement=agreement[i]
+        )
+        for i, logit in enumerate(best)
+    ]
+
+
+@torch.no_grad()
+def core_share(
+    network: MedGLIP, features: StackFeatures, reading: Reading, *, row: int
+) -> NDArray[np.float32]:
+    """Fold the core's queries for one phrase into a probability map.
+
+    A pixel's probability is the best of (query answers phrase) x (query's mask).
+    The phrase is asked alone: in company the core's answers depend on each other.
+
+    Returns
+    -------
+    (model slices, rows, columns)
+    """
+    maps = []
+    device = reading.vectors.device
+    modality = torch.tensor([modality_index(features.modality)], device=device)
+    for pyramid in features.pyramids:
+        batch = len(pyramid[0])
+        asked = torch.full((batch, 1), row, device=device)
+        found = network.detect(pyramid, modality.expand(batch), reading, asked=asked)
+        scores = found.logits[:, -1, :, 0].sigmoid().sqrt()  # (batch, queries)
+        masks = found.masks.sigmoid()  # (batch, queries, rows/2, columns/2)
+        folded = (scores[..., None, None] * masks).amax(dim=1, keepdim=True)
+        size = pyramid[0].shape[-2:]
+        fine = functional.interpolate(folded, size=size, mode="bilinear")
+        maps.append(fine[:, 0].cpu().numpy())
+    return features.place(np.concatenate(maps))
+
+
+def _overlap(hypotheses: Tensor, mean: Tensor) -> Tensor:
+    """Count the pixels of each hypothesis, of the mean and of both.
+
+    Returns
+    -------
+    (3, hypotheses, phrases)
+    """
+    mine, whole = hypotheses > 0, (mean > 0)[None]
+    counts = (mine, whole.expand_as(mine), mine & whole)
+    return torch.stack([count.sum(dim=(1, 3, 4)).double().cpu() for count in counts])
+
+
+def _mean_dice(overlaps: list[Tensor], *, phrases: int) -> list[float]:
+    """Return the mean Dice of the hypotheses with their mean, phrase by phrase."""
+    if not overlaps:
+        return [1.0] * phrases
+    mine, whole, both = torch.stack(overlaps).sum(0)  # each (hypotheses, phrases)
+    dice = torch.where(mine + whole > 0, 2 * both / (mine + whole).clamp(min=1), 1.0)
+    return [float(value) for value in dice.mean(0)]
