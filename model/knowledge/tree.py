@@ -138,7 +138,7 @@ class Knowledge:
     def _directly_above(self, place: Place) -> list[Place]:
         name, side = place
         entry = self._entries[name]
-        pair = self._pair_of.get(name)
+        pair = self.pair_of.get(name)
         above: list[Place] = []
         if pair is not None:
             above.append((pair, None))
@@ -174,8 +174,8 @@ class Knowledge:
         return halves
 
     @cached_property
-    def _pair_of(self) -> dict[str, str]:
-        """Name of each half, to the name of its pair."""
+    def pair_of(self) -> dict[str, str]:
+        """Name of each half ("left lung"), to the name of its pair ("lungs")."""
         return {half: pair for (pair, _), half in self._halves.items()}
 
     @cached_property

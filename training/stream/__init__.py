@@ -1,1 +1,7 @@
-"""Stream shards as batches: shuffled, by many workers, resumable to the sample."""
+"""Stream batches from shards: shuffled, shared out, resumable to the sample."""
+
+from __future__ import annotations
+
+from training.stream.stream import ShardStream
+
+__all__ = ["ShardStream"]
