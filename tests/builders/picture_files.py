@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+import training.registry
 from tests.builders.pixel_images import make_image
 from training.readers import SourceImage, find_reader
-from training.registry import DatasetSpec, load_registry
+from training.registry import DatasetSpec, load_spec
 
 __all__ = [
     "blob",
@@ -29,7 +30,8 @@ __all__ = [
 
 def registered(name: str, **layout: object) -> DatasetSpec:
     """Return a dataset of the registry, some options of its layout replaced."""
-    spec = load_registry()[name]
+    folder = Path(training.registry.__file__).parent
+    spec = load_spec(folder / f"{name}.yaml")
     return spec.model_copy(update={"layout": {**spec.layout, **layout}})
 
 
@@ -109,5 +111,3 @@ def blob(
     mask = np.zeros(size, dtype=np.uint8)
     mask[rows, columns] = level
     return mask
-
-

@@ -47,7 +47,7 @@ def test_members_are_numbered_since_keys_may_name_patients(tmp_path: Path) -> No
     ],
 )
 def test_a_value_of_another_kind_is_refused(value: object, ask: object) -> None:
-    with pytest.raises(DatasetError, match="^here"):
+    with pytest.raises(DatasetError, match=r"^here"):
         ask(Node(value, "here"))  # type: ignore[operator]
 
 
