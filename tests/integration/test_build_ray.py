@@ -1,0 +1,54 @@
+"""The per-image stages of a build on a Ray cluster of two workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from tests.builders.tiny_builds import SETTINGS, contents, sources
+from tests.builders.tiny_dataset import READER
+from training.build.execute import Execution
+from training.build.pipeline import build
+from training.readers import READERS
+
+pytestmark = [
+    pytest.mark.slow,
+    # Ray leaves sockets and warns of its own environment.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+@pytest.fixture
+def cluster() -> Iterator[None]:
+    ray.init(
+        address="local",
+        num_cpus=2,
+        object_store_memory=80_000_000,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_two_workers_on_ray_write_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(READERS, "tiny", READER)
+    data = sources(tmp_path / "data")
+    build(data, tmp_path / "one", settings=SETTINGS, progress=False)
+
+    build(
+        data,
+        tmp_path / "ray",
+        settings=SETTINGS,
+        execution=Execution(ray=True),
+        progress=False,
+    )
+
+    assert contents(tmp_path / "ray") == contents(tmp_path / "one")
