@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,6 @@ from scipy import ndimage
 
 from model.records import ImageStack
 from training.errors import DatasetError
-from training.records import ImageRecord, PhraseRegion
-from training.rle import decode_rle
 
 __all__ = [
     "EvaluationCase",
@@ -22,8 +19,6 @@ __all__ = [
     "TruthBox",
     "boxes_of_mask",
     "case_from_masks",
-    "case_from_record",
-    "truths_of_slices",
 ]
 
 Mask = NDArray[np.bool_]
@@ -132,68 +127,6 @@ def case_from_masks(
     )
 
 
-def case_from_record(
-    record: ImageRecord, pixels: NDArray[Any], *, dataset: str | None = None
-) -> EvaluationCase:
-    """Make a case from one record of the interchange and its decoded picture.
-
-    Uncertain and ignored phrases are not asked. Phrases of the label space without a
-    region are absent.
-
-    Parameters
-    ----------
-    pixels
-        (rows, columns), or (rows, columns, 3) uint8.
-
-    Raises
-    ------
-    training.errors.DatasetError
-        Picture and record differ in size.
-    """
-    if pixels.shape[:2] != (record.height, record.width):
-        raise DatasetError(
-            f"{record.image_id}: the picture is {pixels.shape[:2]}, its record says "
-            f"{(record.height, record.width)}"
-        )
-    spacing = record.spacing_mm
-    between = record.volume.spacing_mm[0] if record.volume else 0.0
-    return EvaluationCase(
-        name=record.image_id,
-        patient=record.patient_key,
-        stack=ImageStack(
-            pixels=pixels[None],
-            spacing_mm=None if spacing is None else (between, *spacing),
-            modality=record.modality,
-            body_part=record.body_part,
-            is_volume=False,
-        ),
-        truths=truths_of_slices([record]),
-        dataset=dataset or record.dataset,
-        note="" if record.tier == "manual" else f"labels: {record.tier}",
-    )
-
-
-def truths_of_slices(records: list[ImageRecord]) -> tuple[PhraseTruth, ...]:
-    """Merge what consecutive slices say into one truth per phrase."""
-    found: dict[str, list[tuple[int, PhraseRegion]]] = {}
-    silent: set[str] = set()
-    for index, record in enumerate(records):
-        for region in record.regions:
-            if region.ignore or region.status == "uncertain":
-                silent.add(region.phrase)
-            found.setdefault(region.phrase, []).append((index, region))
-    truths = []
-    for phrase, places in found.items():
-        if phrase in silent:
-            continue
-        drawn = [(i, region) for i, region in places if region.status == "present"]
-        truths.append(_truth(phrase, drawn, records))
-    spaces = [set(record.label_space or ()) for record in records]
-    absent = set.intersection(*spaces) - set(found) if spaces else set()
-    truths += [PhraseTruth(phrase=p, is_present=False) for p in sorted(absent)]
-    return tuple(truths)
-
-
 def boxes_of_mask(mask: Mask) -> tuple[TruthBox, ...]:
     """Return one tight box per 8-connected piece and slice of a mask."""
     boxes: list[TruthBox] = []
@@ -209,30 +142,3 @@ def boxes_of_mask(mask: Mask) -> tuple[TruthBox, ...]:
 
 def _loader(mask: Mask | Callable[[], Mask]) -> Callable[[], Mask]:
     return mask if callable(mask) else lambda: mask
-
-
-def _truth(
-    phrase: str, drawn: list[tuple[int, PhraseRegion]], records: list[ImageRecord]
-) -> PhraseTruth:
-    """Join the regions of one phrase; outlines count only if no piece lacks one."""
-    if not drawn:
-        return PhraseTruth(phrase=phrase, is_present=False)
-    boxes = tuple((index, box) for index, region in drawn for box in region.bbox)
-    outlined = all(region.mask is not None for _, region in drawn)
-    path = drawn[0][1].label_path
-
-    def load() -> Mask:
-        shape = (len(records), records[0].height, records[0].width)
-        whole = np.zeros(shape, dtype=np.bool_)
-        for index, region in drawn:
-            for rle in region.mask or ():
-                whole[index] |= decode_rle(rle)
-        return whole
-
-    return PhraseTruth(
-        phrase=phrase,
-        is_present=True,
-        label=path[-1] if path else "",
-        load_mask=load if outlined else None,
-        boxes=boxes,
-    )
