@@ -74,15 +74,28 @@ class GroundingModel:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, *, device: str = "cpu"
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "cpu",
+        presence_threshold: float | None = None,
     ) -> GroundingModel:
-        """Load a checkpoint folder and the frozen text encoder, from disk only."""
+        """Load a checkpoint folder and the frozen text encoder, from disk only.
+
+        Parameters
+        ----------
+        presence_threshold
+            A phrase is present from this score on; None: as the checkpoint says.
+        """
         path = Path(folder)
         digest = hashlib.sha256()
         for name in (WEIGHTS_FILE, CONFIG_FILE):
             digest.update((path / name).read_bytes())
         model = MedGLIP.from_pretrained(path)
-        return cls(model, sha256=digest.hexdigest(), device=device)
+        found = cls(model, sha256=digest.hexdigest(), device=device)
+        if presence_threshold is not None:
+            found.config = replace(found.config, presence_threshold=presence_threshold)
+        return found
 
     def ground(
         self,
