@@ -31,7 +31,7 @@ def heat_source(model: GroundingModel) -> HeatSource:
     device = str(next(model.network.parameters()).device)
 
     def maps(stack: ImageStack, phrases: Sequence[str]) -> list[NDArray[np.float32]]:
-        features = see_stack(model.network, stack, device=device)
+        features = see_stack(model.network, stack, device=device, progress=None)
         weight = model.config.core_weight
         ask_from = model.config.presence_threshold if weight else _NEVER
         whole = tuple(slice(0, size) for size in features.grid.source_shape)

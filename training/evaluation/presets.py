@@ -184,8 +184,8 @@ _TABLE = (
         metrics=(*_VOLUMES, "NSD", "Mask IoU", "AURC", "ECE place"),
         protocol=(
             "Every finding is asked of its whole volume. Dice is the mean over "
-            "findings, an instance counts from Dice 0.2, a finding is hit from Dice 0.1. The "
-            "training part outlines at most three instances and is not judged."
+            "findings, an instance counts from Dice 0.2, a finding is hit from Dice "
+            "0.1. The training part is outlined in part only and is not judged."
         ),
         obtain=(
             "Accept the terms of ReXGroundingCT and CT-RATE on the Hugging Face hub; "
