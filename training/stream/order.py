@@ -124,17 +124,22 @@ class BalancedOrder:
     def sample(self, draw: int) -> int:
         """Return the line of ``records.jsonl`` that draw number `draw` takes."""
         cycle, slot = divmod(draw, len(self._owner))
-        own = int(self._cycle(cycle)[slot])
-        group = int(self._owner[own])
-        turn = cycle * int(self._slots[group]) + own - int(self._before[group])
+        owners, turns = self._cycle(cycle)
+        group = int(owners[slot])
+        turn = cycle * int(self._slots[group]) + int(turns[slot])
         members = self._groups[group]
         epoch, place = divmod(turn, len(members))
         mixed = self._mixed(len(members), key_of(self._seed, "group", group, epoch))
         return int(members[mixed(place)])
 
-    def _cycle_of(self, cycle: int) -> NDArray[np.int64]:
+    def _cycle_of(self, cycle: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the group of each slot, and its how many-eth slot in the cycle."""
         rng = np.random.default_rng(key_of(self._seed, "cycle", cycle))
-        return rng.permutation(len(self._owner)).astype(np.int64)
+        owners = rng.permutation(self._owner)
+        together = np.argsort(owners, kind="stable")
+        turns = np.empty_like(owners)
+        turns[together] = np.arange(len(owners)) - self._before[owners[together]]
+        return owners, turns
 
 
 def group_shares(

@@ -148,7 +148,7 @@ def draw_picture(
     try:
         record = ImageRecord.from_json(members["json"])
         stored, offsets, info = stored_slab(members)
-    except (KeyError, OSError, ValueError, SyntaxError) as error:
+    except (KeyError, TypeError, OSError, ValueError, SyntaxError) as error:
         raise DatasetError(f"a sample cannot be decoded: {error!r}") from error
     if stored.shape[1:3] != (record.height, record.width):
         raise DatasetError("a picture is not of the size that its record says")
@@ -266,6 +266,7 @@ def _place(region: PhraseRegion, record: ImageRecord, field: _Field) -> Place:
     if status == "present" and not kept.any():
         status = "unknown"
     weight = region.weight * (0.5 if region.status == "uncertain" else 1.0)
+    weight *= 1.0 if region.complete else 0.5
     return Place(
         text=region.phrase,
         label=label,
