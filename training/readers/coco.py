@@ -10,7 +10,7 @@ Expressions, ECCV 2016.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from training.readers.boxes import XYXY, xywh_to_xyxy
 from training.readers.images import picture_loader
 from training.readers.jsonfile import Node, read_json
 from training.readers.layout import ImageLayout, Split, official_split
-from training.readers.outlines import paint_union
+from training.readers.outlines import paint_segmentation
 from training.readers.source import Mask, SourceImage, SourceRegion
 from training.registry import DatasetSpec
 
@@ -88,8 +88,8 @@ class _Instances:
 def read_coco(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
     """Yield every image of the instance files.
 
-    All instances of a category are one region. A crowd is ignored: its instances are
-    there and were not told apart. So is a box without area.
+    Each instance is a region. A crowd is ignored: its instances are there and were
+    not told apart. So is a box without area.
 
     Raises
     ------
@@ -113,7 +113,9 @@ def read_coco(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
             yield SourceImage(
                 image_id=Path(name).with_suffix("").as_posix(),
                 load=picture_loader(path),
-                regions=_regions(found, image=image, instances=instances),
+                regions=tuple(
+                    _region(node, image=image, of=instances) for node in found
+                ),
                 modality=spec.modality,
                 body_part=spec.body_part,
                 split=split,
@@ -186,51 +188,34 @@ def _expressions(
         node.fail("its annotation is not in the instance file")
     if annotation.member("image_id").value != image.member("id").value:
         node.fail("its annotation is of another image")
-    drawn = _draw([annotation], image=image)
+    drawn = _region(annotation, image=image, of=of)
     sentences = [item.member("sent").text() for item in node.items("sentences")]
     for sentence in dict.fromkeys(sentences):
-        yield SourceRegion(
-            label=of.label(annotation),
-            phrase=sentence,
-            ignore=not drawn["boxes_xyxy"],
-            **drawn,
-        )
+        yield replace(drawn, phrase=sentence)
 
 
-def _regions(
-    found: Sequence[Node], *, image: Node, instances: _Instances
-) -> tuple[SourceRegion, ...]:
-    groups: dict[tuple[str, bool], list[Node]] = {}
-    for annotation in found:
-        crowd = "iscrowd" in annotation and annotation.member("iscrowd").integer() == 1
-        ignored = crowd or _box(annotation, image=image) is None
-        groups.setdefault((instances.label(annotation), ignored), []).append(annotation)
-    return tuple(
-        SourceRegion(label=label, ignore=ignored, **_draw(nodes, image=image))
-        for (label, ignored), nodes in groups.items()
+def _region(annotation: Node, *, image: Node, of: _Instances) -> SourceRegion:
+    crowd = "iscrowd" in annotation and annotation.member("iscrowd").integer() == 1
+    box = _box(annotation, image=image)
+    return SourceRegion(
+        label=of.label(annotation),
+        boxes_xyxy=(box,) if box else (),
+        mask=_mask(annotation, image=image),
+        ignore=crowd or box is None,
     )
 
 
-def _draw(annotations: Sequence[Node], *, image: Node) -> dict[str, Any]:
-    """Return ``boxes_xyxy`` and ``mask`` of annotations of one thing."""
-    boxes = [_box(annotation, image=image) for annotation in annotations]
-    outlines = [
-        annotation.member("segmentation").value
-        for annotation in annotations
-        if annotation.value.get("segmentation")
-    ]
-    mask = None
-    # A mask must show all that the boxes show, or none is better.
-    if outlines and len(outlines) == len(annotations):
-        rows, columns = _size(image)
-        place = annotations[0].place
-        mask = partial(_paint, outlines, rows=rows, columns=columns, place=place)
-    return {"boxes_xyxy": tuple(box for box in boxes if box), "mask": mask}
+def _mask(annotation: Node, *, image: Node) -> partial[Mask] | None:
+    outline = annotation.value.get("segmentation")
+    if not outline:
+        return None
+    rows, columns = _size(image)
+    return partial(_paint, outline, rows=rows, columns=columns, place=annotation.place)
 
 
-def _paint(outlines: list[Any], *, rows: int, columns: int, place: str) -> Mask:
+def _paint(outline: Any, *, rows: int, columns: int, place: str) -> Mask:
     try:
-        return paint_union(outlines, rows=rows, columns=columns)
+        return paint_segmentation(outline, rows=rows, columns=columns)
     except ValueError as error:
         raise DatasetError(f"{place}: {error}") from error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from training.errors import DatasetError
 from training.readers.boxes import XYXY, xyxy_within
-from training.readers.images import image_size, load_union, picture_loader
+from training.readers.images import image_size, mask_loader, picture_loader
 from training.readers.jsonfile import Node, read_json
 from training.readers.layout import Layout, official_split
 from training.readers.source import SourceImage, SourceRegion
@@ -36,7 +35,7 @@ class _Mask(_Frozen):
     label: str
     files: str
     """Pattern below the root. ``{name}`` stands for what the picture's pattern found
-    under that name; ``*`` is any text, and all files that fit are united."""
+    under that name; ``*`` is any text, each file that fits is a thing of its own"""
     levels: tuple[float, float] = (1.0, float("inf"))
     """Lowest and highest level that belongs to the label, both included"""
     when: dict[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -142,14 +141,19 @@ def _regions(
         if any(parts.get(key) not in values for key, values in mask.when.items()):
             continue
         files = _masks(root, _fill(mask.files, parts, escape=True))
-        if files:
-            load = partial(load_union, files, image=image, between=mask.levels)
-            boxes = corners.get(mask.label, ())
-            yield SourceRegion(label=mask.label, boxes_xyxy=boxes, mask=load)
-        elif mask.missing == "absent":
+        if not files and mask.missing == "absent":
             yield SourceRegion(label=mask.label, status="absent")
-        elif mask.missing == "error":
+        if not files and mask.missing == "error":
             raise DatasetError(_missing(root, image, mask=mask, parts=parts))
+        boxes = corners.get(mask.label, ())
+        for file in files:
+            load = mask_loader(file, image=image, between=mask.levels)
+            # The boxes are of all the masks together.
+            yield SourceRegion(
+                label=mask.label,
+                boxes_xyxy=boxes if len(files) == 1 else (),
+                mask=load,
+            )
 
 
 def _masks(root: Path, pattern: str) -> tuple[Path, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ __all__ = [
     "image_size",
     "load_mask",
     "load_picture",
-    "load_union",
     "mask_loader",
     "picture_loader",
 ]
@@ -137,28 +135,6 @@ def load_mask(
         )
     low, high = between
     return np.asarray((levels >= low) & (levels <= high), dtype=np.bool_)
-
-
-def load_union(
-    paths: Sequence[Path],
-    *,
-    image: Path | None = None,
-    between: tuple[float, float] = (1.0, float("inf")),
-) -> Mask:
-    """Load masks of the same picture and return where any of them is; see `load_mask`.
-
-    Raises
-    ------
-    DatasetError
-        One cannot be loaded, or they differ in size.
-    """
-    union = load_mask(paths[0], image=image, between=between)
-    for path in paths[1:]:
-        mask = load_mask(path, between=between)
-        if mask.shape != union.shape:
-            raise DatasetError(f"{path.name} and {paths[0].name} differ in size")
-        union |= mask
-    return union
 
 
 def _load_stored(path: Path) -> NDArray[Any]:

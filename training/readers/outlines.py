@@ -11,7 +11,7 @@ from training.readers.source import Mask
 from training.records import Rle
 from training.rle import decode_rle
 
-__all__ = ["fill_polygons", "paint_segmentation", "paint_union"]
+__all__ = ["fill_polygons", "paint_segmentation"]
 
 
 def paint_segmentation(segmentation: Any, *, rows: int, columns: int) -> Mask:
@@ -37,14 +37,6 @@ def paint_segmentation(segmentation: Any, *, rows: int, columns: int) -> Mask:
     if isinstance(counts, str):
         return decode_rle(Rle((rows, columns), counts))
     return _paint_counts(counts, rows=rows, columns=columns)
-
-
-def paint_union(segmentations: Sequence[Any], *, rows: int, columns: int) -> Mask:
-    """Paint several annotations of one picture into one mask."""
-    union = np.zeros((rows, columns), dtype=np.bool_)
-    for segmentation in segmentations:
-        union |= paint_segmentation(segmentation, rows=rows, columns=columns)
-    return union
 
 
 def fill_polygons(polygons: Sequence[Any], *, rows: int, columns: int) -> Mask:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from training.readers.images import load_union, picture_loader
+from training.readers.images import mask_loader, picture_loader
 from training.readers.json_stream import stream_members
 from training.readers.jsonfile import Node, read_json
 from training.readers.layout import ImageLayout, modality_of
@@ -54,7 +53,7 @@ class _Name:
 def read_sa_med2d(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
     """Yield the images of the index, which is streamed: it names 4 million.
 
-    All instances of a class are one region. Which classes a source looked for is not
+    Each instance is a region. Which classes a source looked for is not
     told, so nothing is known to be absent. The case is the patient.
 
     Raises
@@ -90,7 +89,7 @@ def read_sa_med2d(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
 def _regions(
     masks: Node, *, image: Path, root: Path, labels: dict[str, str]
 ) -> tuple[SourceRegion, ...]:
-    files: dict[str, list[Path]] = {}
+    regions = []
     for node in masks.items():
         file = node.text()
         prefix, _, ending = Path(file).stem.rpartition("--")
@@ -101,11 +100,9 @@ def _regions(
         if label is None:
             node.fail("its class is not in the class mapping")
         if not label.startswith(_MERGED):
-            files.setdefault(label, []).append(root / file)
-    return tuple(
-        SourceRegion(label=label, mask=partial(load_union, tuple(paths), image=image))
-        for label, paths in files.items()
-    )
+            mask = mask_loader(root / file, image=image)
+            regions.append(SourceRegion(label=label, mask=mask))
+    return tuple(regions)
 
 
 def _read_classes(path: Path) -> dict[str, dict[str, str]]:

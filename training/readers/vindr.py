@@ -50,7 +50,8 @@ def read_vindr(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
     """Yield every image of the tables.
 
     A region is what one reader drew of one finding, so that the build can fuse the
-    readers. An image without boxes is one where all findings of the specification's
+    readers; a reader who read the image and did not draw what another drew says that
+    it is absent. In an image without boxes all findings of the specification's
     ``label_space`` are absent.
 
     Raises
@@ -84,23 +85,27 @@ def _by_image(path: Path) -> dict[str, list[Row]]:
 
 
 def _regions(rows: list[Row], *, ignored: tuple[str, ...]) -> tuple[SourceRegion, ...]:
-    drawn: dict[tuple[str, str | None], list[XYXY]] = {}
+    readers: dict[str | None, None] = {}
+    drawn: dict[str, dict[str | None, list[XYXY]]] = {}
     for row in rows:
         label = row.text("class_name")
         # Kaggle writes rad_id, PhysioNet rad_ID; the test set's readers agreed on one
         # answer, and its table names none.
         reader = row.text("rad_id") if "rad_id" in row else None
+        readers[reader] = None
         box = _box(row, expected=label.casefold() != _NOTHING.casefold())
         if box is not None:
-            drawn.setdefault((label, reader), []).append(box)
+            drawn.setdefault(label, {}).setdefault(reader, []).append(box)
     return tuple(
         SourceRegion(
             label=label,
             reader=reader,
-            boxes_xyxy=tuple(dict.fromkeys(boxes)),
+            status="present" if reader in found else "absent",
+            boxes_xyxy=tuple(dict.fromkeys(found.get(reader, ()))),
             ignore=label in ignored,
         )
-        for (label, reader), boxes in drawn.items()
+        for label, found in drawn.items()
+        for reader in readers
     )
 
 

@@ -18,7 +18,6 @@ from training.readers.images import (
     image_size,
     load_mask,
     load_picture,
-    load_union,
     mask_loader,
     picture_loader,
 )
@@ -236,15 +235,3 @@ def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path: Path) -> Non
 
     with pytest.raises(DatasetError, match=r"b\.png is 8 x 6, its image 6 x 8"):
         load_mask(mask, image=image)
-    with pytest.raises(DatasetError, match=r"b\.png and a\.png differ in size"):
-        load_union([image, mask])
-
-
-def test_masks_are_united(tmp_path: Path) -> None:
-    one, other = blob(slice(0, 2), slice(0, 2)), blob(slice(1, 4), slice(1, 8))
-    paths = [
-        save_picture(tmp_path / "a.png", one),
-        save_picture(tmp_path / "b.png", other),
-    ]
-
-    assert np.array_equal(load_union(paths), (one | other) > 0)

@@ -44,7 +44,9 @@ def test_readers_are_kept_apart(tmp_path: Path) -> None:
         ("Cardiomegaly", "R8"): ((691, 1375, 1653, 1831),),
         ("Cardiomegaly", "R9"): ((700, 1370, 1650, 1830),),
         ("Nodule/Mass", "R8"): ((1, 2, 3, 4), (5, 6, 7, 8)),
+        ("Nodule/Mass", "R9"): (),
     }
+    assert [r.status for r in images[A].regions] == ["present"] * 3 + ["absent"]
     assert images[A].patient_id is None
     assert spec.patient_unknown
     assert images[A].split == "train"
@@ -63,13 +65,13 @@ def test_an_image_without_findings_has_no_region(tmp_path: Path) -> None:
     assert "pneumothorax" in spec.label_space
 
 
-def test_readers_who_see_nothing_do_not_hide_what_others_drew(tmp_path: Path) -> None:
+def test_a_reader_who_sees_nothing_denies_what_another_drew(tmp_path: Path) -> None:
     rows = f"{A},No finding,14,R1,NaN,NaN,NaN,NaN\n{A},ILD,5,R2,1,2,3,4\n"
 
     (image,) = read_all(write_kaggle(tmp_path, rows), registered("vindr-cxr-kaggle"))
 
-    (region,) = image.regions
-    assert (region.label, region.reader) == ("ILD", "R2")
+    said = [(r.label, r.reader, r.status, len(r.boxes_xyxy)) for r in image.regions]
+    assert said == [("ILD", "R1", "absent", 0), ("ILD", "R2", "present", 1)]
 
 
 def test_a_label_that_says_nothing_is_ignored(tmp_path: Path) -> None:
