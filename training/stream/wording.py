@@ -45,15 +45,17 @@ def choose_phrases(
     _take(chosen, present, rng, limit=round(count * _PRESENT_SHARE))
     _take(chosen, absent, rng, limit=count)
     _take(chosen, present, rng, limit=count)
-    worded = [_reword(one, rng) for one in chosen.values()]
-    unique = {one.words: one for one in worded}
-    order = rng.permutation(len(unique))
-    asked = list(unique.values())
+    asked = []
+    for one in list(chosen.values()):
+        again = _reword(one, rng)
+        if again.words not in chosen:
+            chosen[again.words] = one = again
+        asked.append(one)
     if not asked:  # nothing is known of any picture; a batch has a phrase all the same
         labels = load_knowledge().labels
         name = labels[int(rng.integers(len(labels)))].name
         return (ask(name, name),)
-    return tuple(asked[i] for i in order)
+    return tuple(asked[i] for i in rng.permutation(len(asked)))
 
 
 def _shown(picture: PlacedPicture, rng: np.random.Generator) -> list[Asked]:
