@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dicom_node.opendata import fetch_totalsegmentator
 from model import bundled_checkpoint
-from training.config import TRAINING_FILE, TrainingConfig
+from training.config import TRAINING_FILE
+from training.fit.arguments import add_fit_arguments
 
 __all__ = ["main"]
 
@@ -25,12 +26,11 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fetch", help="download the open volumes, pinned by SHA-256")
     for name, text in (
-        ("fit", "train; continues an interrupted run"),
+        ("fit", "train; under torchrun, on many devices"),
         ("checkpoint", "fit, calibrate, evaluate, write the card and bundle it all"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument("config", type=Path, help="TOML file")
-        command.add_argument("--out", type=Path, help="default: runs/<name of config>")
+        add_fit_arguments(command)
     for name, text in (
         ("calibrate", "set the thresholds of a checkpoint on development stacks"),
         ("evaluate", "measure a checkpoint on the held-out CT"),
@@ -55,11 +55,9 @@ def _run(options: argparse.Namespace) -> None:
     elif options.command == "evaluate":
         _evaluate(options.checkpoint, reference)
     else:
-        from training.fit.trainer import fit
+        from training.fit.loop import fit_command
 
-        config = TrainingConfig.load(options.config)
-        out = options.out or Path("runs") / options.config.stem
-        fit(config, reference, out)
+        out = fit_command(options)
         if options.command == "checkpoint":
             _calibrate(out, reference)
             _evaluate(out, reference)

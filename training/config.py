@@ -232,7 +232,8 @@ class TrainingConfig:
             raw["stages"] = tuple(_record(StageConfig, s) for s in raw["stages"])
         if "loss_weights" in raw:
             raw["loss_weights"] = {**LOSS_WEIGHTS, **raw["loss_weights"]}
-        return _record(cls, {**raw, "model": model})
+        config: TrainingConfig = _record(cls, {**raw, "model": model})
+        return config
 
 
 def _model(raw: dict[str, Any]) -> MedGLIPConfig:

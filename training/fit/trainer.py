@@ -1,306 +1,276 @@
-"""Train MedGLIP on the open volumes; reproducible, resumable, on one CPU thread."""
+"""Own the network, its moving average, the optimiser and the step counter."""
 
 from __future__ import annotations
 
-import copy
-import json
-import math
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm import tqdm
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from model.core import Detections
+from model.config import MedGLIPConfig
 from model.medglip import MedGLIP
-from model.text import TextEncoder
-from training.config import TrainingConfig
-from training.derived.slices import Batch, SliceStream, collate
-from training.derived.volumes import (
-    LabelledVolume,
-    known_concepts,
-    load_training_volumes,
-    structure_table,
-)
-from training.losses.core import core_loss
-from training.losses.targets import (
-    choose_concepts,
-    choose_core_phrases,
-    phrase_masks,
-    region_targets,
-)
-from training.losses.terms import concept_contrast, dense_loss, presence_loss
-from training.phrases import Lexicon, load_lexicon
+from model.modality import MODALITIES
+from model.processor import Processor
+from training.batch import Batch
+from training.config import StageConfig, TrainingConfig
+from training.errors import ConfigError, TrainingError
+from training.fit.average import MovingAverage
+from training.fit.learner import Learner, Lesson, set_task, to_device
+from training.fit.schedule import rate_factor
+from training.fit.shards import gather, gather_nested, scatter, shard_module
+from training.fit.state import read_state, write_folder, write_state
+from training.fit.world import World, mean_over_world
 
-__all__ = ["PhraseBank", "Trainer", "fit"]
+__all__ = ["Trainer"]
 
-_STATE_FILE = "state.pt"
+_CAREFUL = ("core", "reader")
+"""Modules that learn at ``core_learning_rate``: attention, and a text encoder that
+came trained."""
 
 
 class Trainer:
-    """Own the model, its moving average, the optimiser and the step counter."""
+    """Take optimiser steps, one stage after the other.
+
+    All chance of a step comes from the seed and the step's number, so a run that was
+    stopped and continued takes the same steps as one that was not.
+    """
 
     def __init__(
         self,
         config: TrainingConfig,
-        volumes: tuple[LabelledVolume, ...],
         *,
-        lexicon: Lexicon | None = None,
+        world: World | None = None,
+        processor: Processor | None = None,
     ) -> None:
-        torch.manual_seed(config.seed)
         self.config = config
-        self.volumes = volumes
-        self.lexicon = lexicon or load_lexicon()
-        self.text = PhraseBank(TextEncoder(config.model), self.lexicon)
-        self.model = MedGLIP(config.model)
-        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.step = 0
-        core = list(self.model.core.parameters())
-        mine = {id(parameter) for parameter in core}
-        rest = [p for p in self.model.parameters() if id(p) not in mine]
+        self.world = world or World()
+        self.processor = processor or Processor(config.model)
+        torch.manual_seed(config.seed)
+        self.model = MedGLIP(config.model).to(self.world.device)
+        self.learner = Learner(self.model, config)
+        self.is_sharded = config.fsdp and self.world.size > 1
+        if self.is_sharded:
+            shard_module(self.learner)
+        self.average = MovingAverage(self.model, decay=config.ema)
         self.optimizer = torch.optim.AdamW(
-            [
-                {"params": rest, "base": config.learning_rate},
-                {"params": core, "base": config.core_learning_rate},
-            ],
-            lr=config.learning_rate,
-            betas=(0.9, 0.98),
-            weight_decay=config.weight_decay,
+            _groups(self.model, config), betas=(0.9, 0.98)
         )
-        self._table = torch.from_numpy(structure_table(self.lexicon))
-        self._known = torch.from_numpy(
-            np.stack([known_concepts(volume, self.lexicon) for volume in volumes])
-        )
-        self._absent = np.array([c.kind == "absent" for c in self.lexicon.concepts])
+        self.step = 0
+        self._stage: StageConfig | None = None
+        self._runner: nn.Module = self.learner
 
-    def learn(self, batch: Batch) -> dict[str, float]:
-        """Take one optimiser step and return its losses."""
+    def learn(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        """Take one optimiser step on ``config.accumulate`` batches.
+
+        Returns
+        -------
+        Losses before their weights, ``total`` and the ``gradient`` norm before
+        clipping: means over the batches, of this process.
+        """
         config = self.config
-        rng = np.random.default_rng((config.seed, 1, self.step))
-        self.model.train()
+        stage, done = config.stage_at(self.step)
+        self._enter(stage, done)
+        rate = rate_factor(stage, done)
+        for group in self.optimizer.param_groups:
+            own = getattr(stage, group["rate"])
+            group["lr"] = rate * (
+                getattr(config, group["rate"]) if own is None else own
+            )
         torch.manual_seed(config.seed + self.step)  # dropout and noise, resumable
-        if self.step == config.steps:
-            self.model.load_state_dict(self.average.state_dict())
-        alone = self.step >= config.steps
-        self._set_learning_rate(core_alone=alone)
-        if alone:
-            losses = self._core_losses(batch, rng)
-        else:
-            with_core = self.step % config.core_every == 0
-            losses = self._losses(batch, rng, with_core=with_core)
-        total = sum(losses.values(), torch.zeros(()))
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        sums: dict[str, Tensor] = {}
+        for number, batch in enumerate(batches):
+            is_last = number == len(batches) - 1
+            with nullcontext() if is_last else self._apart():
+                losses = self._losses(batch, stage, done=done, number=number)
+                (losses["total"] / len(batches)).backward()  # type: ignore[no-untyped-call]
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0) + value.detach() / len(batches)
+        norm = nn.utils.clip_grad_norm_(self.learner.parameters(), config.clip)
+        sums["gradient"] = gather(norm)
         self.optimizer.step()
         self.step += 1
-        self._follow()
-        return {name: float(value.detach()) for name, value in losses.items()}
+        self.average.follow(self.model, step=self.step)
+        return sums
 
     def _losses(
-        self, batch: Batch, rng: np.random.Generator, *, with_core: bool
+        self, batch: Batch, stage: StageConfig, *, done: int, number: int
     ) -> dict[str, Tensor]:
-        config = self.config
-        chosen = self._draw_concepts(batch, rng)
-        concepts = self.lexicon.concepts
-        wordings = [self.lexicon.draw(concepts[i], rng) for i in chosen]
-        extra = _pairs(len(concepts), config.contrast_phrases, rng)
-        more = [self.lexicon.draw(concepts[i], rng) for i in extra]
-        vectors = self._embed([*wordings, *more])
-        phrases = vectors[: len(wordings)]
-
-        masks = phrase_masks(self._table[chosen], batch.labels)
-        known = self._known[batch.volume][:, chosen]
-        area = masks.sum((2, 3))
-        core_rows = None
-        if with_core:
-            some = config.core_pictures
-            core_rows = choose_core_phrases(area[:some], rng, count=config.core_phrases)
-        output = self.model(
-            batch.pixels, batch.modality, phrases, core_phrases=core_rows
+        losses: dict[str, Tensor] = self._runner(
+            self.prepare(batch, stage, done=done, number=number)
         )
-        losses = {
-            "dense": dense_loss(output.mask_logits, masks, known),
-            "presence": 0.5 * presence_loss(output.presence_logits, area, known),
-            "words": 0.3
-            * concept_contrast(
-                vectors, torch.from_numpy(np.concatenate([chosen, extra]))
-            ),
-        }
-        if core_rows is not None:
-            losses["core"] = _core_term(output.detections, core_rows, masks, known)
-        return losses
+        weights = self.config.loss_weights
+        total = sum(
+            weights[name.partition(".")[0]] * value for name, value in losses.items()
+        )
+        return {**losses, "total": torch.as_tensor(total)}
 
-    def _core_losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Teach the core on every picture of the batch; the rest stands still."""
-        chosen = self._draw_concepts(batch, rng)
-        wordings = [self.lexicon.draw(self.lexicon.concepts[i], rng) for i in chosen]
-        masks = phrase_masks(self._table[chosen], batch.labels)
-        known = self._known[batch.volume][:, chosen]
-        count = self.config.core_phrases
-        rows = choose_core_phrases(masks.sum((2, 3)), rng, count=count)
-        self.model.eval()
-        with torch.no_grad():
-            phrases = self._embed(wordings)
-            pyramid = self.model.trunk(batch.pixels, batch.modality)
-        every = torch.ones_like(rows, dtype=torch.bool)
-        detections = self.model.core.train()(pyramid, phrases[rows], every)
-        return {"core": _core_term(detections, rows, masks, known)}
-
-    def _draw_concepts(
-        self, batch: Batch, rng: np.random.Generator
-    ) -> NDArray[np.int64]:
-        pixels = torch.bincount(
-            batch.labels.flatten(), minlength=self._table.shape[1]
-        ).double()
-        areas = (self._table.double() @ pixels).numpy()
-        count = min(self.config.phrases, len(areas))
-        return choose_concepts(areas, self._absent, rng, count=count)
-
-    def _embed(self, phrases: list[str]) -> Tensor:
-        hidden, mask = self.text(phrases)
-        noise = torch.randn_like(hidden) * self.config.text_noise
-        noisy = hidden + noise * mask[..., None]
-        vectors: Tensor = self.model.phrase_adapter(noisy, mask)
-        return vectors
-
-    def _set_learning_rate(self, *, core_alone: bool) -> None:
+    def prepare(
+        self, batch: Batch, stage: StageConfig, *, done: int = 0, number: int = 0
+    ) -> Lesson:
+        """Read the words of a batch and draw what the core is asked."""
         config = self.config
-        if core_alone:
-            done = (self.step - config.steps) / max(1, config.core_steps)
-            ramp = 1.0
-        else:
-            done = self.step / max(1, config.schedule_steps or config.steps)
-            ramp = min(1.0, (self.step + 1) / config.warmup)
-            if config.cooldown:
-                ramp *= min(1.0, (config.steps - self.step) / config.cooldown)
-        factor = 0.5 * (1 + math.cos(math.pi * min(1.0, done))) * 0.99 + 0.01
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base"] * factor * ramp
+        weights = config.loss_weights
+        wanted = {n for n in stage.losses or weights if weights[n] > 0}
+        every = config.core_every if stage.core_every is None else stage.core_every
+        asks_core = config.model.core and bool(wanted & {"core", "taco"})
+        task = None
+        if asks_core and every and done % every == 0:
+            some = stage.core_pictures
+            task = set_task(
+                batch,
+                config,
+                pictures=config.core_pictures if some is None else some,
+                seed=(config.seed, 3, self.step, number, self.world.rank),
+            )
+        modality = [MODALITIES[i] for i in batch.modality.tolist()]
+        text = self.processor.read(
+            batch.phrases,
+            modality=modality,
+            body_part=batch.body_part,
+            attributes=batch.attributes or None,
+            parent=batch.parent,
+        )
+        more = None
+        if "words" in wanted and batch.contrast_phrases:
+            more = self.processor.read(batch.contrast_phrases)
+        lesson = Lesson(batch, text, more, task, frozenset(wanted))
+        moved: Lesson = to_device(lesson, self.world.device)
+        return moved
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average towards the weights; faster while the run is young."""
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        for mean, now in zip(
-            self.average.parameters(), self.model.parameters(), strict=True
-        ):
-            mean.lerp_(now, 1 - decay)
+    def _enter(self, stage: StageConfig, done: int) -> None:
+        """Start a stage, or find back into it: who learns, who stands still."""
+        if self._stage is stage:
+            return
+        if stage.from_average and done == 0:
+            self.average.give_to(self.model)
+        names = [name for name, _ in self.model.named_parameters()]
+        for prefix in stage.train:
+            if not any(_is_under(name, prefix) for name in names):
+                raise ConfigError(f"stage {stage.name}: no module {prefix}")
+        for name, parameter in self.model.named_parameters():
+            learns = not stage.train or any(_is_under(name, p) for p in stage.train)
+            parameter.requires_grad_(learns)
+        for module in self.model.modules():
+            own = list(module.parameters())
+            module.training = not own or any(p.requires_grad for p in own)
+        self.model.training = True
+        self._stage = stage
+        self._runner = self.learner
+        if self.world.size > 1 and not self.is_sharded:
+            # Who learns differs between stages, and the core rests at most steps.
+            self._runner = DistributedDataParallel(
+                self.learner, find_unused_parameters=True, broadcast_buffers=False
+            )
 
-    def save(self, folder: Path) -> None:
-        """Write the averaged model for use and the whole state for resuming."""
-        self.average.save_pretrained(folder)
+    def _apart(self) -> Any:
+        """Keep gradients of a batch that is not the step's last to this process."""
+        if isinstance(self._runner, DistributedDataParallel):
+            return self._runner.no_sync()
+        return nullcontext()
+
+    def check(self, losses: dict[str, float]) -> None:
+        """Refuse to go on after a loss that is no number.
+
+        Raises
+        ------
+        TrainingError
+            The run has diverged.
+        """
+        total = torch.tensor(losses["total"])
+        if not bool(torch.isfinite(mean_over_world(total))):
+            raise TrainingError(
+                f"the loss is no number at step {self.step}: lower the learning rate"
+            )
+
+    def save(self, folder: Path, **others: Any) -> None:
+        """Write the averaged network for use, then the whole state for resuming.
+
+        Every process has to call it; the first one writes. `others` are plain values
+        that :meth:`resume` returns; each process gets its own back.
+        """
+        average = self.average.state_dict()
         state = {
             "step": self.step,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": {n: gather(v) for n, v in _tensors(self.model).items()},
+            "average": average,
+            "optimizer": gather_nested(self.optimizer.state_dict()),
+            "random": torch.get_rng_state(),
+            "others": self.world.gather(others),
         }
-        torch.save(state, folder / "state.part")
-        (folder / "state.part").replace(folder / _STATE_FILE)
+        if self.world.is_first:
+            write_folder(
+                lambda aside: _export(self.config.model, average, aside), folder
+            )
+            write_state(state, folder)
+        self.world.wait()
 
-    def resume(self, folder: Path) -> None:
-        """Continue exactly where :meth:`save` left off."""
-        state: dict[str, Any] = torch.load(folder / _STATE_FILE, weights_only=True)
-        self.step = state["step"]
-        self.model.load_state_dict(state["model"])
+    def resume(self, folder: Path) -> dict[str, Any]:
+        """Continue exactly where :meth:`save` left off.
+
+        Raises
+        ------
+        ConfigError
+            The state is damaged, of another network or of another number of processes.
+        """
+        state = read_state(folder)
+        if len(state["others"]) != self.world.size:
+            raise ConfigError(
+                f"the run had {len(state['others'])} processes, now {self.world.size}"
+            )
+        own = _tensors(self.model)
+        if set(own) != set(state["model"]):
+            raise ConfigError("the saved run is one of another network")
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(scatter(state["model"][name], value))
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._load_optimizer(state["optimizer"])
+        self.step = state["step"]
+        torch.set_rng_state(state["random"])
+        mine: dict[str, Any] = state["others"][self.world.rank]
+        return mine
+
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
+        parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
+        if self.is_sharded:
+            for index, values in state["state"].items():
+                for name, value in values.items():
+                    if value.dim():
+                        values[name] = scatter(value, parameters[index])
+        self.optimizer.load_state_dict(state)
 
 
-class PhraseBank:
-    """Hold the token states of every training wording: the encoder is frozen."""
-
-    def __init__(self, encoder: TextEncoder, lexicon: Lexicon) -> None:
-        phrases = sorted(
-            {text for c in lexicon.concepts for text in lexicon.wordings(c)},
-            key=lambda text: (len(text.split()), text),
-        )
-        self._states: dict[str, Tensor] = {}
-        for start in range(0, len(phrases), 128):
-            some = phrases[start : start + 128]
-            hidden, mask = encoder.encode(some)
-            for phrase, tokens, length in zip(some, hidden, mask.sum(1), strict=True):
-                self._states[phrase] = tokens[: int(length)].clone()
-
-    def __call__(self, phrases: list[str]) -> tuple[Tensor, Tensor]:
-        """Return states (phrases, tokens, 384) and mask of known wordings."""
-        rows = [self._states[phrase] for phrase in phrases]
-        hidden = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        mask = torch.zeros(hidden.shape[:2], dtype=torch.bool)
-        for row, tokens in enumerate(rows):
-            mask[row, : len(tokens)] = True
-        return hidden, mask
-
-
-def _core_term(
-    detections: Detections, rows: Tensor, masks: Tensor, known: Tensor
-) -> Tensor:
-    """Compare detections with the regions of the phrases that were asked."""
-    targets = [
-        region_targets(masks[i][some] * known[i][some][:, None, None])
-        for i, some in enumerate(rows)
+def _groups(model: MedGLIP, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Part the parameters by the setting that holds their learning rate."""
+    careful: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        is_careful = any(_is_under(name, prefix) for prefix in _CAREFUL)
+        (careful if is_careful else rest).append(parameter)
+    groups = [("learning_rate", rest), ("core_learning_rate", careful)]
+    return [
+        {"params": some, "rate": rate, "weight_decay": config.weight_decay}
+        for rate, some in groups
+        if some
     ]
-    sure = torch.stack([known[i][some] for i, some in enumerate(rows)])
-    return 0.1 * core_loss(detections, targets, sure)
 
 
-def _pairs(concepts: int, count: int, rng: np.random.Generator) -> Any:
-    """Draw `count` concept numbers so that each comes twice."""
-    half = rng.choice(concepts, size=min(concepts, count // 2), replace=False)
-    return np.repeat(half, 2)
+def _is_under(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}.")
 
 
-def fit(config: TrainingConfig, reference: Path, out: Path) -> Path:
-    """Run a training to its end and return the checkpoint folder.
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
-    An interrupted run in `out` is continued; the result is the same as without the
-    interruption.
-    """
-    torch.set_num_threads(config.threads)
-    trainer = Trainer(config, load_training_volumes(reference))
-    out.mkdir(parents=True, exist_ok=True)
-    config.save(out)
-    if (out / _STATE_FILE).exists():
-        trainer.resume(out)
-    stream = SliceStream(
-        trainer.volumes,
-        config=config.model,
-        shape=(config.rows, config.columns),
-        weights=config.volume_weights,
-        seed=config.seed,
-        start=trainer.step * config.batch,
-    )
-    loader = DataLoader(
-        stream,
-        batch_size=config.batch,
-        num_workers=config.workers,
-        collate_fn=collate,
-        prefetch_factor=4 if config.workers else None,
-    )
-    smooth: dict[str, float] = {}
-    with (
-        (out / "metrics.jsonl").open("a", encoding="utf-8") as log,
-        tqdm(
-            initial=trainer.step, total=config.steps + config.core_steps, mininterval=5
-        ) as bar,
-    ):
-        for batch in loader:
-            if trainer.step >= config.steps + config.core_steps:
-                break
-            losses = trainer.learn(batch)
-            for name, value in losses.items():
-                smooth[name] = 0.95 * smooth.get(name, value) + 0.05 * value
-            bar.update()
-            bar.set_postfix({k: f"{v:.3f}" for k, v in smooth.items()}, refresh=False)
-            if trainer.step % 20 == 0:
-                log.write(json.dumps({"step": trainer.step, **smooth}) + "\n")
-                log.flush()
-            if trainer.step % config.save_every == 0:
-                trainer.save(out)
-    trainer.save(out)
-    return out
+
+def _export(config: MedGLIPConfig, state: dict[str, Tensor], folder: Path) -> None:
+    """Write whole weights as a checkpoint folder."""
+    with torch.device("meta"):
+        model = MedGLIP(config)
+    model.load_state_dict(state, strict=False, assign=True)
+    model.save_pretrained(folder)

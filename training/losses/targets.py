@@ -155,7 +155,8 @@ def _halve(region: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return (rows/2, columns/2): 1 where at least half of four pixels are inside."""
     rows, columns = region.shape
     halves = region.reshape(rows // 2, 2, columns // 2, 2)
-    return (halves.mean((1, 3)) >= 0.5).astype(np.float32)
+    small: NDArray[np.float32] = (halves.mean((1, 3)) >= 0.5).astype(np.float32)
+    return small
 
 
 def _unknown(masks: NDArray[np.bool_]) -> NDArray[np.float32]:

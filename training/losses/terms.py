@@ -1,4 +1,4 @@
-"""Score predictions: pure functions of tensors, each with its paper."""
+"""Score pixels, presence and words: pure functions of tensors, each with its paper."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.losses.counts import mean_where
+from training.losses.hypotheses import winner_takes_most
+
 __all__ = [
-    "box_giou",
     "concept_contrast",
     "dense_loss",
     "focal_loss",
     "presence_loss",
+    "projection_cost",
     "soft_dice",
-    "to_xyxy",
 ]
 
 
@@ -47,27 +49,91 @@ def focal_loss(
     return weight * (1 - hit) ** gamma * entropy
 
 
-def dense_loss(logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+def dense_loss(
+    logits: Tensor,
+    targets: Tensor,
+    known: Tensor,
+    *,
+    outlined: Tensor | None = None,
+    weight: Tensor | None = None,
+    epsilon: float = 0.05,
+) -> Tensor:
     """Compare phrase masks with regions: cross-entropy everywhere, Dice where present.
+
+    Filled boxes are no outlines: outside of them every pixel is known to be background,
+    inside only that each row and column of the box holds something.
 
     Parameters
     ----------
-    logits, targets
-        (batch, phrases, rows, columns)
+    logits
+        ([hypotheses,] batch, phrases, rows, columns)
+    targets
+        (batch, phrases, rows, columns) in {0, 1}, or bool.
     known
         (batch, phrases), True where the labels can tell.
+    outlined
+        (batch, phrases), False where the target is filled boxes; None: all outlined.
+    weight
+        (batch, phrases) how much each label counts; None: 1.
+    epsilon
+        See :func:`training.losses.hypotheses.winner_takes_most`.
     """
-    flat, goal = logits.flatten(2), targets.flatten(2)
-    entropy = functional.binary_cross_entropy_with_logits(
-        flat, goal, reduction="none"
-    ).mean(-1)
-    present = known & (goal.sum(-1) > 0)
+    goal = targets.to(logits.dtype)
+    present = known & (goal.flatten(2).sum(-1) > 0)
+    answers = logits if logits.dim() == 5 else logits[None]
+    costs = torch.stack(
+        [_mask_cost(some, goal, present, outlined=outlined) for some in answers]
+    )
+    cost = winner_takes_most(costs, epsilon=epsilon)
+    counts = torch.ones_like(cost) if weight is None else weight.to(cost.dtype)
     # Averaging within present and absent pairs keeps rare structures audible.
-    total = _mean(entropy, present) * 4 + _mean(entropy, known & ~present)
-    return total + _mean(soft_dice(flat, goal), present)
+    return mean_where(cost, present * counts) + mean_where(
+        cost, (known & ~present) * counts
+    )
 
 
-def presence_loss(logits: Tensor, area: Tensor, known: Tensor) -> Tensor:
+def _mask_cost(
+    logits: Tensor, goal: Tensor, present: Tensor, *, outlined: Tensor | None
+) -> Tensor:
+    """Return (batch, phrases): four times the entropy and Dice where present."""
+    entropy = functional.binary_cross_entropy_with_logits(
+        logits, goal, reduction="none"
+    )
+    mean = entropy.flatten(2).mean(-1)
+    overlap = soft_dice(logits.flatten(2), goal.flatten(2))
+    if outlined is not None and not bool(outlined.all()):
+        outside = 1 - goal
+        sure = (entropy * outside).flatten(2).sum(-1)
+        sure = sure / outside.flatten(2).sum(-1).clamp(min=1)
+        mean = torch.where(outlined, mean, sure)
+        overlap = torch.where(outlined, overlap, projection_cost(logits, goal))
+    return torch.where(present, 4 * mean + overlap, mean)
+
+
+def projection_cost(logits: Tensor, boxes: Tensor) -> Tensor:
+    """Compare the shadows of a mask with those of its boxes, along rows and columns.
+
+    Parameters
+    ----------
+    logits, boxes
+        (..., rows, columns); `boxes` is 1 inside the boxes.
+
+    References
+    ----------
+    Z. Tian et al., BoxInst, CVPR 2021: the projection loss.
+    """
+    along = [soft_dice(logits.amax(dim), boxes.amax(dim)) for dim in (-1, -2)]
+    return (along[0] + along[1]) / 2
+
+
+def presence_loss(
+    logits: Tensor,
+    area: Tensor,
+    known: Tensor,
+    *,
+    weight: Tensor | None = None,
+    smallest: int = 6,
+) -> Tensor:
     """Ask whether a phrase is on the slice; a sliver of it does not count either way.
 
     Parameters
@@ -77,16 +143,19 @@ def presence_loss(logits: Tensor, area: Tensor, known: Tensor) -> Tensor:
     area
         (batch, phrases) pixels of the region on the slice.
     known
-        (batch, phrases)
+        (batch, phrases); an ancestor that nobody annotated is neither here nor there.
+    weight
+        (batch, phrases) how much each label counts; None: 1.
+    smallest
+        Fewer pixels are a sliver.
     """
-    clear = known & ((area == 0) | (area >= 6))
     target = (area > 0).to(logits.dtype)
     entropy = functional.binary_cross_entropy_with_logits(
         logits, target, reduction="none"
     )
-    return (
-        _mean(entropy, clear & (area > 0)) + _mean(entropy, clear & (area == 0))
-    ) / 2
+    counts = torch.ones_like(entropy) if weight is None else weight.to(entropy.dtype)
+    here = mean_where(entropy, (known & (area >= smallest)) * counts)
+    return (here + mean_where(entropy, (known & (area == 0)) * counts)) / 2
 
 
 def concept_contrast(vectors: Tensor, concept: Tensor, scale: float = 10.0) -> Tensor:
@@ -97,7 +166,7 @@ def concept_contrast(vectors: Tensor, concept: Tensor, scale: float = 10.0) -> T
     vectors
         (phrases, dim) of unit length.
     concept
-        (phrases,) concept numbers; each should occur at least twice.
+        (phrases,) concept numbers, -1: unknown; each should occur at least twice.
 
     References
     ----------
@@ -105,40 +174,11 @@ def concept_contrast(vectors: Tensor, concept: Tensor, scale: float = 10.0) -> T
     """
     similarity = vectors @ vectors.T * scale
     itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
-    similarity = similarity.masked_fill(itself, -1e4)
+    nameless = concept < 0
+    similarity = similarity.masked_fill(itself | nameless[None, :], -1e4)
     same = (concept[:, None] == concept[None, :]) & ~itself
+    same &= ~nameless[:, None]
     log_share = similarity.log_softmax(dim=-1)
     friends = same.sum(-1)
     score = (log_share * same).sum(-1) / friends.clamp(min=1)
-    return -_mean(score, friends > 0)
-
-
-def to_xyxy(boxes: Tensor) -> Tensor:
-    """Turn centre-size boxes into corner boxes."""
-    centre, size = boxes[..., :2], boxes[..., 2:]
-    return torch.cat((centre - size / 2, centre + size / 2), dim=-1)
-
-
-def box_giou(first: Tensor, second: Tensor) -> Tensor:
-    """Return the generalised IoU of corner boxes, broadcasting over all but the last.
-
-    References
-    ----------
-    H. Rezatofighi et al., Generalized intersection over union, CVPR 2019.
-    """
-    low = torch.maximum(first[..., :2], second[..., :2])
-    high = torch.minimum(first[..., 2:], second[..., 2:])
-    overlap = (high - low).clamp(min=0).prod(-1)
-    area = (first[..., 2:] - first[..., :2]).clamp(min=0).prod(-1)
-    other = (second[..., 2:] - second[..., :2]).clamp(min=0).prod(-1)
-    union = (area + other - overlap).clamp(min=1e-9)
-    hull_low = torch.minimum(first[..., :2], second[..., :2])
-    hull_high = torch.maximum(first[..., 2:], second[..., 2:])
-    hull = (hull_high - hull_low).clamp(min=0).prod(-1).clamp(min=1e-9)
-    return overlap / union - (hull - union) / hull
-
-
-def _mean(values: Tensor, where: Tensor) -> Tensor:
-    """Average over the chosen entries; zero when there are none."""
-    weight = where.to(values.dtype)
-    return (values * weight).sum() / weight.sum().clamp(min=1)
+    return -mean_where(score, friends > 0)

@@ -2,42 +2,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from training.losses.terms import (
-    box_giou,
     concept_contrast,
     dense_loss,
     focal_loss,
     presence_loss,
+    projection_cost,
     soft_dice,
-    to_xyxy,
 )
-
-EDGE = st.floats(0.0, 1.0)
-BOX = st.tuples(EDGE, EDGE, st.floats(0.05, 1.0), st.floats(0.05, 1.0))
-
-
-@given(BOX, BOX)
-def test_giou_lies_between_minus_one_and_one_and_is_symmetric(first, second):
-    a, b = (
-        to_xyxy(torch.tensor([box], dtype=torch.float64)) for box in (first, second)
-    )
-
-    value = box_giou(a, b)
-
-    assert -1 <= float(value) <= 1 + 1e-9
-    assert float(value) == pytest.approx(float(box_giou(b, a)))
-    assert float(box_giou(a, a)) == pytest.approx(1.0)
-
-
-def test_giou_of_a_known_pair():
-    first = torch.tensor([0.0, 0.0, 2.0, 2.0])
-    second = torch.tensor([1.0, 0.0, 3.0, 2.0])
-
-    # overlap 2, union 6, hull 6
-    assert float(box_giou(first, second)) == pytest.approx(1 / 3)
 
 
 def test_focal_loss_without_focus_is_weighted_cross_entropy():
@@ -96,4 +69,80 @@ def test_contrast_prefers_friends_that_are_near():
 
     assert concept_contrast(near, concept) < concept_contrast(
         near, concept[[0, 2, 1, 3]]
+    )
+
+
+def test_nameless_phrases_have_neither_friends_nor_foes():
+    vectors = torch.nn.functional.normalize(torch.randn(6, 4), dim=-1)
+    concept = torch.tensor([0, 0, 1, 1, -1, -1])
+
+    assert torch.allclose(
+        concept_contrast(vectors, concept), concept_contrast(vectors[:4], concept[:4])
+    )
+
+
+def test_filled_boxes_say_nothing_of_the_pixels_inside_but_of_their_reach():
+    box = torch.zeros(1, 1, 8, 8)
+    box[..., 2:6, 2:6] = 1
+    known = torch.ones(1, 1, dtype=torch.bool)
+    plus = torch.full_like(box, -20.0)
+    plus[..., 2:6, 3] = plus[..., 4, 2:6] = 20.0  # touches every side, fills nothing
+    narrow = torch.full_like(box, -20.0)
+    narrow[..., 2:6, 3] = 20.0
+    wide = plus.clone()
+    wide[..., 0, 0] = 20.0
+
+    def loss(logits: torch.Tensor, *, exact: bool) -> float:
+        outlined = torch.full((1, 1), exact)
+        return float(dense_loss(logits, box, known, outlined=outlined))
+
+    assert loss(plus, exact=False) == pytest.approx(0, abs=1e-4)
+    assert loss(plus, exact=True) > 1
+    assert loss(narrow, exact=False) > 0.1
+    assert loss(wide, exact=False) > 0.1
+
+
+def test_the_shadow_of_a_box_is_the_box():
+    box = torch.zeros(8, 8)
+    box[1:4, 2:7] = 1
+
+    assert float(projection_cost((box * 2 - 1) * 30, box)) == pytest.approx(0, abs=1e-6)
+    assert float(projection_cost((1 - box * 2) * 30, box)) > 0.3
+
+
+def test_an_absent_phrase_is_absent_whether_or_not_boxes_are_outlines():
+    logits = torch.randn(2, 3, 8, 8)
+    nothing = torch.zeros(2, 3, 8, 8, dtype=torch.bool)
+    known = torch.ones(2, 3, dtype=torch.bool)
+
+    exact = dense_loss(logits, nothing, known, outlined=known)
+    loose = dense_loss(logits, nothing, known, outlined=~known)
+
+    assert torch.allclose(exact, loose)
+
+
+def test_a_doubtful_label_counts_less():
+    logits, goal = torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4)
+    known = torch.ones(1, 2, dtype=torch.bool)
+    area = goal.flatten(2).sum(-1)
+    half = torch.full((1, 2), 0.5)
+
+    assert float(dense_loss(logits, goal, known, weight=half)) == pytest.approx(
+        float(dense_loss(logits, goal, known)) / 2
+    )
+    value = presence_loss(logits[..., 0, 0], area, known, weight=half)
+    assert float(value) == pytest.approx(
+        float(presence_loss(logits[..., 0, 0], area, known)) / 2
+    )
+
+
+def test_equal_hypotheses_cost_what_one_costs():
+    logits = torch.randn(2, 3, 8, 8)
+    goal = torch.zeros(2, 3, 8, 8)
+    goal[:, 0, :4] = 1
+    known = torch.ones(2, 3, dtype=torch.bool)
+
+    assert torch.allclose(
+        dense_loss(logits, goal, known),
+        dense_loss(logits.expand(3, -1, -1, -1, -1), goal, known),
     )
