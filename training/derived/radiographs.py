@@ -17,6 +17,7 @@ from training.derived.exposure import (
     expose,
     hang_things,
 )
+from training.derived.frame import lay, place
 from training.derived.source import LabelledPicture
 from training.derived.volumes import LABEL_TABLES
 
@@ -114,17 +115,17 @@ class RadiographSource:
                 names = [mirrored_name(name) for name in names]
         picture, is_open = collimate(hang_things(picture, rng), rng)
         masks = [mask & is_open for mask in masks]
-        top, left = _place(picture.shape, shape, rng)
+        top, left = place(picture.shape, shape, rng)
         labels = np.zeros((len(masks), *shape), dtype=np.uint8)
         for plane, name, mask in zip(labels, names, masks, strict=True):
-            _lay(
+            lay(
                 mask.astype(np.uint8) * (self.structures.index(name) + 1),
                 plane,
                 top=top,
                 left=left,
             )
         image = np.full(shape, picture.min(), dtype=np.float32)
-        _lay(picture, image, top=top, left=left)
+        lay(picture, image, top=top, left=left)
         return LabelledPicture(
             image=image[None],
             labels=labels,
@@ -192,25 +193,3 @@ def mirrored_name(name: str) -> str:
     if "left" in name:
         return name.replace("left", "right")
     return name.replace("right", "left")
-
-
-def _place(
-    size: tuple[int, ...], shape: tuple[int, int], rng: np.random.Generator
-) -> tuple[int, int]:
-    """Draw where the picture's corner lies in the frame; negative: it is cut off."""
-    top, left = (
-        round((there - own) * float(rng.beta(4.0, 4.0)))
-        for own, there in zip(size, shape, strict=True)
-    )
-    return top, left
-
-
-def _lay(
-    part: NDArray[np.generic], whole: NDArray[np.generic], *, top: int, left: int
-) -> None:
-    """Copy what of `part` lies inside `whole`."""
-    rows = slice(max(0, top), min(whole.shape[0], top + part.shape[0]))
-    columns = slice(max(0, left), min(whole.shape[1], left + part.shape[1]))
-    whole[rows, columns] = part[
-        rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-    ]

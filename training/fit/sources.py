@@ -69,6 +69,11 @@ class Builder(Protocol):
 
 
 SOURCES: dict[str, str] = {
+    "derived": "training.fit.sources:derived",
+    "derived-brains": "training.fit.sources:derived",
+    "derived-phantoms": "training.fit.sources:derived",
+    "derived-radiographs": "training.fit.sources:derived",
+    "open-pictures": "training.fit.open_pictures:open_pictures",
     "open-volumes": "training.fit.sources:open_volumes",
     "toy": "training.fit.toy:toy_stream",
 }
@@ -103,24 +108,53 @@ def _builder(source: SourceConfig) -> Builder:
     return builder
 
 
+def derived(request: SourceRequest) -> BatchStream:
+    """Mix sources of ``training.derived.builders`` within each batch.
+
+    Options: ``weights``, a table from builder name to weight; ``folder``, where the
+    TotalSegmentator reference files lie, else they are fetched once and kept.
+    """
+    from dicom_node.opendata import cache_folder
+    from training.derived.builders import BUILDERS
+
+    options: dict[str, Any] = dict(request.source.options)
+    weights: dict[str, float] = dict(options.pop("weights", {}))
+    folder = _reference(options)
+    if unknown := sorted(set(weights) - set(BUILDERS)):
+        known = ", ".join(sorted(BUILDERS))
+        raise ConfigError(f"no derived source {', '.join(unknown)}; there are {known}")
+    if not weights:
+        raise ConfigError("derived sources need a table of weights")
+    sources = [BUILDERS[name](folder, cache_folder()) for name in weights]
+    return request.slices(sources, tuple(weights.values()))
+
+
+def _reference(options: dict[str, Any]) -> Path:
+    """Take ``folder`` out of the options; refuse what is left."""
+    from dicom_node.opendata import fetch_totalsegmentator
+
+    folder = options.pop("folder", None)
+    if options:
+        raise ConfigError(f"this source takes no {', '.join(sorted(options))}")
+    return fetch_totalsegmentator() if folder is None else Path(folder)
+
+
 def open_volumes(request: SourceRequest) -> BatchStream:
     """Mix the open CT and MR volumes within each batch.
 
     Option ``folder`` names where the reference files lie; without it they are fetched
     once and kept.
     """
+    from training.derived.outlined import load_upper_abdomen
     from training.derived.volume_source import VolumeSource
     from training.derived.volumes import load_training_volumes
 
-    options: dict[str, Any] = dict(request.source.options)
-    folder = options.pop("folder", None)
-    if options:
-        raise ConfigError(f"open-volumes takes no {', '.join(sorted(options))}")
-    if folder is None:
-        from dicom_node.opendata import fetch_totalsegmentator
-
-        folder = fetch_totalsegmentator()
-    volumes = load_training_volumes(Path(folder))
-    parts = {"thorax_cta": "CHEST", "abdomen_mr": "ABDOMEN"}
+    folder = _reference(dict(request.source.options))
+    volumes = (*load_training_volumes(folder), load_upper_abdomen(folder))
+    parts = {
+        "thorax_cta": "CHEST",
+        "abdomen_mr": "ABDOMEN",
+        "upper_abdomen_cta": "ABDOMEN",
+    }
     sources = [VolumeSource(v, parts.get(v.name)) for v in volumes]
     return request.slices(sources, request.config.volume_weights)
