@@ -73,7 +73,6 @@ SOURCES: dict[str, str] = {
     "derived-brains": "training.fit.sources:derived",
     "derived-phantoms": "training.fit.sources:derived",
     "derived-radiographs": "training.fit.sources:derived",
-    "open-pictures": "training.fit.open_pictures:open_pictures",
     "open-volumes": "training.fit.sources:open_volumes",
     "toy": "training.fit.toy:toy_stream",
 }
