@@ -79,9 +79,9 @@ def nothing(phrase: str, *, score: float = 0.1) -> PhraseGrounding:
 
 @dataclass
 class ScriptedModel:
-    """Answers each phrase by a function of the stack."""
+    """Answers by a function of stack and phrase."""
 
-    script: dict[str, Callable[[ImageStack], PhraseGrounding]]
+    script: Callable[[ImageStack, str], PhraseGrounding]
     name: str = "scripted"
     version: str = "1"
     sha256: str = "0" * 64
@@ -95,4 +95,4 @@ class ScriptedModel:
         progress: Callable[[int, int], None] | None = None,
     ) -> tuple[PhraseGrounding, ...]:
         self.asked.append(tuple(phrases))
-        return tuple(self.script[phrase](stack) for phrase in phrases)
+        return tuple(self.script(stack, phrase) for phrase in phrases)

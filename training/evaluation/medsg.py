@@ -67,7 +67,7 @@ def cases_of_medsg(path: Path) -> Iterator[EvaluationCase]:
             images = question["images"]
         except (KeyError, TypeError) as error:
             raise DatasetError(f"{path.name}: question {number} is none") from error
-        if len(images) == 1:
+        if isinstance(images, list) and len(images) == 1:
             asked += 1
             yield _case(path, number, question)
     if not asked:
