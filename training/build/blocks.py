@@ -31,7 +31,7 @@ from typing import IO, cast
 import numpy as np
 
 from training.build.draws import hash_number
-from training.build.near import THUMBNAIL
+from training.build.near import THUMBNAIL, is_flat
 from training.build.samples import Sample, samples_of
 from training.build.settings import BuildSettings
 from training.readers.source import Reader, SourceImage
@@ -62,11 +62,13 @@ ROW = np.dtype(
         ("patient", "S32"),
         ("modality", "S16"),
         ("split", "<i1"),
+        ("flat", "?"),
         ("thumbnail", "u1", (THUMBNAIL, THUMBNAIL)),
     ]
 )
 """Place of the chunk; order in the shards; difference hash; digests of the pixels and
-of what is said of them; pseudonym; modality; row of `SPLITS` or -1; thumbnail."""
+of what is said of them; pseudonym; modality; row of `SPLITS` or -1; whether it
+shows nothing; thumbnail."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ def _row(sample: Sample, task: BlockTask, *, at: int, length: int) -> np.void:
     row["modality"] = record.modality.encode()[:16]
     row["split"] = SPLITS.index(record.split) if record.split else -1
     row["thumbnail"] = sample.fingerprint.thumbnail
+    row["flat"] = is_flat(sample.fingerprint.thumbnail)
     return cast(np.void, row[()])
 
 

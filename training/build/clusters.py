@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from training.build.blocks import SPLITS
 from training.build.draws import hash_number
-from training.build.near import correlation, is_flat, near_pairs
+from training.build.near import correlation, near_pairs
 from training.build.settings import BuildSettings
 from training.errors import DatasetError
 
@@ -87,7 +87,7 @@ def find_clusters(
     patients, owner = np.unique(rows["patient"], return_inverse=True)
     union = _Union(len(patients))
     links = Counter({"equal pictures": 0, "similar pictures": 0})
-    equal = _equal(rows, thumbnail)
+    equal = _equal(rows)
     for one, other in equal:
         links["equal pictures"] += union.join(int(owner[one]), int(owner[other]))
     _join_similar(rows, owner, union, links, settings=settings, thumbnail=thumbnail)
@@ -105,27 +105,19 @@ def find_clusters(
     return Clusters(cluster, names, split, reasons, dict(links))
 
 
-def _equal(
-    rows: Table, thumbnail: Callable[[int], NDArray[np.uint8]]
-) -> list[tuple[int, int]]:
+def _equal(rows: Table) -> list[tuple[int, int]]:
     """Return (first, later) of every later sample with the pixels of an earlier one.
 
     Pictures that show nothing, such as the black ends of volumes, are equal without
     having anything in common.
     """
-    order = np.argsort(rows["pixels"], kind="stable")
-    sorted_pixels = rows["pixels"][order]
-    starts = np.flatnonzero(
-        np.concatenate(([True], sorted_pixels[1:] != sorted_pixels[:-1]))
+    shown = np.flatnonzero(~rows["flat"])
+    _, first, group = np.unique(
+        rows["pixels"][shown], return_index=True, return_inverse=True
     )
-    pairs: list[tuple[int, int]] = []
-    for begin, end in zip(starts, [*starts[1:], len(order)], strict=True):
-        if end - begin < 2:
-            continue
-        group = order[begin:end].tolist()
-        if not is_flat(thumbnail(group[0])):
-            pairs.extend((group[0], later) for later in group[1:])
-    return pairs
+    earliest = shown[first[group]]
+    later = np.flatnonzero(earliest != shown)
+    return list(zip(earliest[later].tolist(), shown[later].tolist(), strict=True))
 
 
 def _join_similar(
@@ -137,14 +129,17 @@ def _join_similar(
     settings: BuildSettings,
     thumbnail: Callable[[int], NDArray[np.uint8]],
 ) -> None:
-    _, modality = np.unique(rows["modality"], return_inverse=True)
+    # Pictures that show nothing resemble each other without having anything in
+    # common, and there are too many of them to compare.
+    shown = np.flatnonzero(~rows["flat"])
+    _, modality = np.unique(rows["modality"][shown], return_inverse=True)
     pairs = near_pairs(
-        rows["bits"],
+        rows["bits"][shown],
         bits=settings.near_bits,
         groups=modality,
-        owners=union.roots()[owner],
+        owners=union.roots()[owner[shown]],
     )
-    for one, other in pairs:
+    for one, other in ((int(shown[a]), int(shown[b])) for a, b in pairs):
         a, b = int(owner[one]), int(owner[other])
         if union.find(a) == union.find(b):
             continue

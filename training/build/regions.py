@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,10 +103,13 @@ def draft_regions(
         ):
             drafts.append(_placeless(finding, ignore=finding.ignore))
         elif finding.masks:
-            draft = _outlined(
+            found = _outlined(
                 finding, index=index, shape=shape, settings=settings, drops=drops
             )
-            drafts.extend(draft)
+            if finding.boxes:
+                boxed = _boxed(finding, shape=shape, source_shape=source_shape)
+                found = [_as_boxes(found, boxed)]
+            drafts.extend(found)
         elif finding.boxes:
             drafts.append(_boxed(finding, shape=shape, source_shape=source_shape))
         else:
@@ -136,6 +139,12 @@ def _boxed(
         masks=None,
         ignore=finding.ignore,
     )
+
+
+def _as_boxes(outlined: list[Draft], boxed: Draft) -> Draft:
+    """Join pieces with a mask and pieces without: only their boxes are known."""
+    drawn = [box for draft in outlined for box in draft.boxes]
+    return replace(boxed, boxes=(*drawn, *boxed.boxes))
 
 
 def _outlined(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.lib import recfunctions
@@ -41,7 +42,7 @@ class SampleTable:
         kind = np.dtype([(name, ROW[name]) for name in slim])
         parts = [np.empty(0, dtype=kind)]
         for files in self._files:
-            whole = np.load(files[1], mmap_mode="r", allow_pickle=False)
+            whole = _mapped(files[1])
             parts.append(recfunctions.repack_fields(whole[slim]).astype(kind))
         self.rows = np.concatenate(parts)
         self._starts = np.cumsum([len(part) for part in parts])[:-1]
@@ -59,7 +60,7 @@ class SampleTable:
     def thumbnail(self, sample: int) -> NDArray[np.uint8]:
         """Load the (32, 32) thumbnail of a sample."""
         block = self._block(sample)
-        rows = np.load(self._files[block][1], mmap_mode="r", allow_pickle=False)
+        rows = _mapped(self._files[block][1])
         return np.array(rows["thumbnail"][sample - int(self._starts[block])])
 
     def samples_of(self, dataset: str) -> list[int]:
@@ -86,3 +87,9 @@ class SampleTable:
     def _of(self, dataset: str) -> list[dict[str, Any]]:
         pairs = zip(self._datasets, self._summaries, strict=True)
         return [summary for name, summary in pairs if name == dataset]
+
+
+@lru_cache(maxsize=64)
+def _mapped(path: Path) -> NDArray[Any]:
+    """Map the rows of a block; what it holds never changes under one name."""
+    return cast(NDArray[Any], np.load(path, mmap_mode="r", allow_pickle=False))
