@@ -6,17 +6,16 @@ Training and serving share it. Pictures have the same kind of road in
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from model.config import MedGLIPConfig
+from model.knowledge import load_knowledge
 from model.modality import modality_words
 from model.text import TextBatch, TextEncoder, load_tokenizer, normal_text
 from model.words import FULL_STOP
@@ -53,7 +52,7 @@ class Processor:
         self, config: MedGLIPConfig, *, knowledge: Knowledge | None = None
     ) -> None:
         self.config = config
-        self.knowledge = knowledge or _shipped_knowledge()
+        self.knowledge: Knowledge = knowledge or load_knowledge()
         self._encoder: TextEncoder | None = None
         if config.text_encoder == "minilm":
             self._encoder = TextEncoder(config)
@@ -121,15 +120,13 @@ class Processor:
         self, phrases: Sequence[str], *, modality: Sequence[str] = ()
     ) -> list[str]:
         """Return what the knowledge file says of each phrase, "" where it is silent."""
-        if self.knowledge is None:
-            return [""] * len(phrases)
         codes = set(modality)
         only = codes.pop() if len(codes) == 1 else None
         return [self.knowledge.describe(phrase, only) for phrase in phrases]
 
     def parents(self, phrases: Sequence[str]) -> list[int]:
         """Return the row of the phrase that contains each phrase, -1 = none."""
-        if self.knowledge is None or not self.config.hierarchy:
+        if not self.config.hierarchy:
             return [-1] * len(phrases)
         return list(self.knowledge.parents(phrases))
 
@@ -205,13 +202,3 @@ def _pad(rows: list[Tensor]) -> Tensor:
     if padded.shape[1] == 0:
         padded = padded.new_zeros(len(rows), 1, *padded.shape[2:])
     return padded
-
-
-def _shipped_knowledge() -> Knowledge | None:
-    """Load the project's knowledge file."""
-    spec = importlib.util.find_spec("model.knowledge")
-    if spec is None or spec.origin is None:
-        return None
-    module: Any = importlib.import_module("model.knowledge")
-    knowledge: Knowledge = module.load_knowledge()
-    return knowledge
