@@ -90,8 +90,9 @@ class _Text:
                         f"{self._name}, after member {self.count}: not JSON"
                     ) from error
                 continue
-            # A number at the window's end may go on in the next chunk.
-            if end == len(self._window) and self._grow():
+            # A number at the window's end may go on in the next chunk: 1, 1.5, 1.5e+3.
+            open_ended = isinstance(value, int | float) and end + 3 > len(self._window)
+            if open_ended and self._grow():
                 continue
             self._at = end
             return value
@@ -114,14 +115,15 @@ class _Text:
         Doubling keeps the cost of trying a long value again in proportion to its
         length.
         """
-        rest = self._window[self._at :]
-        parts = [rest]
-        length = 0
+        parts = [self._window[self._at :]]
+        wanted = length = len(parts[0])
         for chunk in self._chunks:
             parts.append(chunk)
             length += len(chunk)
-            if length >= len(rest):
+            if length >= 2 * wanted:
                 break
+        if length == wanted:
+            return False
         self._window = "".join(parts)
         self._at = 0
-        return length > 0
+        return True

@@ -142,3 +142,12 @@ def test_a_name_that_says_too_little_is_refused(
 def test_a_folder_without_annotations_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"no train\.json here or one below"):
         read_all(tmp_path, registered("biomedparse"))
+
+
+def test_images_that_are_not_there_can_be_left_out(tmp_path: Path) -> None:
+    root = write(tmp_path, annotation())
+    (root / "train" / "demo1_CT_abdomen.png").unlink()
+
+    (image,) = read_all(root, registered("biomedparse", missing_images="skip"))
+
+    assert image.image_id.endswith("train/case_7_MRI-FLAIR_brain")

@@ -263,3 +263,15 @@ def test_labels_of_a_medical_set_are_mapped_to_phrases(tmp_path: Path) -> None:
     spec = spec_of("coco", {"parts": [part]}, label_map={"dog": "lung nodule"})
 
     assert read_all(tmp_path, spec)[0].label_space == ("lung nodule", "toothbrush")
+
+
+def test_images_that_are_not_there_can_be_left_out(tmp_path: Path) -> None:
+    root = write_references(write(tmp_path), REFERENCES)
+    (root / "val2017" / "a.jpg").unlink()
+    (root / "train2014" / "a.jpg").unlink()
+
+    detected = read_all(root, registered("coco-2017", missing_images="skip"))
+    referred = read_all(root, registered("refcoco", missing_images="skip"))
+
+    assert [image.image_id for image in detected] == ["a", "b", "b"]
+    assert referred == []

@@ -179,3 +179,22 @@ def test_a_folder_without_lists_is_refused(tmp_path: Path) -> None:
         read_all(tmp_path, registered("imed-361m"))
     with pytest.raises(DatasetError, match="none of the lists training"):
         read_all(write(tmp_path, training=None), registered("imed-361m"))
+
+
+def test_images_that_are_not_there_can_be_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "B")
+    root = write(tmp_path / "A")
+    (root / f"image/{NAME}.png").unlink()
+
+    (image,) = read_all(tmp_path, registered("imed-361m", missing_images="skip"))
+
+    assert image.image_id == f"B/{NAME}"
+
+
+@pytest.mark.parametrize("modality", [None, {}])
+def test_a_dataset_that_names_no_modality_has_that_of_the_specification(
+    tmp_path: Path, modality: object
+) -> None:
+    (image,) = read_all(write(tmp_path, modality=modality), registered("imed-361m"))
+
+    assert image.modality == "OT"

@@ -23,7 +23,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=200)
 @given(
     st.dictionaries(st.text(), VALUES, max_size=6),
     st.sampled_from([None, 0, 3]),
@@ -49,6 +49,19 @@ def test_members_come_as_a_whole_parse_gives_them_whatever_the_chunks(
     # Compared as text, since 1 == 1.0 == True.
     assert json.dumps(dict(members)) == json.dumps(json.loads(text))
     assert [key for key, _ in members] == list(value)
+
+
+@pytest.mark.parametrize("number", ["0.5", "-12", "1e3", "1.25E+2", "3e-1", "-0.0"])
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_a_number_may_lie_across_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str, chunk: int
+) -> None:
+    path = save_text(tmp_path / "a.json", f'{{"a":{number},"b":[{number}]}}')
+    monkeypatch.setattr(json_stream, "_CHUNK", chunk)
+
+    values = [node.value for _, node in stream_members(path)]
+
+    assert values == [float(number), [float(number)]]
 
 
 @pytest.mark.parametrize(

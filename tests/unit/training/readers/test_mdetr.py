@@ -140,3 +140,16 @@ def test_an_impossible_annotation_is_named(
 
     with pytest.raises(DatasetError, match=r"annotations\[0\](\.|: )" + message):
         read_all(write(tmp_path, tree), registered("flickr30k-mdetr"))
+
+
+def test_images_that_are_not_there_can_be_left_out(tmp_path: Path) -> None:
+    images = [TREE["images"][0], {**TREE["images"][1], "file_name": "b.jpg"}]
+    part = {
+        "annotations": "final_flickr_separateGT_train.json",
+        "images": "flickr30k_images",
+    }
+    spec = spec_of("mdetr", {"parts": [part], "missing_images": "skip"})
+
+    (image,) = read_all(write(tmp_path, {**TREE, "images": images}), spec)
+
+    assert image.image_id == "a-1"

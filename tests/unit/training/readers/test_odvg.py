@@ -238,3 +238,13 @@ def test_the_registered_example_reads_a_line(tmp_path: Path) -> None:
     (image,) = read_all(tmp_path, registered("flickr30k-odvg"))
 
     assert len(image.regions) == 3
+
+
+def test_images_that_are_not_there_can_be_left_out(tmp_path: Path) -> None:
+    root = write(tmp_path, {**LINE, "filename": "c.png"}, LINE)
+    part = {"annotations": "a.jsonl", "images": "images"}
+    lenient = spec_of("odvg", {"parts": [part], "missing_images": "skip"})
+
+    (image,) = read_all(root, lenient)
+
+    assert image.image_id == "a"

@@ -221,3 +221,12 @@ def test_an_impossible_study_is_named(
 ) -> None:
     with pytest.raises(DatasetError, match=message):
         read_all(write(tmp_path, *studies), registered("padchest-gr"))
+
+
+def test_images_that_are_not_there_can_be_left_out(tmp_path: Path) -> None:
+    root = write(tmp_path, study(), study(StudyID="S2", ImageID="I2.png"))
+    (root / "Padchest_GR_files" / "PadChest_GR" / "I1.png").unlink()
+
+    (image,) = read_all(root, registered("padchest-gr", missing_images="skip"))
+
+    assert image.image_id == "I2.png"

@@ -68,3 +68,11 @@ def test_what_is_called_patient_is_an_image(tmp_path: Path) -> None:
 def test_an_impossible_row_is_named(tmp_path: Path, row: str, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         read_all(write(tmp_path, row + "\n"), registered("rsna-pneumonia"))
+
+
+def test_images_that_are_not_there_can_be_left_out(tmp_path: Path) -> None:
+    spec = registered("rsna-pneumonia", missing_images="skip")
+
+    (image,) = read_all(write(tmp_path, f"c,1,2,3,4,1\n{A},,,,,0\n"), spec)
+
+    assert image.image_id == A

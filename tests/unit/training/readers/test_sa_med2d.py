@@ -113,3 +113,13 @@ def test_images_are_read_without_the_rest_of_the_index(tmp_path: Path) -> None:
     assert next(images).image_id == SLICE
     with pytest.raises(DatasetError, match="after member 1: not JSON"):
         next(images)
+
+
+def test_images_that_are_not_there_can_be_left_out(tmp_path: Path) -> None:
+    other = "ct_00--DemoDS--case02--z_0040"
+    root = write(tmp_path, {**masks_of(other), **masks_of(SLICE)})
+    (root / "images" / f"{other}.png").unlink()
+
+    (image,) = read_all(root, registered("sa-med2d-20m", missing_images="skip"))
+
+    assert image.image_id == SLICE

@@ -102,3 +102,11 @@ def test_an_impossible_row_is_named(tmp_path: Path, row: str, message: str) -> N
 
     with pytest.raises(DatasetError, match=message):
         read_all(write(tmp_path, row + "\n"), spec)
+
+
+def test_images_that_were_never_handed_out_can_be_left_out(tmp_path: Path) -> None:
+    spec = registered("siim-pneumothorax", size=SIZE, missing_images="skip")
+
+    (image,) = read_all(write(tmp_path, "1.2.3.7, 1 2\n1.2.3.1, 1 2\n"), spec)
+
+    assert image.image_id == "1.2.3.1"

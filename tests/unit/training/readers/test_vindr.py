@@ -138,3 +138,12 @@ def test_what_was_looked_for_are_phrases_of_the_labels(name: str) -> None:
 def test_an_impossible_row_is_named(tmp_path: Path, row: str, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         read_all(write_kaggle(tmp_path, row + "\n"), registered("vindr-cxr-kaggle"))
+
+
+def test_images_that_are_not_there_can_be_left_out(tmp_path: Path) -> None:
+    rows = f"{A},ILD,5,R2,1,2,3,4\n{'f' * 32},ILD,5,R2,1,2,3,4\n"
+    spec = registered("vindr-cxr-kaggle", missing_images="skip")
+
+    (image,) = read_all(write_kaggle(tmp_path, rows), spec)
+
+    assert image.image_id == A
