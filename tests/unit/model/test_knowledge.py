@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import training
@@ -202,6 +202,7 @@ def test_the_nearest_whole_is_the_parent():
     assert KNOWLEDGE.parents(phrases) == [-1, 0, 1, 2, 0]
 
 
+@settings(deadline=None)
 @given(st.lists(PHRASES, max_size=8))
 def test_parents_are_acyclic_and_transitive(phrases):
     parents = KNOWLEDGE.parents(phrases)
@@ -222,12 +223,14 @@ def test_parents_are_acyclic_and_transitive(phrases):
             assert steps <= len(phrases)
 
 
+@settings(deadline=None)
 @given(PHRASES)
 def test_a_phrase_is_no_part_of_itself(phrase):
     assert KNOWLEDGE.parents([phrase]) == [-1]
     assert KNOWLEDGE.parents([phrase, phrase]) == [-1, -1]
 
 
+@settings(deadline=None)
 @given(PHRASES)
 def test_singular_plural_and_case_do_not_matter(phrase):
     assert KNOWLEDGE.find(phrase.upper()) == KNOWLEDGE.find(phrase)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.errors import ConfigError
@@ -18,6 +18,7 @@ def _order(counts, **changes):
     return ShuffledOrder(firsts, counts, **{"seed": 3, **changes})
 
 
+@settings(deadline=None)
 @given(COUNTS, st.integers(0, 3), st.integers(0, 4))
 def test_each_epoch_holds_every_sample_once(counts, epoch, window):
     order = _order(counts, window=window)
@@ -68,6 +69,7 @@ def test_groups_come_as_often_as_their_shares():
     assert counts == {0: 240, 2: 120, 3: 120}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2000))
 def test_a_group_shows_every_sample_before_it_repeats_one(seed):
     groups = [np.arange(30), np.arange(100, 105)]

@@ -3,12 +3,13 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.stream.permutation import Permutation, key_of
 
 
+@settings(deadline=None)
 @given(st.integers(1, 600), st.integers(0, 2**64 - 1))
 def test_every_place_comes_exactly_once(length, key):
     order = Permutation(length, key)

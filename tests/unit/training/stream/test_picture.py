@@ -103,7 +103,7 @@ def test_a_box_without_a_mask_is_filled_and_no_outline():
     assert place.masks[0].sum() == pytest.approx(64 * 42.5, rel=0.05)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(4, 20), st.integers(4, 30))
 def test_mirroring_swaps_left_and_right_words_with_the_pixels(seed, top, left):
     rng = np.random.default_rng(seed)
