@@ -8,6 +8,7 @@ MM-Grounding-DINO (mmdetection) and Open-GroundingDino, ODVG format.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -59,6 +60,7 @@ def read_odvg(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
         See `training.readers.source.Reader`.
     """
     layout = _Layout.of(spec)
+    seen: Counter[str] = Counter()
     for part in layout.parts:
         names = _label_map(root / part.label_map) if part.label_map else {}
         for line in read_json_lines(root / part.annotations):
@@ -77,8 +79,11 @@ def read_odvg(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
                     space = tuple(labels)
             else:
                 regions = _grounded(line)
+            # A picture with five captions has five lines.
+            stem = Path(name).with_suffix("").as_posix()
+            seen[stem] += 1
             yield SourceImage(
-                image_id=Path(name).with_suffix("").as_posix(),
+                image_id=stem if seen[stem] == 1 else f"{stem}-{seen[stem]}",
                 load=picture_loader(path),
                 regions=regions,
                 modality=spec.modality,

@@ -171,16 +171,16 @@ class _Words:
         if labels[1:]:
             attributes["also"] = ", ".join(labels[1:])
         sides = frozenset({"left", "right", "bilateral"} & set(locations))
-        progression = None
-        if "progression" in finding:
-            progression = finding.member("progression").text()
+        # Most findings have none, and no document says which kinds there are.
+        told = finding.value.get("progression")
+        progression = told.strip() if isinstance(told, str) else None
         sentence = finding.member(f"sentence_{language}").text()
         return cls(
             label=labels[0] if labels else sentence,
             sentence=sentence,
             attributes=attributes,
             laterality=_SIDES.get(sides),
-            progression=progression,
+            progression=progression or None,
         )
 
     def region(

@@ -79,7 +79,7 @@ def test_a_number_may_lie_across_chunks(
         '{"a":1 "b":2}',
         '{"a":1} x',
         "{1:2}",
-        '{"a":tru}',
+        '{"a":x}',
         '{"a":' + "[" * 100_000,
     ],
 )

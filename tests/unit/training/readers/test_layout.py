@@ -31,9 +31,9 @@ def test_an_unknown_reader_is_refused_with_those_there_are() -> None:
 
 
 def test_a_misspelt_option_is_refused(tmp_path: Path) -> None:
-    spec = spec_of("rsna", {"lables": "x.csv"})
+    spec = spec_of("rsna", {"labelx": "x.csv"})
 
-    with pytest.raises(DatasetError, match="demo: layout option lables"):
+    with pytest.raises(DatasetError, match="demo: layout option labelx"):
         list(find_reader("rsna")(tmp_path, spec))
 
 

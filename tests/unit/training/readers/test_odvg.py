@@ -74,6 +74,12 @@ def test_a_region_without_a_box_is_kept_as_absent(tmp_path: Path) -> None:
     assert (pneumothorax.phrase, pneumothorax.status) == ("pneumothorax", "absent")
 
 
+def test_a_picture_of_several_lines_has_several_names(tmp_path: Path) -> None:
+    images = read_all(write(tmp_path, LINE, LINE, LINE), spec())
+
+    assert [image.image_id for image in images] == ["a", "a-2", "a-3"]
+
+
 @pytest.mark.parametrize("grounding", [{"caption": "", "regions": []}, {"regions": []}])
 def test_a_line_without_regions_is_kept(
     tmp_path: Path, grounding: dict[str, object]

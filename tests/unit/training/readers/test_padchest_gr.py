@@ -165,6 +165,19 @@ def test_the_view_comes_from_the_label_table(tmp_path: Path) -> None:
     assert image.view == "PA"
 
 
+@pytest.mark.parametrize("told", [None, "", " ", ["worse"], {"kind": "worse"}])
+def test_a_progression_that_is_no_text_is_not_kept(
+    tmp_path: Path, told: object
+) -> None:
+    finding = {**ATELECTASIS, "progression": told}
+
+    (image,) = read_all(
+        write(tmp_path, study(findings=[finding])), registered("padchest-gr")
+    )
+
+    assert image.regions[0].progression is None
+
+
 @pytest.mark.parametrize(
     ("locations", "side"),
     [
