@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders.records import make_record, make_region
@@ -14,6 +14,7 @@ from training.rle import decode_rle, encode_rle
 WORDS = ["left", "Right", "LEFT-sided", "lung", "bright", "upright", "RUL", "both", "."]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS)).map(" ".join) | st.text(max_size=40))
 def test_swapping_sides_twice_changes_nothing(text: str) -> None:
     assert swap_laterality(swap_laterality(text)) == text

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders.tiny_dataset import texture
@@ -129,6 +129,7 @@ def test_splits_without_official_ones_have_their_shares() -> None:
     np.testing.assert_allclose(shares, [0.7, 0.2, 0.1], atol=0.03)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

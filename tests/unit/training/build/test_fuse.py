@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.build.fuse import box_iou, consensus_mask, fuse_boxes
@@ -32,6 +32,7 @@ def test_two_boxes_of_one_reader_are_two_places() -> None:
     assert len(fused) == 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(BOXES, max_size=4), max_size=4))
 def test_every_box_is_counted_once(readers: list[list[tuple]]) -> None:
     fused = fuse_boxes(readers, iou=0.5)
@@ -40,6 +41,7 @@ def test_every_box_is_counted_once(readers: list[list[tuple]]) -> None:
     assert all(count <= len(readers) for _, count in fused)
 
 
+@settings(deadline=None)
 @given(BOXES, BOXES)
 def test_overlap_is_symmetric_and_a_share(one: tuple, other: tuple) -> None:
     assert box_iou(one, other) == box_iou(other, one)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -50,6 +50,7 @@ def test_what_shows_nothing_resembles_nothing() -> None:
     assert correlation(empty, empty) == 0.0
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from([0, 7 << 30, 2**64 - 1]), st.integers(0, 2**64 - 1)),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.build.normalise import (
@@ -53,6 +53,7 @@ def test_integers_of_sixteen_bits_come_back_exactly(modality: str) -> None:
     np.testing.assert_array_equal(back, pixels[0])
 
 
+@settings(deadline=None)
 @given(st.floats(-1e4, 1e4), st.floats(0.01, 1e4), st.sampled_from(["MR", "CT"]))
 def test_other_values_come_back_within_half_a_step(
     low: float, span: float, modality: str
@@ -84,6 +85,7 @@ def test_an_eight_bit_ct_has_no_hounsfield_units() -> None:
     assert info.units == "relative"
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(1, 400))
 def test_the_cap_keeps_the_proportion(rows: int, columns: int) -> None:
     shape = stored_shape(rows, columns, long_side=64)
@@ -97,6 +99,7 @@ def test_the_cap_keeps_the_proportion(rows: int, columns: int) -> None:
         assert abs(shape[1] - columns * factor) <= 1
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 30), st.integers(1, 30))
 def test_a_shrunk_mask_lies_where_its_box_lies(
     top: int, left: int, height: int, width: int

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -38,6 +38,7 @@ def _draft(
     return drafts, +drops
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.bool_, (12, 15)))
 def test_pieces_make_up_the_mask_and_their_boxes_are_tight(mask: np.ndarray) -> None:
     pieces, small = pieces_of(mask, min_area=1)
@@ -150,6 +151,7 @@ def test_largest_slices_lesion_slices_and_every_nth_are_chosen() -> None:
     assert chosen == (2, 7, 12, 17, 20, 22, 24, 27)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from("abcd"), hnp.arrays(np.int64, 17, elements=st.integers(0, 9))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -10,6 +10,7 @@ from training.build.volume_mask import PackedMask
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(1, 9))
 
 
+@settings(deadline=None)
 @given(SHAPES.flatmap(lambda shape: hnp.arrays(np.bool_, shape)))
 def test_a_packed_mask_comes_back_plane_by_plane(mask: np.ndarray) -> None:
     packed = PackedMask.pack(mask)
