@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 import yaml
 
-__all__ = ["Attributes", "Label", "Level", "read_labels"]
+__all__ = ["ANYWHERE", "Attributes", "Label", "Level", "read_labels"]
+
+ANYWHERE = "anywhere"
+"""Region of what is found in all of them: a cyst, a mass."""
 
 Level = Literal["region", "class", "group", "pair", "label"]
 
@@ -35,6 +38,8 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "XC": ("dermoscopy",),
     "GM": ("dermoscopy",),
     "SM": ("pathology",),
+    "PT": ("PET",),
+    "NM": ("PET",),
 }
 """Which intensities a DICOM Modality (0008,0060) asks for."""
 
@@ -49,7 +54,7 @@ class Attributes:
     location: str = ""
     intensity: tuple[tuple[str, str], ...] = ()
     """(kind of picture, words): "CT", "MR T1", "MR T2", "X-ray", "US", "endoscopy",
-    "dermoscopy", "fundus", "pathology\""""
+    "dermoscopy", "fundus", "pathology", "PET\""""
 
     def sentence(self, modality: str | None = None) -> str:
         """Return the attributes as one short text.
@@ -109,7 +114,7 @@ def read_labels() -> tuple[Label, ...]:
     """
     source = resources.files("model") / "knowledge" / "labels.yaml"
     raw: dict[str, Any] = yaml.safe_load(source.read_text(encoding="utf-8"))
-    found = tuple(_regions(raw["regions"]))
+    found = (*_regions(raw["regions"]), *_anywhere(raw.get("anywhere", {})))
     names = {one.name for one in found}
     if len(names) != len(found):
         raise ValueError("a name comes twice in the knowledge file")
@@ -124,6 +129,11 @@ def _regions(raw: dict[str, dict[str, Any]]) -> Iterator[Label]:
         yield _entry(region, entry, level="region", region=region, cls=None)
         for name, below in entry["classes"].items():
             yield from _class(name, below, region=region)
+
+
+def _anywhere(raw: dict[str, dict[str, Any]]) -> Iterator[Label]:
+    for name, entry in raw.items():
+        yield _entry(name, entry, level="group", region=ANYWHERE, cls=None)
 
 
 def _class(name: str, entry: dict[str, Any], *, region: str) -> Iterator[Label]:
@@ -202,6 +212,14 @@ def _entry(
             texture=raw.get("texture", ""),
             margin=raw.get("margin", ""),
             location=raw.get("location", ""),
-            intensity=tuple(raw.get("intensity", {}).items()),
+            intensity=_intensity(name, raw.get("intensity", {})),
         ),
     )
+
+
+def _intensity(name: str, raw: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    known = {kind for kinds in _KINDS.values() for kind in kinds}
+    for kind, words in raw.items():
+        if kind not in known or not isinstance(words, str):
+            raise ValueError(f"{name}: {kind!r} is no kind of picture with its words")
+    return tuple(raw.items())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from model.knowledge.labels import Label, read_labels
+from model.knowledge.labels import ANYWHERE, Label, read_labels
 from model.knowledge.words import SIDE_WORDS, Words, places_of, said_side, to_words
 
 __all__ = ["Knowledge", "Place", "load_knowledge"]
@@ -230,9 +230,7 @@ class Knowledge:
 
     def _find_place(self, phrase: str) -> Place | None:
         words = to_words(phrase)
-        for match in sorted(
-            self._matches(words), key=lambda one: (-one.length, one.used)
-        ):
+        for match in sorted(self._matches(words), key=self._rank):
             entry = self._entries[match.name]
             side = said_side(words, match.used)
             if entry.side is None and side is None:
@@ -242,6 +240,11 @@ class Knowledge:
             if side in (None, entry.side):
                 return entry.name, entry.side
         return None
+
+    def _rank(self, match: _Match) -> tuple[bool, int, tuple[int, ...]]:
+        """Put places before what may be anywhere, then the longest, then the first."""
+        anywhere = self._entries[match.name].region == ANYWHERE
+        return anywhere, -match.length, match.used
 
     def _matches(self, words: Words) -> list[_Match]:
         found: list[_Match] = []

@@ -45,7 +45,11 @@ def test_no_wording_names_two_entries():
 
 @pytest.mark.parametrize(
     ("label", "complaint"),
-    [({"part_of": "nowhere"}, "nowhere"), ({"colour": "red"}, "colour")],
+    [
+        ({"part_of": "nowhere"}, "nowhere"),
+        ({"colour": "red"}, "colour"),
+        ({"intensity": {"US": "black", "or white": None}}, "or white"),
+    ],
 )
 def test_a_wrong_entry_is_refused(monkeypatch, label, complaint):
     raw = {"regions": {"x": {"classes": {"y": {"labels": {"z": label}}}}}}
@@ -114,6 +118,8 @@ def test_seven_kinds_of_picture_have_labels():
         ("Small Left-Sided pleural effusions", "pleural effusion", "left"),
         ("cardiac silhouette is enlarged", "cardiomegaly", None),
         ("paranasal sinuses", "paranasal sinus", None),
+        ("simple cyst", "cyst", None),
+        ("cyst in the left eye", "left eyeball", "left"),
         ("deliver", None, None),
         ("", None, None),
     ],
