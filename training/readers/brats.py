@@ -66,10 +66,11 @@ def read_brats(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
     if unknown:
         raise DatasetError(f"{spec.id}: there is no sequence {min(unknown)}")
     folders = [path for path in sorted(root.rglob("[!.]*")) if path.is_dir()]
-    for folder in folders:
-        mark = _mark(folder)
-        if mark is not None:
-            yield from _case(folder, spec, layout=layout, mark=mark)
+    cases = [(path, mark) for path in folders if (mark := _mark(path)) is not None]
+    if not cases:
+        raise DatasetError(f"{root.name}: holds no case of BraTS")
+    for folder, mark in cases:
+        yield from _case(folder, spec, layout=layout, mark=mark)
 
 
 def _mark(folder: Path) -> str | None:
@@ -94,7 +95,7 @@ def _case(
             load=partial(load_picture, image),
             regions=regions,
             modality="MR",
-            body_part=spec.body_part or "BRAIN",
+            body_part=spec.body_part or "brain",
             view=_SEQUENCES[key],
             patient_id=_patient(folder.name),
             study_id=folder.name,

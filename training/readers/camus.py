@@ -75,12 +75,17 @@ def read_camus(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
     """
     layout = CamusLayout.of(spec)
     splits = _official_splits(root, layout)
-    for path in sorted(root.rglob("patient*")):
-        match = _NAME.fullmatch(case_name(path))
-        if match is None or not path.name.lower().endswith(VOLUME_ENDINGS):
-            continue
-        if (match[3] == "half_sequence") == layout.sequences:
-            yield from _pictures(path, match, spec=spec, split=splits.get(match[1]))
+    found = [
+        (path, match)
+        for path in sorted(root.rglob("patient*"))
+        if path.name.lower().endswith(VOLUME_ENDINGS)
+        and (match := _NAME.fullmatch(case_name(path))) is not None
+        and (match[3] == "half_sequence") == layout.sequences
+    ]
+    if not found:
+        raise DatasetError(f"{root.name}: holds no picture of CAMUS")
+    for path, match in found:
+        yield from _pictures(path, match, spec=spec, split=splits.get(match[1]))
 
 
 def _pictures(
@@ -106,7 +111,7 @@ def _pictures(
                 for value, label in _LABELS.items()
             ),
             modality="US",
-            body_part=spec.body_part or "HEART",
+            body_part=spec.body_part or "heart",
             view=match[2],
             patient_id=match[1],
             study_id=f"{match[1]}_{match[2]}",

@@ -149,7 +149,7 @@ def _image(
         load=load,
         regions=regions,
         modality=series.modality,
-        body_part=series.body_part,
+        body_part=series.body_part.lower() if series.body_part else None,
         patient_id=study.patient_id,
         study_id=study.study_instance_uid,
         report=study.report,

@@ -57,6 +57,9 @@ class NnUNetLayout(Layout):
     from 500 on."""
     not_looked_for: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Modality to labels that its annotators did not draw"""
+    composites: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Labels to those that they are made of. One of a label's own name replaces it:
+    MSD cuts a tumour out of its organ"""
     patient: str | None = None
     """Regular expression whose first group, in a case's name, is the patient; None:
     every case is one"""
@@ -75,6 +78,17 @@ def read_nnunet(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
     layout = NnUNetLayout.of(spec)
     description = read_json(root / "dataset.json")
     values = _label_values(description)
+    for label, parts in layout.composites.items():
+        missing = [part for part in parts if part not in values]
+        if missing:
+            description.member("labels").fail(
+                f"{label} is made of no label {missing[0]}"
+            )
+    made = {
+        label: tuple(sorted({value for part in parts for value in values[part]}))
+        for label, parts in layout.composites.items()
+    }
+    values = {**values, **made}
     names = _channel_names(description)
     for case in find_cases(root, description):
         for index, (path, channel) in enumerate(case.checked(len(names))):

@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
+
+from pydantic import Field
 
 from training.errors import DatasetError
 from training.readers.label_maps import label_mask, side_of
@@ -39,13 +42,13 @@ _IMAGES = {"ct": "CT", "mri": "MR"}
 """File of the scan, without its ending, to DICOM Modality."""
 
 _BODY_PARTS = {
-    "HEAD": r"head|brain|schaedel|skull",
-    "NECK": r"neck|hals",
-    "CHEST": r"thorax|chest|lung",
-    "ABDOMEN": r"abdomen",
-    "PELVIS": r"pelvis|becken",
+    "head": r"head|brain|schaedel|skull",
+    "neck": r"neck|hals",
+    "chest": r"thorax|chest|lung",
+    "abdomen": r"abdomen",
+    "pelvis": r"pelvis|becken",
 }
-"""DICOM Body Part Examined to the words of ``study_type`` that mean it."""
+"""Part of the body to the words of ``study_type`` that mean it."""
 
 
 class TotalSegmentatorLayout(Layout):
@@ -55,6 +58,9 @@ class TotalSegmentatorLayout(Layout):
     folder: str = "segmentations"
     exclude: tuple[str, ...] = ()
     """Structures that are not read: the face, which is blurred"""
+    composites: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Labels of their own to the structures that they are made of. One is read where
+    all its parts have a file; a trailing * stands for any ending"""
 
 
 def read_totalsegmentator(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
@@ -87,13 +93,26 @@ def _scan(
     folder: Path, spec: DatasetSpec, *, layout: TotalSegmentatorLayout, row: Row
 ) -> SourceImage:
     image, modality = _open_image(folder)
-    regions = []
-    for path in sorted((folder / layout.folder).glob("[!.]*.nii*")):
-        label = case_name(path)
-        if label in layout.exclude:
-            continue
-        mask = partial(_binary_mask, path, image)
-        regions.append(SourceRegion(label=label, mask=mask, laterality=side_of(label)))
+    files = {
+        case_name(path): path
+        for path in sorted((folder / layout.folder).glob("[!.]*.nii*"))
+        if case_name(path) not in layout.exclude
+    }
+    parts: dict[str, tuple[Path, ...]] = {
+        label: (path,) for label, path in files.items()
+    }
+    for label, names in layout.composites.items():
+        found = [_matching(files, name) for name in names]
+        if all(found):
+            parts[label] = tuple(path for paths in found for path in paths)
+    regions = [
+        SourceRegion(
+            label=label,
+            mask=partial(_union_mask, paths, image),
+            laterality=side_of(label),
+        )
+        for label, paths in parts.items()
+    ]
     study = row.cell("study_type") if "study_type" in row else ""
     return SourceImage(
         image_id=folder.name,
@@ -115,8 +134,18 @@ def _open_image(folder: Path) -> tuple[VolumeFile, str]:
     raise DatasetError(f"{folder.name}: holds neither ct.nii.gz nor mri.nii.gz")
 
 
-def _binary_mask(path: Path, image: VolumeFile) -> Mask:
-    return label_mask(open_volume(path), (1,), image=image, known=(1,))()
+def _matching(files: dict[str, Path], name: str) -> tuple[Path, ...]:
+    return tuple(path for label, path in files.items() if fnmatchcase(label, name))
+
+
+def _union_mask(paths: tuple[Path, ...], image: VolumeFile) -> Mask:
+    union: Mask | None = None
+    for path in paths:
+        mask = label_mask(open_volume(path), (1,), image=image, known=(1,))()
+        union = mask if union is None else union | mask
+    if union is None:
+        raise DatasetError("a structure without a file has no mask")
+    return union
 
 
 def _body_part(study_type: str) -> str | None:

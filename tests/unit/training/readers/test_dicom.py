@@ -105,7 +105,7 @@ def test_a_volume_is_loaded_in_canonical_axes(tmp_path: Path) -> None:
     expected = CanonicalGrid.of(series).apply(pattern_hu((8, 24, 32)))
     np.testing.assert_array_equal(picture.pixels, expected)
     assert picture.spacing_mm == pytest.approx((0.8, 0.7, 5.0))
-    assert (image.modality, image.body_part) == ("CT", "ABDOMEN")
+    assert (image.modality, image.body_part) == ("CT", "abdomen")
     assert image.study_id == series.study_instance_uid
 
 

@@ -136,6 +136,25 @@ def test_amos_holds_mr_from_case_500_on(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask(mr, "spleen"), LABELS == 1)
 
 
+def test_composites_are_labels_and_may_replace_one(tmp_path: Path) -> None:
+    make_v2(
+        tmp_path,
+        channel_names={"0": "CT", "1": "CT"},
+        labels={"background": 0, "liver": 1, "cancer": 2, "vessel": 3},
+    )
+    parts = {"liver": ["liver", "cancer"], "all": ["liver", "cancer", "vessel"]}
+    spec = make_spec("nnunet", layout={"composites": parts})
+    wrong = make_spec("nnunet", layout={"composites": {"liver": ["tumour"]}})
+
+    image = next(iter(find_reader("nnunet")(tmp_path, spec)))
+
+    np.testing.assert_array_equal(mask(image, "liver"), np.isin(LABELS, [1, 2]))
+    np.testing.assert_array_equal(mask(image, "all"), LABELS > 0)
+    assert image.label_space == ("liver", "cancer", "vessel", "all")
+    with pytest.raises(DatasetError, match="liver is made of no label tumour"):
+        list(find_reader("nnunet")(tmp_path, wrong))
+
+
 def test_version_two_may_list_its_files(tmp_path: Path) -> None:
     write_nifti(tmp_path / "a" / "x.nii.gz", volume(1))
     write_nifti(tmp_path / "b" / "y.nii.gz", LABELS)

@@ -43,7 +43,7 @@ def test_a_scan_comes_with_its_masks(tmp_path: Path) -> None:
     np.testing.assert_array_equal(picture.pixels, volume())
     assert picture.spacing_mm == pytest.approx(SPACING_MM)
     assert (first.split, second.split) == ("train", "test")
-    assert (first.body_part, second.body_part) == ("CHEST", None)
+    assert (first.body_part, second.body_part) == ("chest", None)
     assert first.patient_id == "s0001"
     assert first.modality == "CT"
     masks = {region.label: region for region in first.regions}
@@ -77,6 +77,29 @@ def test_mr_scans_and_left_out_structures_are_told_apart(tmp_path: Path) -> None
 
     assert scan.modality == "MR"
     assert [region.label for region in scan.regions] == ["brain"]
+
+
+def test_composites_are_the_union_of_their_parts(tmp_path: Path) -> None:
+    make_dataset(tmp_path)
+    drawn = (volume(4, (3, 4, 5)) > 0).astype(np.uint8)
+    for value, name in enumerate(("rib_left_1", "rib_left_2"), start=1):
+        part = (volume(value) > 400).astype(np.uint8) & drawn
+        path = tmp_path / "s0001" / "segmentations" / f"{name}.nii.gz"
+        write_nifti(path, part, axes="RAS")
+    composites = {"left ribs": ["rib_left_*"], "left lung": ["lung_*_left", "gone"]}
+    spec = make_spec("totalsegmentator", layout={"composites": composites})
+
+    first, second = find_reader("totalsegmentator")(tmp_path, spec)
+
+    found = {one.label: one for one in first.regions}
+    assert "left lung" not in found
+    ribs = found["left ribs"]
+    assert ribs.mask is not None
+    expected = ((volume(1) > 400) | (volume(2) > 400)) & (drawn == 1)
+    np.testing.assert_array_equal(ribs.mask(), expected)
+    assert ribs.laterality == "L"
+    assert "left ribs" in (first.label_space or ())
+    assert "left ribs" not in (second.label_space or ())
 
 
 def test_what_contradicts_the_layout_is_named(tmp_path: Path) -> None:
