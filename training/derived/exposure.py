@@ -28,20 +28,23 @@ def expose(
     bone_share = rng.uniform(0.7, 2.6)
     scatter, spread = rng.uniform(0.0, 0.7), rng.uniform(8.0, 24.0)
     enhancement, radius = rng.uniform(-0.2, 1.4), rng.uniform(4.0, 24.0)
-    grain, level = rng.uniform(0.0, 0.9), rng.exponential(0.02)
+    grain, level = rng.uniform(0.0, 0.9), rng.exponential(0.03)
+    is_linear = rng.random() < 0.3
     low, high = rng.uniform(0.0, 8.0), rng.uniform(97.0, 100.0)
     gamma, sigmoid = np.exp(rng.normal(0.0, 0.35)), rng.uniform(0.0, 5.0)
 
     length = weakening * (soft_mm + bone_share * bone_mm)
     arriving = np.exp(-length)
     haze = ndimage.gaussian_filter(arriving, spread)
-    picture = -np.log(arriving + scatter * haze + 1e-5)
+    arriving = arriving + scatter * haze
+    # Some devices store the logarithm of what arrives, others what arrives.
+    picture = -arriving if is_linear else -np.log(arriving + 1e-5)
     if enhancement > 0:
         picture += enhancement * (picture - ndimage.gaussian_filter(picture, radius))
     noise = ndimage.gaussian_filter(rng.normal(size=picture.shape), grain)
-    noise *= level / max(float(noise.std()), 1e-6)
+    noise *= level / max(float(noise.std()), 1e-6) * float(picture.std())
     # Fewer quanta arrive behind what is thick.
-    picture += noise * np.exp((picture - picture.mean()) / 2).clip(0.3, 3.0)
+    picture += noise * np.exp((length - length.mean()) / 2).clip(0.3, 3.0)
     bottom, top = np.percentile(picture, (low, high))
     picture = ((picture - bottom) / max(float(top - bottom), 1e-6)).clip(0.0, 1.0)
     picture = picture**gamma
