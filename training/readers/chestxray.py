@@ -66,7 +66,7 @@ def read_chestxray(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
             continue
         candidates = [folder / name for folder in folders] or [root / name]
         there = next((path for path in candidates if path.is_file()), candidates[0])
-        path = layout.find(there, f"{layout.entries}, line {row.line}")
+        path = layout.find(there, row.place)
         if path is None:
             continue
         yield SourceImage(

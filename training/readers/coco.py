@@ -172,8 +172,12 @@ def read_refcoco(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
             regions=tuple(regions),
             modality=spec.modality,
             body_part=spec.body_part,
-            split=_careful([official_split(n.member("split").text()) for n in nodes]),
+            split=_careful([_split(node.member("split")) for node in nodes]),
         )
+
+
+def _split(node: Node) -> Split | None:
+    return official_split(node.text(), node.place)
 
 
 def _careful(splits: Sequence[Split | None]) -> Split | None:

@@ -98,8 +98,15 @@ def modality_of(word: str, table: Mapping[str, str]) -> str | None:
     return table[max(fitting, key=len)] if fitting else None
 
 
-def official_split(text: str | None) -> Split | None:
+def official_split(text: str | None, where: str = "layout") -> Split | None:
     """Return the split that a dataset's word means; None where it names none.
+
+    Parameters
+    ----------
+    text
+        Such as ``train``, ``validate`` or ``testA``.
+    where
+        File and line that say so, for the message.
 
     Raises
     ------
@@ -108,7 +115,7 @@ def official_split(text: str | None) -> Split | None:
     """
     if text is None or not text.strip():
         return None
-    word = text.strip().casefold()
-    if word not in _SPLITS:
-        raise DatasetError(f"{word!r} is no split")
-    return _SPLITS[word]
+    split = _SPLITS.get(text.strip().casefold())
+    if split is None:
+        raise DatasetError(f"{where}: no split is called like this")
+    return split

@@ -83,7 +83,7 @@ def read_mscxr(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
             body_part=spec.body_part,
             patient_id=place["patient"] if place else None,
             study_id=place["study"] if place else None,
-            split=official_split(first.split),
+            split=official_split(first.split, first.where),
         )
 
 
@@ -114,7 +114,7 @@ def _from_table(path: Path) -> Iterator[_Box]:
         with row.checking():
             box = xywh_to_xyxy(values, rows=rows, columns=columns)
         yield _Box(
-            where=f"{path.name}, line {row.line}",
+            where=row.place,
             image=row.text("dicom_id"),
             path=row.text("path"),
             category=row.text("category_name"),

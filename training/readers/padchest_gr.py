@@ -209,7 +209,7 @@ def _read_master(path: Path) -> dict[str, _Entry]:
     for row in read_table(path, required=("ImageID", "PatientID", "split")):
         image = row.text("ImageID")
         if image not in entries:
-            split = official_split(row.text("split"))
+            split = official_split(row.text("split"), row.place)
             entries[image] = _Entry(row.text("PatientID"), split)
     return entries
 

@@ -35,6 +35,11 @@ class Row:
     def __contains__(self, column: str) -> bool:
         return column.casefold() in self.columns
 
+    @property
+    def place(self) -> str:
+        """File and line."""
+        return f"{self.table.name}, line {self.line}"
+
     def fail(self, reason: str) -> NoReturn:
         """Refuse this line.
 
@@ -43,7 +48,7 @@ class Row:
         DatasetError
             Always; the message names file and line and holds no cell.
         """
-        raise DatasetError(f"{self.table.name}, line {self.line}: {reason}")
+        raise DatasetError(f"{self.place}: {reason}")
 
     @contextmanager
     def checking(self) -> Iterator[None]:

@@ -63,7 +63,7 @@ def read_vindr(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
     for part in layout.parts:
         split = official_split(part.split)
         for image, rows in _by_image(root / part.table).items():
-            where = f"{part.table}, line {rows[0].line}"
+            where = rows[0].place
             path = layout.find(root / part.images / f"{image}{layout.suffix}", where)
             if path is None:
                 continue

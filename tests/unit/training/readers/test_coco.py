@@ -244,7 +244,7 @@ def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
         ({"image_id": 9}, r"\[0\]: its annotation is of another image"),
         ({"image_id": 99}, r"\[0\]: its image is not in instances\.json"),
         ({"sentences": [{}]}, r"\[0\]\.sentences\[0\]: no sent"),
-        ({"split": "holdout"}, "no split"),
+        ({"split": "holdout"}, r"\[0\]\.split: no split"),
     ],
 )
 def test_an_impossible_reference_is_named(

@@ -137,7 +137,7 @@ def test_the_dicom_release_of_the_images_can_be_named(tmp_path: Path) -> None:
         (f"a,Edema,edema,{ONE},1,2,-3,4,100,80,train", "line 2: a box is empty"),
         (f"a,Edema,edema,{ONE},90,2,30,4,100,80,train", "line 2: a box reaches out"),
         (f"a,Edema,,{ONE},1,2,3,4,100,80,train", "line 2: no label_text"),
-        (f"a,Edema,edema,{ONE},1,2,3,4,100,80,holdout", "no split"),
+        (f"a,Edema,edema,{ONE},1,2,3,4,100,80,holdout", "line 2: no split"),
         ("a,Edema,edema,files/none.jpg,1,2,3,4,100,80,train", "line 2: the image none"),
     ],
 )
