@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import ray
 
 from tests.builders.tiny_builds import SETTINGS, contents, sources
 from tests.builders.tiny_dataset import READER
-from training.build.execute import Execution
+from training.build.execute import Execution, run_stage
 from training.build.pipeline import build
 from training.readers import READERS
 
@@ -21,7 +23,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     ray.init(
         address="local",
@@ -33,6 +35,26 @@ def cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+def _note_process(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(0.2)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_stages_run_in_the_processes_of_the_cluster(tmp_path: Path) -> None:
+    run_stage(
+        _note_process,
+        [tmp_path] * 12,
+        execution=Execution(ray=True),
+        title="note",
+        progress=False,
+    )
+
+    processes = {path.name for path in tmp_path.iterdir()}
+    assert len(processes) == 2
+    assert str(os.getpid()) not in processes
 
 
 @pytest.mark.usefixtures("cluster")

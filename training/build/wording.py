@@ -144,7 +144,7 @@ def _word(
         phrase = _from_report(draft, report) or _drawn(
             finding.label, scene.modality, settings=settings, draws=draws
         )
-    phrase = phrase or finding.label
+    phrase = (phrase or finding.label).replace(SEPARATOR, ", ")
     if len(phrase) > MAX_PHRASE:
         return None
     path = scene.spec.label_paths.get(finding.label) or path_of(finding.label)
