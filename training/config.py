@@ -34,12 +34,14 @@ class SourceConfig:
     """One source of batches and how often it is drawn."""
 
     name: str
-    """Key of ``training.fit.sources.SOURCES``"""
+    """Unique in a run; also the kind, or the drawn source, where `kind` says nothing"""
     weight: float = 1.0
+    kind: str = ""
+    """Key of ``training.fit.sources.SOURCES``"""
     shards: str | None = None
-    """Folder of shards, for the source called ``shards``"""
+    """Folder of a build: the kind is ``shards``"""
     options: dict[str, Any] = field(default_factory=dict)
-    """What the builder of this source takes besides"""
+    """What the builder of this kind takes besides"""
 
 
 @dataclass(frozen=True)
