@@ -108,27 +108,51 @@ class Learner(nn.Module):
     def forward(self, lesson: Lesson) -> dict[str, Tensor]:
         """Return each loss before its weight; names of parts follow a dot."""
         batch, task, wanted = lesson.batch, lesson.task, lesson.losses
+        output: MedGLIPOutput | None = None
+        more: Tensor | None = None
         with torch.autocast(
             batch.pixels.device.type,
             dtype=torch.bfloat16,
             enabled=self.config.precision == "bfloat16",
         ):
-            output: MedGLIPOutput = self.model(
-                batch.pixels,
-                batch.modality,
-                self._disturb(lesson.text),
-                asked=None if task is None else task.asked,
-                denoising=None if task is None else task.denoising,
-            )
-            more = None
-            if "words" in wanted and lesson.more is not None:
-                more = self.model.read(self._disturb(lesson.more)).vectors
-        losses = self._dense_losses(output, batch, wanted)
-        if "words" in wanted:
-            losses["words"] = _contrast(output.phrase_vectors, more, batch)
-        if task is not None and output.detections is not None:
-            losses.update(self._core_losses(output.detections, task, wanted))
+            if task is not None and wanted <= {"core", "taco"}:
+                detections = self._detect(lesson, task)
+            else:
+                output = self._answer(lesson)
+                detections = output.detections
+                if "words" in wanted and lesson.more is not None:
+                    more = self.model.read(self._disturb(lesson.more)).vectors
+        losses: dict[str, Tensor] = {}
+        if output is not None:
+            losses.update(self._dense_losses(output, batch, wanted))
+            if "words" in wanted:
+                losses["words"] = _contrast(output.phrase_vectors, more, batch)
+        if task is not None and detections is not None:
+            losses.update(self._core_losses(detections, task, wanted))
         return losses
+
+    def _answer(self, lesson: Lesson) -> MedGLIPOutput:
+        batch, task = lesson.batch, lesson.task
+        output: MedGLIPOutput = self.model(
+            batch.pixels,
+            batch.modality,
+            self._disturb(lesson.text),
+            asked=None if task is None else task.asked,
+            denoising=None if task is None else task.denoising,
+        )
+        return output
+
+    def _detect(self, lesson: Lesson, task: CoreTask) -> Detections | None:
+        """Ask the core alone: nobody looks at the dense branch in this step."""
+        some = len(task.asked)
+        pixels, modality = lesson.batch.pixels[:some], lesson.batch.modality[:some]
+        return self.model.detect(
+            self.model.see(pixels, modality),
+            modality,
+            self.model.read(self._disturb(lesson.text)),
+            asked=task.asked,
+            denoising=task.denoising,
+        )
 
     def _dense_losses(
         self, output: MedGLIPOutput, batch: Batch, wanted: frozenset[str]

@@ -29,11 +29,11 @@ class MetricLog:
     """
 
     def __init__(self, folder: Path, *, step: int, tensorboard: bool = False) -> None:
+        self._board = _board(folder) if tensorboard else None
         path = folder / METRICS_FILE
         if path.exists():
             _cut(path, step)
         self._file = path.open("a", encoding="utf-8")
-        self._board = _board(folder) if tensorboard else None
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._start = time.monotonic()

@@ -69,14 +69,12 @@ class Builder(Protocol):
 
 
 SOURCES: dict[str, str] = {
-    "derived": "training.fit.sources:derived",
-    "derived-brains": "training.fit.sources:derived",
-    "derived-phantoms": "training.fit.sources:derived",
-    "derived-radiographs": "training.fit.sources:derived",
     "open-volumes": "training.fit.sources:open_volumes",
+    "shards": "training.fit.sources:shards",
+    "slices": "training.fit.sources:slices",
     "toy": "training.fit.toy:toy_stream",
 }
-"""Source name to ``module:function`` of its :class:`Builder`, sorted."""
+"""Kind of source to ``module:function`` of its :class:`Builder`, sorted."""
 
 
 def build_stream(config: TrainingConfig, world: World) -> MixedStream:
@@ -98,62 +96,79 @@ def build_stream(config: TrainingConfig, world: World) -> MixedStream:
 
 
 def _builder(source: SourceConfig) -> Builder:
-    if source.name not in SOURCES:
-        raise ConfigError(
-            f"no source is called {source.name}; there are {', '.join(sorted(SOURCES))}"
-        )
-    module, _, function = SOURCES[source.name].partition(":")
+    from training.derived.builders import BUILDERS
+
+    kind = source.kind or ("shards" if source.shards else source.name)
+    if kind in BUILDERS and not source.kind:
+        kind = "slices"
+    if kind not in SOURCES:
+        known = ", ".join(sorted({*SOURCES, *BUILDERS}))
+        raise ConfigError(f"no source is called {kind}; there are {known}")
+    module, _, function = SOURCES[kind].partition(":")
     builder: Builder = getattr(import_module(module), function)
     return builder
 
 
-def derived(request: SourceRequest) -> BatchStream:
-    """Mix sources of ``training.derived.builders`` within each batch.
+def slices(request: SourceRequest) -> BatchStream:
+    """Mix drawn sources within each batch.
 
-    Options: ``weights``, a table from builder name to weight; ``folder``, where the
-    TotalSegmentator reference files lie, else they are fetched once and kept.
+    Options are names of ``training.derived.builders.BUILDERS`` and their weights;
+    without any, the source's own name is the one that is drawn.
     """
-    from dicom_node.opendata import cache_folder
+    from dicom_node.opendata import cache_folder, fetch_totalsegmentator
     from training.derived.builders import BUILDERS
 
-    options: dict[str, Any] = dict(request.source.options)
-    weights: dict[str, float] = dict(options.pop("weights", {}))
-    folder = _reference(options)
+    weights = dict(request.source.options) or {request.source.name: 1.0}
     if unknown := sorted(set(weights) - set(BUILDERS)):
-        known = ", ".join(sorted(BUILDERS))
-        raise ConfigError(f"no derived source {', '.join(unknown)}; there are {known}")
-    if not weights:
-        raise ConfigError("derived sources need a table of weights")
-    sources = [BUILDERS[name](folder, cache_folder()) for name in weights]
-    return request.slices(sources, tuple(weights.values()))
+        raise ConfigError(
+            f"no drawn source is called {unknown[0]}; "
+            f"there are {', '.join(sorted(BUILDERS))}"
+        )
+    reference, cache = fetch_totalsegmentator(), cache_folder()
+    sources = [BUILDERS[name](reference, cache) for name in weights]
+    return request.slices(sources, [float(weight) for weight in weights.values()])
 
 
-def _reference(options: dict[str, Any]) -> Path:
-    """Take ``folder`` out of the options; refuse what is left."""
-    from dicom_node.opendata import fetch_totalsegmentator
+def shards(request: SourceRequest) -> BatchStream:
+    """Stream a build; options are those of ``training.stream.stream.ShardStream``."""
+    from training.stream.stream import ShardStream
 
-    folder = options.pop("folder", None)
-    if options:
-        raise ConfigError(f"this source takes no {', '.join(sorted(options))}")
-    return fetch_totalsegmentator() if folder is None else Path(folder)
+    source, config = request.source, request.config
+    if source.shards is None:
+        raise ConfigError(f"source {source.name}: say where its shards are")
+    try:
+        return ShardStream(
+            Path(source.shards),
+            config=config.model,
+            shape=(config.rows, config.columns),
+            batch=config.batch,
+            phrases=config.phrases,
+            contrast_phrases=config.contrast_phrases,
+            seed=config.seed,
+            rank=request.rank,
+            world=request.world,
+            workers=config.workers,
+            **source.options,
+        )
+    except TypeError as error:
+        raise ConfigError(f"source {source.name}: {error}") from error
 
 
 def open_volumes(request: SourceRequest) -> BatchStream:
-    """Mix the open CT and MR volumes within each batch.
+    """Mix the open CT and MR volumes within each batch, by ``volume_weights``.
 
     Option ``folder`` names where the reference files lie; without it they are fetched
     once and kept.
     """
-    from training.derived.outlined import load_upper_abdomen
+    from dicom_node.opendata import fetch_totalsegmentator
     from training.derived.volume_source import VolumeSource
     from training.derived.volumes import load_training_volumes
 
-    folder = _reference(dict(request.source.options))
-    volumes = (*load_training_volumes(folder), load_upper_abdomen(folder))
-    parts = {
-        "thorax_cta": "CHEST",
-        "abdomen_mr": "ABDOMEN",
-        "upper_abdomen_cta": "ABDOMEN",
-    }
+    options: dict[str, Any] = dict(request.source.options)
+    folder = options.pop("folder", None) or fetch_totalsegmentator()
+    if options:
+        raise ConfigError(f"open-volumes takes no {', '.join(sorted(options))}")
+    volumes = load_training_volumes(Path(folder))
+    parts = {"thorax_cta": "CHEST", "abdomen_mr": "ABDOMEN"}
     sources = [VolumeSource(v, parts.get(v.name)) for v in volumes]
     return request.slices(sources, request.config.volume_weights)
