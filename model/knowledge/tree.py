@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from model.knowledge.labels import ANYWHERE, Label, read_labels
-from model.knowledge.words import SIDE_WORDS, Words, places_of, said_side, to_words
+from model.knowledge.labels import Label, read_labels
+from model.knowledge.wordings import Wordings
+from model.knowledge.words import SIDE_WORDS, Words, said_side, to_words
 
 __all__ = ["Knowledge", "Place", "load_knowledge"]
 
-_GAP = 4
-"""Most words between the two halves of a wording such as "cyst ~ liver"."""
-
 Place = tuple[str, str | None]
 """Name of an entry, and the side that is said of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Match:
-    """An entry, how long its wording is, and which words of the phrase it took."""
-
-    name: str
-    length: int
-    used: tuple[int, ...]
 
 
 class Knowledge:
@@ -113,7 +101,7 @@ class Knowledge:
         """
         words = to_words(phrase)
         bare = tuple(word for word in words if word not in SIDE_WORDS)
-        if words not in self._exact and bare not in self._exact:
+        if words not in self.wordings.exact and bare not in self.wordings.exact:
             return None
         return self._place(phrase)
 
@@ -189,48 +177,20 @@ class Knowledge:
         }
 
     @cached_property
-    def wordings(self) -> dict[Words, str]:
-        """Every contiguous wording in compared form, to the name of its entry.
+    def wordings(self) -> Wordings:
+        """Every wording, halves of pairs left out.
 
         Raises
         ------
         ValueError
             One wording names two entries.
         """
-        table: dict[Words, str] = {}
-        for one in self._entries.values():
-            sided = one.side is not None and one.name in self._halves.values()
-            for text in () if sided else (one.name, *one.synonyms, *one.also):
-                words = to_words(text)
-                if "~" not in text and table.setdefault(words, one.name) != one.name:
-                    raise ValueError(f"{text!r} names {table[words]!r}, too")
-        return table
-
-    @cached_property
-    def _exact(self) -> frozenset[Words]:
-        return frozenset(
-            to_words(text)
-            for one in self._entries.values()
-            for text in (one.name, *one.synonyms)
-        )
-
-    @cached_property
-    def _scattered(self) -> tuple[tuple[Words, Words, str], ...]:
-        found: list[tuple[Words, Words, str]] = []
-        for one in self._entries.values():
-            for text in one.synonyms:
-                first, tilde, second = text.partition("~")
-                if tilde:
-                    found.append((to_words(first), to_words(second), one.name))
-        return tuple(found)
-
-    @cached_property
-    def _longest(self) -> int:
-        return max(map(len, self.wordings))
+        halves = set(self._halves.values())
+        return Wordings([e for e in self._entries.values() if e.name not in halves])
 
     def _find_place(self, phrase: str) -> Place | None:
         words = to_words(phrase)
-        for match in sorted(self._matches(words), key=self._rank):
+        for match in self.wordings.matches(words):
             entry = self._entries[match.name]
             side = said_side(words, match.used)
             if entry.side is None and side is None:
@@ -240,29 +200,6 @@ class Knowledge:
             if side in (None, entry.side):
                 return entry.name, entry.side
         return None
-
-    def _rank(self, match: _Match) -> tuple[bool, int, tuple[int, ...]]:
-        """Put places before what may be anywhere, then the longest, then the first."""
-        anywhere = self._entries[match.name].region == ANYWHERE
-        return anywhere, -match.length, match.used
-
-    def _matches(self, words: Words) -> list[_Match]:
-        found: list[_Match] = []
-        for start in range(len(words)):
-            for end in range(start + 1, min(len(words), start + self._longest) + 1):
-                name = self.wordings.get(words[start:end])
-                if name is not None:
-                    length = len("".join(words[start:end]))
-                    found.append(_Match(name, length, tuple(range(start, end))))
-        for first, second, name in self._scattered:
-            length = len("".join(first + second))
-            for one in places_of(first, words):
-                for two in places_of(second, words):
-                    a = tuple(range(one, one + len(first)))
-                    b = tuple(range(two, two + len(second)))
-                    if -1 <= max(one, two) - min(a[-1], b[-1]) - 1 <= _GAP:
-                        found.append(_Match(name, length, tuple(sorted(a + b))))
-        return found
 
 
 @lru_cache(maxsize=1)

@@ -35,7 +35,7 @@ def test_the_tree_has_6_regions_38_classes_and_198_labels():
 
 
 def test_no_wording_names_two_entries():
-    wordings = KNOWLEDGE.wordings
+    wordings = KNOWLEDGE.wordings.table
 
     assert len(wordings) > 600
     doubled = replace(KNOWLEDGE.labels[0], name="another", synonyms=("liver",))
