@@ -128,16 +128,14 @@ class TextEncoder:
     def states(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
         """Return (tokens, hidden) of each row of ids.
 
-        Rows of one length go through the network together: no padding, so a row's
-        states hardly depend on its company.
+        Every row goes through the network alone: in company the last bits of its
+        states would depend on the others, and a run that is continued would read its
+        phrases otherwise than the run that was stopped.
         """
-        found: dict[int, Tensor] = {}
-        for length in sorted({len(row) for row in rows}):
-            places = [i for i, row in enumerate(rows) if len(row) == length]
-            ids = torch.tensor([list(rows[i]) for i in places], dtype=torch.long)
-            hidden: Tensor = self._bert(input_ids=ids).last_hidden_state
-            found.update(zip(places, hidden, strict=True))
-        return [found[i].clone() for i in range(len(rows))]
+        return [
+            self._bert(input_ids=torch.tensor([list(row)])).last_hidden_state[0].clone()
+            for row in rows
+        ]
 
     def encode(self, phrases: Sequence[str]) -> TextTokens:
         """Return token states of each phrase, padded to the longest."""
