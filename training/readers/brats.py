@@ -26,7 +26,8 @@ from training.errors import DatasetError
 from training.readers.label_maps import label_mask
 from training.readers.layout import Layout
 from training.readers.source import SourceImage, SourceRegion
-from training.readers.volumes import VolumeFile, find_volume, load_picture, open_volume
+from training.readers.volume_files import find_volume
+from training.readers.volumes import VolumeFile, load_picture, open_volume
 from training.registry import DatasetSpec
 
 __all__ = ["BratsLayout", "read_brats"]

@@ -27,13 +27,8 @@ from training.readers.label_maps import label_mask
 from training.readers.layout import Layout, Split
 from training.readers.source import SourceImage, SourceRegion
 from training.readers.tables import read_lines
-from training.readers.volumes import (
-    VOLUME_ENDINGS,
-    case_name,
-    find_volume,
-    load_picture,
-    open_volume,
-)
+from training.readers.volume_files import VOLUME_ENDINGS, case_name, find_volume
+from training.readers.volumes import load_picture, open_volume
 from training.registry import DatasetSpec
 
 __all__ = ["CamusLayout", "read_camus"]

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from training.errors import DatasetError
 from training.readers.source import Laterality, Mask
-from training.readers.volumes import (
-    VolumeFile,
-    check_same_grid,
-    place_of,
-    read_plane,
-)
+from training.readers.volume_files import place_of
+from training.readers.volumes import VolumeFile, check_same_grid, read_plane
 
 __all__ = ["LabelMap", "label_mask", "load_labels", "side_of"]
 
@@ -25,8 +22,9 @@ __all__ = ["LabelMap", "label_mask", "load_labels", "side_of"]
 class LabelMap:
     """A label map in memory."""
 
-    array: npt.NDArray[np.int32]
-    """(slices, rows, columns), or one plane as stored; read-only"""
+    array: npt.NDArray[np.integer[Any]]
+    """(slices, rows, columns), or one plane as stored; read-only, as narrow as its
+    values allow"""
 
     @cached_property
     def values(self) -> frozenset[int]:
@@ -81,7 +79,9 @@ def _remembered_labels(key: _Key, channel: int | None, plane: int | None) -> Lab
                 f"{place_of(volume.path)}: holds labels that are no whole numbers"
             )
         values = whole
-    labels = values.astype(np.int32)
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    kind = np.result_type(np.min_scalar_type(low), np.min_scalar_type(high))
+    labels = values.astype(kind if kind.kind in "iu" else np.int32, copy=False)
     labels.setflags(write=False)
     return LabelMap(labels)
 

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from training.errors import DatasetError
 from training.readers.jsonfile import Node
 from training.readers.layout import Split
-from training.readers.volumes import VOLUME_ENDINGS, case_name, open_volume
+from training.readers.volume_files import VOLUME_ENDINGS, case_name
+from training.readers.volumes import open_volume
 
 __all__ = ["NnUNetCase", "find_cases"]
 

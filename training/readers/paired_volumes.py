@@ -16,12 +16,8 @@ from training.errors import DatasetError
 from training.readers.label_maps import label_mask, side_of
 from training.readers.layout import Layout
 from training.readers.source import SourceImage, SourceRegion
-from training.readers.volumes import (
-    VOLUME_ENDINGS,
-    case_name,
-    load_picture,
-    open_volume,
-)
+from training.readers.volume_files import VOLUME_ENDINGS, case_name
+from training.readers.volumes import load_picture, open_volume
 from training.registry import DatasetSpec
 
 __all__ = ["PairedLayout", "read_paired_volumes"]

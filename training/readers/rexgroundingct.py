@@ -36,12 +36,12 @@ from training.readers.label_maps import side_of
 from training.readers.layout import ImageLayout, official_split
 from training.readers.source import Mask, Picture, SourceImage, SourceRegion
 from training.readers.tables import Row, read_table
+from training.readers.volume_files import place_of
 from training.readers.volumes import (
     VolumeFile,
     check_same_grid,
     load_picture,
     open_volume,
-    place_of,
 )
 from training.registry import DatasetSpec
 

@@ -27,13 +27,8 @@ from training.readers.label_maps import label_mask, side_of
 from training.readers.layout import Layout, official_split
 from training.readers.source import Mask, SourceImage, SourceRegion
 from training.readers.tables import Row, read_table
-from training.readers.volumes import (
-    VolumeFile,
-    case_name,
-    find_volume,
-    load_picture,
-    open_volume,
-)
+from training.readers.volume_files import case_name, find_volume
+from training.readers.volumes import VolumeFile, load_picture, open_volume
 from training.registry import DatasetSpec
 
 __all__ = ["TotalSegmentatorLayout", "read_totalsegmentator"]

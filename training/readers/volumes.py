@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
-import SimpleITK
 from nibabel import orientations
 
 from training.errors import DatasetError
 from training.readers.source import Picture
+from training.readers.volume_files import (
+    UNREADABLE,
+    place_of,
+    read_header,
+    read_planes,
+    unreadable,
+)
 
 __all__ = [
-    "VOLUME_ENDINGS",
     "VolumeFile",
-    "case_name",
     "check_same_grid",
-    "find_volume",
     "load_picture",
     "open_volume",
-    "place_of",
     "read_plane",
 ]
-
-VOLUME_ENDINGS = (".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".nhdr")
-"""What a volume's file name ends with; NIfTI is read by nibabel, the rest by ITK."""
 
 _GRID_TOLERANCE = 0.05
 """How far corners of image and labels may lie apart, in voxels: headers are written
 with single precision, and a shift that matters is half a voxel."""
-
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    RuntimeError,
-    zlib.error,
-    nibabel.filebasedimages.ImageFileError,
-    nibabel.spatialimages.HeaderDataError,
-)
-"""What the two libraries raise for a file that is cut, mislabelled or no volume."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +102,6 @@ class VolumeFile:
         )
         return slices, rows, columns
 
-    def turn(self, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Turn a stored array (spatial axes only) to canonical axes, as a view."""
-        axes, steps = self.canonical_turn
-        return stored.transpose(axes)[tuple(slice(None, None, step) for step in steps)]
-
     def read(self, channel: int | None = None) -> npt.NDArray[Any]:
         """Load one volume as (slices, rows, columns), values as the file scales them.
 
@@ -144,35 +123,32 @@ class VolumeFile:
                 f"{place_of(self.path)}: has {count} channels, asked for {index}"
             )
         try:
-            stored = self._stored(index)
-        except _UNREADABLE as error:
-            raise _unreadable(self.path, error) from error
-        if stored.ndim != 3 or stored.dtype.kind not in "biuf":
-            raise DatasetError(
-                f"{place_of(self.path)}: does not hold numbers in three axes"
-            )
-        return np.ascontiguousarray(self.turn(stored))
+            return self._filled(index)
+        except UNREADABLE as error:
+            raise unreadable(self.path, error) from error
 
-    def _stored(self, index: int) -> npt.NDArray[Any]:
-        if not _is_nifti(self.path):
-            return _itk_array(self.path, self.shape, index)
-        library: Any = nibabel
-        proxy: Any = library.load(self.path, keep_file_open=True).dataobj
-        at: list[Any] = [slice(None)] * len(proxy.shape)
-        at[3:] = [0] * (len(at) - 3)
-        if len(self.shape) == 4:
-            at = [index, *at[:3]] if self.channels_first else [*at[:3], index]
-        # Plane after plane, forwards through the file: NIfTI scales to double
-        # precision, and four axes do not fit into memory as one.
-        last = 3 if self.channels_first else 2
-        planes = []
-        for place in range(proxy.shape[last] if len(proxy.shape) > last else 1):
-            if len(at) > last:
-                at[last] = place
-            plane = np.asarray(proxy[tuple(at)])
-            is_double = plane.dtype == np.float64
-            planes.append(plane.astype(np.float32) if is_double else plane)
-        return np.stack(planes, axis=-1)
+    def _filled(self, index: int) -> npt.NDArray[Any]:
+        """Write stored planes where they belong in a canonical array."""
+        canonical: npt.NDArray[Any] | None = None
+        planes = read_planes(
+            self.path, self.shape, index=index, channels_first=self.channels_first
+        )
+        for place, plane in enumerate(planes):
+            if canonical is None:
+                if plane.dtype.kind not in "biuf":
+                    raise TypeError("holds no numbers")
+                canonical = np.empty(self.canonical_shape, plane.dtype)
+                stored = self.unturned(canonical)
+            stored[:, :, place] = plane
+        if canonical is None:
+            raise ValueError("holds no plane")
+        return canonical
+
+    def unturned(self, canonical: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Show a canonical array with the stored axes, as a view."""
+        axes, steps = self.canonical_turn
+        view = canonical[tuple(slice(None, None, step) for step in steps)]
+        return view.transpose(np.argsort(axes))
 
 
 def open_volume(path: Path, *, channels_first: bool = False) -> VolumeFile:
@@ -193,9 +169,9 @@ def open_volume(path: Path, *, channels_first: bool = False) -> VolumeFile:
     if not path.is_file():
         raise DatasetError(f"{place_of(path)}: there is no such file")
     try:
-        shape, affine = _nifti_header(path) if _is_nifti(path) else _itk_header(path)
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
+        shape, affine = read_header(path)
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     if len(shape) not in {3, 4} or min(shape) < 1:
         raise DatasetError(f"{place_of(path)}: has shape {shape}, not a volume's")
     if not np.isfinite(affine).all():
@@ -233,9 +209,7 @@ def read_plane(volume: VolumeFile, index: int) -> npt.NDArray[Any]:
             f"{place_of(volume.path)}: has {count} planes, asked for {index}"
         )
     # The canonical turn is undone: a fan of ultrasound has no right or left.
-    axes, steps = volume.canonical_turn
-    turned = volume.read(0)[tuple(slice(None, None, step) for step in steps)]
-    stored = turned.transpose(np.argsort(axes))  # (columns, rows, planes)
+    stored = volume.unturned(volume.read(0))  # (columns, rows, planes)
     return np.ascontiguousarray(stored[:, :, index].T)  # (rows, columns)
 
 
@@ -262,72 +236,3 @@ def check_same_grid(image: VolumeFile, labels: VolumeFile) -> None:
             f"{place_of(labels.path)}: lies {distance:.2f} mm away from its image "
             f"{image.path.name}"
         )
-
-
-def place_of(path: Path) -> str:
-    """Name a file by its folder and itself, for messages: many share a name."""
-    return "/".join(path.parts[-2:])
-
-
-def case_name(path: Path) -> str:
-    """Return a file's name without the ending of a volume."""
-    for ending in VOLUME_ENDINGS:
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
-    return path.stem
-
-
-def find_volume(folder: Path, name: str) -> Path | None:
-    """Return the volume of that name in a folder, whatever its ending; None: none."""
-    for ending in VOLUME_ENDINGS:
-        path = folder / f"{name}{ending}"
-        if path.is_file():
-            return path
-    return None
-
-
-def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
-def _nifti_header(path: Path) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
-    library: Any = nibabel
-    image: Any = library.load(path)
-    shape = tuple(int(size) for size in image.shape)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    return shape + (1,) * (3 - len(shape)), np.asarray(image.affine, np.float64)
-
-
-def _itk_header(path: Path) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
-    library: Any = SimpleITK
-    reader = library.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    size = reader.GetSize()
-    directions = np.array(reader.GetDirection()).reshape(len(size), len(size))
-    affine = np.eye(4)
-    count = min(len(size), 3)
-    columns = directions[:count, :count] * np.array(reader.GetSpacing()[:count])
-    affine[:count, :count] = columns
-    affine[:count, 3] = reader.GetOrigin()[:count]
-    affine[:2] *= -1  # ITK counts to the left and to the back, NIfTI does not
-    shape = tuple(int(one) for one in size) + (1,) * (3 - len(size))
-    components = int(reader.GetNumberOfComponents())
-    return (shape if components == 1 else (*shape, components)), affine
-
-
-def _itk_array(path: Path, shape: tuple[int, ...], index: int) -> npt.NDArray[Any]:
-    """Return the (i, j, k) axes of a file that ITK gives as (k, j, i)."""
-    library: Any = SimpleITK
-    image = library.ReadImage(str(path))
-    array: npt.NDArray[Any] = library.GetArrayFromImage(image)
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        array = array[..., index]  # components come last
-    elif len(shape) == 4:
-        array = array[index]  # a fourth axis comes first
-    return array.T.reshape(shape[:3])
-
-
-def _unreadable(path: Path, error: Exception) -> DatasetError:
-    return DatasetError(f"{place_of(path)}: cannot be read ({type(error).__name__})")
