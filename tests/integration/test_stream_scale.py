@@ -9,7 +9,8 @@ from training.errors import ConfigError
 from training.layout import RecordFile, iterate_shard, read_shards
 from training.records import ImageRecord
 from training.rle import decode_rle
-from training.stream.scale import measure_scale, summary
+from training.stream.scale import measure_scale
+from training.stream.scale_report import summary
 from training.stream.synthetic import PooledStore, write_synthetic
 
 pytestmark = pytest.mark.slow

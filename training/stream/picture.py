@@ -6,16 +6,12 @@ pixel size, the same windows, the same neighbours of a slice.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch.nn import functional
 
 from model.config import MedGLIPConfig
 from model.grid import choose_grid
@@ -25,8 +21,17 @@ from training.laterality import is_mirrorable, swap_laterality
 from training.layout import PictureInfo, stored_slab, to_units
 from training.records import ImageRecord, PhraseRegion
 from training.rle import decode_rle
+from training.stream.field import (
+    BoolArray,
+    Field,
+    FloatArray,
+    fill_boxes,
+    resize,
+    shrink_mask,
+    tight_box,
+)
 
-__all__ = ["BoolArray", "Drawn", "Place", "PlacedPicture", "draw_picture"]
+__all__ = ["Drawn", "Place", "PlacedPicture", "draw_picture"]
 
 _AIR_HU = -1024.0
 _SOFT_LOW, _SOFT_WIDTH = -160.0, 400.0
@@ -35,9 +40,6 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Rec. ITU-R BT.601-7: how serving makes grey of colour."""
 _TIGHT = 0.25
 """A place of which less is left on the field is neither there nor not there."""
-
-FloatArray = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -92,43 +94,6 @@ class Drawn:
             gain=float(np.exp(rng.normal(0.0, 0.08))),
             shift=float(rng.normal(0.0, 0.04)),
         )
-
-
-@dataclass(frozen=True)
-class _Field:
-    """Where the field lies on the resampled picture."""
-
-    size: tuple[int, int]
-    """(rows, columns) of the resampled picture"""
-    offset: tuple[int, int]
-    """Of the field's first pixel; negative: it begins before the picture"""
-    shape: tuple[int, int]
-    mirror: bool
-
-    def cut(self, planes: NDArray[np.float32], fill: float) -> FloatArray:
-        """Return (n, *shape) of (n, *size), mirrored where that was drawn."""
-        result = np.full((len(planes), *self.shape), fill, dtype=np.float32)
-        spans = []
-        for size, offset, length in zip(
-            self.size, self.offset, self.shape, strict=True
-        ):
-            first, last = max(0, offset), min(size, offset + length)
-            spans.append((slice(first, last), slice(first - offset, last - offset)))
-        (y_from, y_to), (x_from, x_to) = spans
-        result[:, y_to, x_to] = planes[:, y_from, x_from]
-        return result[..., ::-1] if self.mirror else result
-
-    def move(
-        self, boxes: NDArray[np.float64], source: tuple[int, int]
-    ) -> NDArray[np.float64]:
-        """Map (n, 4) boxes of a `source` (rows, columns) picture to the field."""
-        scale = np.array([self.size[1] / source[1], self.size[0] / source[0]] * 2)
-        moved: NDArray[np.float64] = boxes * scale - np.array(
-            [self.offset[1], self.offset[0]] * 2
-        )
-        if self.mirror:
-            moved[:, [0, 2]] = self.shape[1] - moved[:, [2, 0]]
-        return moved
 
 
 def draw_picture(
@@ -205,7 +170,7 @@ def _field(
     shape: tuple[int, int],
     drawn: Drawn,
     mirror: bool,
-) -> _Field:
+) -> Field:
     spacing = record.spacing_mm
     grid = choose_grid(
         (1, record.height, record.width),
@@ -219,17 +184,17 @@ def _field(
     offset = tuple(
         round(gap * share) for gap, share in zip(spare, drawn.place, strict=True)
     )
-    return _Field((rows, columns), (offset[0], offset[1]), shape, mirror)
+    return Field((rows, columns), (offset[0], offset[1]), shape, mirror)
 
 
 def _see(
-    stored: NDArray[Any], info: PictureInfo, field: _Field, drawn: Drawn
+    stored: NDArray[Any], info: PictureInfo, field: Field, drawn: Drawn
 ) -> FloatArray:
     """Resample, bring to Hounsfield units or their likeness, cut the field."""
     if info.units == "rgb":
         stored = stored @ _LUMINANCE
     # Resampling is linear, so the few pixels that are left can be scaled after it.
-    planes = to_units(_resize(stored.astype(np.float32), field.size), info)
+    planes = to_units(resize(stored.astype(np.float32), field.size), info)
     if info.units == "HU":
         planes = normalise_units(planes, "CT")
         return field.cut(planes, _AIR_HU)
@@ -243,14 +208,7 @@ def _see(
     return field.cut(planes, float(planes.min()))
 
 
-def _resize(planes: FloatArray, size: tuple[int, int]) -> FloatArray:
-    tensor = torch.from_numpy(np.ascontiguousarray(planes))[:, None]
-    small = functional.interpolate(tensor, size=size, mode="bilinear", antialias=True)
-    result: FloatArray = small[:, 0].numpy()
-    return result
-
-
-def _place(region: PhraseRegion, record: ImageRecord, field: _Field) -> Place:
+def _place(region: PhraseRegion, record: ImageRecord, field: Field) -> Place:
     source = (record.height, record.width)
     label = region.label or region.phrase
     boxes = np.asarray(region.bbox, dtype=np.float64).reshape(-1, 4)
@@ -259,9 +217,9 @@ def _place(region: PhraseRegion, record: ImageRecord, field: _Field) -> Place:
     status = _status(region, moved, clipped)
     if region.mask is not None and status == "present":
         masks = _masks(region, source, field)
-        clipped = np.array([_tight(mask) for mask in masks]).reshape(-1, 4)
+        clipped = np.array([tight_box(mask) for mask in masks]).reshape(-1, 4)
     else:
-        masks = _filled(clipped, field.shape)
+        masks = fill_boxes(clipped, field.shape)
     kept = masks.any((1, 2))
     if status == "present" and not kept.any():
         status = "unknown"
@@ -297,7 +255,7 @@ def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(sides[:, 0] * sides[:, 1])
 
 
-def _masks(region: PhraseRegion, source: tuple[int, int], field: _Field) -> BoolArray:
+def _masks(region: PhraseRegion, source: tuple[int, int], field: Field) -> BoolArray:
     """Return (pieces, rows, columns): pixels that a piece covers by half at least."""
     pieces = []
     for mask in region.mask or ():
@@ -307,64 +265,5 @@ def _masks(region: PhraseRegion, source: tuple[int, int], field: _Field) -> Bool
             raise DatasetError(f"a mask cannot be decoded: {error}") from error
         if piece.shape != source:
             raise DatasetError("a mask is not of the size of its picture")
-        pieces.append(_shrink(piece, field.size))
+        pieces.append(shrink_mask(piece, field.size))
     return field.cut(np.stack(pieces).astype(np.float32), 0.0) > 0
-
-
-def _shrink(mask: BoolArray, size: tuple[int, int]) -> BoolArray:
-    """Resample a mask; only what its box holds is looked at."""
-    result = np.zeros(size, dtype=np.bool_)
-    box = _tight(mask)
-    if box[2] <= box[0]:
-        return result
-    scale = (mask.shape[1] / size[1], mask.shape[0] / size[0])
-    left, right = int(box[0] / scale[0]), math.ceil(box[2] / scale[0])
-    top, bottom = int(box[1] / scale[1]), math.ceil(box[3] / scale[1])
-    right, bottom = min(right, size[1]), min(bottom, size[0])
-    cover = np.asarray(
-        Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).resize(
-            (right - left, bottom - top),
-            Image.Resampling.BOX,
-            box=(
-                left * scale[0],
-                top * scale[1],
-                min(right * scale[0], mask.shape[1]),
-                min(bottom * scale[1], mask.shape[0]),
-            ),
-        )
-    )
-    # What is too thin to cover half a pixel keeps the pixels it covers most.
-    result[top:bottom, left:right] = cover >= min(128, max(int(cover.max()), 1))
-    return result
-
-
-def _tight(mask: BoolArray) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return 0.0, 0.0, 0.0, 0.0
-    return (
-        float(columns[0]),
-        float(rows[0]),
-        float(columns[-1] + 1),
-        float(rows[-1] + 1),
-    )
-
-
-def _filled(boxes: NDArray[np.float64], shape: tuple[int, int]) -> BoolArray:
-    """Return (n, rows, columns): pixels whose centres a box holds, one at least."""
-    masks = np.zeros((len(boxes), *shape), dtype=np.bool_)
-    for mask, (left, top, right, bottom) in zip(masks, boxes.tolist(), strict=True):
-        if right <= left or bottom <= top:
-            continue
-        rows = _span(top, bottom, shape[0])
-        columns = _span(left, right, shape[1])
-        mask[rows, columns] = True
-    return masks
-
-
-def _span(low: float, high: float, length: int) -> slice:
-    first, last = round(low), round(high)
-    if last <= first:
-        first = min(int((low + high) / 2), length - 1)
-        last = first + 1
-    return slice(first, last)

@@ -25,6 +25,7 @@ from training.records import ImageRecord
 from training.stream.census import take_census
 from training.stream.order import ShuffledOrder
 from training.stream.picture import Drawn, draw_picture
+from training.stream.scale_report import draw_plot, summary
 from training.stream.store import shards_of
 from training.stream.stream import ShardStream
 from training.stream.synthetic import PooledStore, write_synthetic
@@ -127,35 +128,8 @@ def measure_scale(
     found["peak_mib"] = round(_status_mib(os.getpid(), "VmHWM"), 1)
     text = json.dumps(found, indent=2, sort_keys=True) + "\n"
     (out / REPORT_FILE).write_text(text, encoding="utf-8")
-    _plot(found, out / PLOT_FILE)
+    draw_plot(found, out / PLOT_FILE)
     return found
-
-
-def summary(found: dict[str, Any]) -> Iterator[str]:
-    """Yield the report in sentences."""
-    size, whole, resume = found["size"], found["pass"], found["resume"]
-    yield (
-        f"{found['regions']:,} regions in {found['images']:,} records written in "
-        f"{found['build_s']:.0f} s: {size['records_mib']:,.0f} MiB, index "
-        f"{size['index_mib']:.1f} MiB"
-    )
-    yield (
-        f"one shuffled pass over all records: {whole['records_per_s']:,.0f} a second, "
-        f"memory {whole['rss_mib'][1]:.0f} MiB at 10 %, {whole['rss_mib'][-1]:.0f} MiB "
-        f"at the end; labels counted in {found['census_s']:.0f} s"
-    )
-    for one in found["stream"]:
-        yield (
-            f"with pictures, {one['workers']} workers: {one['samples_per_s']:.1f} "
-            f"samples a second, memory {one['rss_mib'][0]:.0f} MiB at 10 %, "
-            f"{one['rss_mib'][1]:.0f} MiB at the end, workers {one['workers_mib']:.0f}"
-        )
-    stages = ", ".join(f"{k} {v:.1f}" for k, v in found["stages_ms"].items())
-    yield f"milliseconds per sample: {stages}; the limit is to {found['limit']}"
-    yield (
-        f"first batch from the start after {resume['start_s']:.2f} s, from the middle "
-        f"after {resume['middle_s']:.2f} s"
-    )
 
 
 def _machine() -> dict[str, Any]:
@@ -296,29 +270,6 @@ def _resume(folder: Path, images: int) -> dict[str, Any]:
         next(stream)
         times[name] = round(time.perf_counter() - start, 3)
     return times
-
-
-def _plot(found: dict[str, Any], path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.2))
-    left.barh(list(found["stages_ms"]), list(found["stages_ms"].values()))
-    left.invert_yaxis()
-    left.set_xlabel("ms per sample")
-    rates = {str(one["workers"]): one["samples_per_s"] for one in found["stream"]}
-    middle.bar(list(rates), list(rates.values()))
-    middle.set_xlabel("workers")
-    middle.set_ylabel("samples per second, decoded")
-    right.plot(range(0, 101, 10), found["pass"]["rss_mib"], marker="o")
-    right.set_ylim(bottom=0)
-    right.set_xlabel(f"% of {found['images']:,} records, shuffled")
-    right.set_ylabel("resident memory (MiB)")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

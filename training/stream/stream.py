@@ -11,24 +11,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 
 from model.config import MedGLIPConfig
 from training.batch import Batch
-from training.errors import ConfigError, DatasetError, TrainingError
-from training.layout import RECORDS_FILE, SHARDS_FILE, Shard
+from training.errors import ConfigError
+from training.layout import SHARDS_FILE, Shard
 from training.stream.census import take_census
+from training.stream.drawing import BatchDrawer, DrawnBatch, NumberedBatches
 from training.stream.order import BalancedOrder, Order, ShuffledOrder, group_shares
 from training.stream.permutation import key_of
-from training.stream.picture import Drawn, PlacedPicture, draw_picture
 from training.stream.store import SampleStore, ShardStore, shards_of
-from training.stream.wording import choose_phrases, word_pictures
 
 __all__ = ["ShardStream"]
 
@@ -106,11 +103,11 @@ class ShardStream:
         self.bad_samples = 0
         self._rank, self._world, self._workers = rank, world, workers
         self._first = self._done = 0
-        self._loader: Iterator[_Result] | None = None
+        self._loader: Iterator[DrawnBatch] | None = None
         settings = (seed, split, batch, balance, weights, shares, window)
         listed = (folder / SHARDS_FILE).read_text(encoding="utf-8")
         self._identity = f"{key_of(*map(str, settings), listed):016x}"
-        self._drawer = _Drawer(
+        self._drawer = BatchDrawer(
             store=ShardStore(folder, shards) if store is None else store,
             order=_order(
                 folder,
@@ -173,10 +170,10 @@ class ShardStream:
         self.bad_samples = int(state["bad_samples"])
         self._loader = None
 
-    def _start(self) -> Iterator[_Result]:
+    def _start(self) -> Iterator[DrawnBatch]:
         first = self._first + self._done * self._world + self._rank
         loader: Any = DataLoader(
-            _Numbered(self._drawer, first, self._world),
+            NumberedBatches(self._drawer, first, self._world),
             batch_size=None,
             num_workers=self._workers,
             prefetch_factor=2 if self._workers else None,
@@ -208,77 +205,3 @@ def _order(
         census.names, census.sizes, power=balance, weights=weights, shares=shares
     )
     return BalancedOrder(groups, parts, seed=seed)
-
-
-@dataclass
-class _Result:
-    """A batch, and the lines of the samples that could not be read."""
-
-    batch: Batch
-    bad: tuple[int, ...]
-
-
-class _Numbered(IterableDataset[_Result]):
-    """Deal the numbers of batches to the workers of one process."""
-
-    def __init__(self, drawer: _Drawer, first: int, step: int) -> None:
-        self._drawer, self._first, self._step = drawer, first, step
-
-    def __iter__(self) -> Iterator[_Result]:
-        worker = get_worker_info()
-        turn = worker.id if worker else 0
-        while True:
-            yield self._drawer.draw(self._first + turn * self._step)
-            turn += worker.num_workers if worker else 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Drawer:
-    """Draw batch `number`, the same whenever and wherever it is drawn."""
-
-    store: SampleStore
-    order: Order
-    config: MedGLIPConfig
-    shape: tuple[int, int]
-    batch: int
-    phrases: int
-    contrast_phrases: int
-    seed: int
-    mirror: float | None
-    skip_bad: bool
-
-    def draw(self, number: int) -> _Result:
-        """Return the batch and what was left out of it."""
-        pictures: list[PlacedPicture] = []
-        bad: list[int] = []
-        for draw in range(number * self.batch, (number + 1) * self.batch):
-            try:
-                pictures.append(self._picture(draw))
-            except TrainingError as error:
-                # A line number names no person, as a file name may.
-                line = self.order.sample(draw)
-                if not self.skip_bad:
-                    raise DatasetError(
-                        f"line {line} of {RECORDS_FILE}: {error}"
-                    ) from error
-                bad.append(line)
-        if not pictures:
-            raise DatasetError(f"batch {number} has no readable sample")
-        rng = np.random.default_rng((self.seed, 1, number))
-        asked = choose_phrases(pictures, rng, count=self.phrases)
-        batch = word_pictures(
-            pictures, asked, rng, contrast_phrases=self.contrast_phrases
-        )
-        return _Result(batch, tuple(bad))
-
-    def _picture(self, draw: int) -> PlacedPicture:
-        chance = Drawn()
-        if self.mirror is not None:
-            rng = np.random.default_rng((self.seed, 0, draw))
-            chance = Drawn.draw(rng, mirror=self.mirror)
-        return draw_picture(
-            self.store.members(self.order.sample(draw)),
-            config=self.config,
-            shape=self.shape,
-            drawn=chance,
-        )

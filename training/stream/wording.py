@@ -16,7 +16,8 @@ from model.modality import modality_index
 from training.batch import Batch, PictureRegions
 from training.losses.targets import SMALLEST_PIXELS
 from training.phrases import load_lexicon
-from training.stream.picture import BoolArray, PlacedPicture
+from training.stream.field import BoolArray
+from training.stream.picture import PlacedPicture
 from training.stream.truth import Asked, Truth, ask, truth_of, union
 
 __all__ = ["choose_phrases", "word_pictures"]
