@@ -7,6 +7,7 @@ folder and the datasets have to lie on storage that all of them see.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -91,6 +92,8 @@ def _in_processes(
 
 
 def _on_ray(function: Callable[[T], None], tasks: Sequence[T], bar: Any) -> None:
+    # Ray tells its makers about a cluster unless it is asked not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
         import ray.data
