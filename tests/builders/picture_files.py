@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,13 @@ def spec_of(reader: str, layout: dict[str, Any], **fields: object) -> DatasetSpe
 
 
 def read_all(root: Path, spec: DatasetSpec) -> list[SourceImage]:
-    """Read a dataset with the reader that its specification names."""
-    return list(find_reader(spec.reader)(root, spec))
+    """Read a dataset with the reader that its specification names.
+
+    What comes back went through a pickle, as on its way to another process.
+    """
+    images = list(find_reader(spec.reader)(root, spec))
+    sent: list[SourceImage] = pickle.loads(pickle.dumps(images))
+    return sent
 
 
 def by_id(images: list[SourceImage]) -> dict[str, SourceImage]:

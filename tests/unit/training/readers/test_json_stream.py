@@ -23,7 +23,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(
     st.dictionaries(st.text(), VALUES, max_size=6),
     st.sampled_from([None, 0, 3]),

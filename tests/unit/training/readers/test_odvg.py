@@ -38,6 +38,7 @@ LINE = {
                 "tokens_positive": [[16, 28]],
             },
             {"phrase": "pneumothorax", "bbox": [], "tokens_positive": [[31, 43]]},
+            {"phrase": "fracture"},
         ],
     },
 }
@@ -59,7 +60,7 @@ def spec(**part: object) -> Any:
 def test_a_box_may_be_one_or_many(tmp_path: Path) -> None:
     (image,) = read_all(write(tmp_path, LINE), spec(split="train"))
 
-    effusion, cardiomegaly, _ = image.regions
+    effusion, cardiomegaly = image.regions[:2]
     assert effusion.phrase == "left effusion"
     assert effusion.boxes_xyxy == ((300, 310, 460, 480), (10, 20, 30, 40))
     assert cardiomegaly.boxes_xyxy == ((120, 200, 400, 430),)
@@ -70,8 +71,8 @@ def test_a_box_may_be_one_or_many(tmp_path: Path) -> None:
 def test_a_region_without_a_box_is_kept_as_absent(tmp_path: Path) -> None:
     (image,) = read_all(write(tmp_path, LINE), spec())
 
-    pneumothorax = image.regions[2]
-    assert (pneumothorax.phrase, pneumothorax.status) == ("pneumothorax", "absent")
+    said = [(region.phrase, region.status) for region in image.regions[2:]]
+    assert said == [("pneumothorax", "absent"), ("fracture", "absent")]
 
 
 def test_a_picture_of_several_lines_has_several_names(tmp_path: Path) -> None:
@@ -214,6 +215,10 @@ def changed(**region: object) -> dict[str, Any]:
         (changed(bbox=[[1, 2, 3, 4], [3, 4, 1, 2]]), r"bbox\[1\]: a box is empty"),
         (changed(bbox=[1, 2, 600, 4]), r"bbox: a box reaches out"),
         (changed(phrase=[]), "phrase: no words"),
+        (
+            {**LINE, "grounding": {"regions": [{"bbox": [1, 2, 3, 4]}]}},
+            r"regions\[0\]: neither phrase nor caption",
+        ),
         (changed(phrase=None), r"regions\[0\]: no tokens_positive"),
         (
             changed(phrase=None, tokens_positive=[[0, 5]]),
@@ -243,7 +248,7 @@ def test_the_registered_example_reads_a_line(tmp_path: Path) -> None:
 
     (image,) = read_all(tmp_path, registered("flickr30k-odvg"))
 
-    assert len(image.regions) == 3
+    assert len(image.regions) == 4
 
 
 def test_images_that_are_not_there_can_be_left_out(tmp_path: Path) -> None:
