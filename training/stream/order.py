@@ -9,10 +9,9 @@ to rule them all: towards universal segmentation for medical images with text pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import lru_cache
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,28 @@ class Order(Protocol):
     def sample(self, draw: int) -> int:
         """Return the line of ``records.jsonl`` that draw number `draw` takes."""
         ...
+
+
+_T = TypeVar("_T")
+
+
+class _Remembered(Generic[_T]):
+    """A function with its last answers; unlike ``lru_cache`` it can be sent away."""
+
+    def __init__(self, function: Callable[..., _T], size: int) -> None:
+        self._function, self._size = function, size
+        self._answers: dict[tuple[int, ...], _T] = {}
+
+    def __call__(self, *arguments: int) -> _T:
+        """Return what the function returns."""
+        if arguments not in self._answers:
+            while len(self._answers) >= self._size:
+                del self._answers[next(iter(self._answers))]
+            self._answers[arguments] = self._function(*arguments)
+        return self._answers[arguments]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Remembered, (self._function, self._size)
 
 
 class ShuffledOrder:
@@ -62,8 +83,8 @@ class ShuffledOrder:
         self.length = int(self._counts.sum())
         if self.length < 1:
             raise ConfigError("there is no sample to stream")
-        self._shards = lru_cache(maxsize=2)(self._shards_of)
-        self._mixed = lru_cache(maxsize=4)(Permutation)
+        self._shards = _Remembered(self._shards_of, 2)
+        self._mixed = _Remembered(Permutation, 4)
 
     def sample(self, draw: int) -> int:
         """Return the line of ``records.jsonl`` that draw number `draw` takes."""
@@ -118,8 +139,8 @@ class BalancedOrder:
         self._slots = np.maximum(1, np.rint(ideal)).astype(np.int64)
         self._owner = np.repeat(np.arange(len(used)), self._slots)
         self._before = np.cumsum(self._slots) - self._slots
-        self._cycle = lru_cache(maxsize=2)(self._cycle_of)
-        self._mixed = lru_cache(maxsize=1024)(Permutation)
+        self._cycle = _Remembered(self._cycle_of, 2)
+        self._mixed = _Remembered(Permutation, 1024)
 
     def sample(self, draw: int) -> int:
         """Return the line of ``records.jsonl`` that draw number `draw` takes."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -48,6 +49,21 @@ def test_a_window_reads_few_shards_at_a_time():
     for begin in (0, 20, 40):
         assert len(set(shards[begin : begin + 20])) == 2
         assert len(set(shards[begin : begin + 10])) == 2
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        _order([10] * 6, window=2),
+        BalancedOrder([np.arange(7), np.arange(3)], [1.0, 2.0], seed=1),
+    ],
+)
+def test_an_order_is_the_same_in_another_process(order):
+    lines = [order.sample(i) for i in range(100)]
+
+    copy = pickle.loads(pickle.dumps(order))
+
+    assert [copy.sample(i) for i in range(100)] == lines
 
 
 def test_an_order_of_nothing_is_refused():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections import Counter
 from itertools import islice
 
@@ -94,6 +95,15 @@ def test_workers_change_nothing_even_when_killed_in_the_middle(folder, workers):
     again.load_state_dict(state)
 
     assert all(map(_same, before + _take(again, 5), whole))
+
+
+def test_a_process_that_shares_no_memory_draws_the_same(folder):
+    for changes in ({}, {"balance": 0.5}):
+        stream = _stream(folder, **changes)
+
+        copy = pickle.loads(pickle.dumps(stream._drawer))
+
+        assert _same(copy.draw(3).batch, _take(stream, 4)[3])
 
 
 @settings(max_examples=10, deadline=None)
