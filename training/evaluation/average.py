@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.bootstrap import Interval, patient_interval
-from training.evaluation.boxwise import BoxVerdicts, verdicts
+from training.evaluation.bootstrap import Interval, interval_of, patient_draws
+from training.evaluation.boxwise import IOUS, BoxVerdicts, verdicts
 from training.evaluation.metrics import AveragePrecision, average_precision
 from training.evaluation.rows import Judgement
 
 __all__ = ["average_precisions", "precision_of", "resampled_precision"]
 
 _KINDS: dict[str, Literal["bbox", "segm"]] = {"Box": "bbox", "Mask": "segm"}
-_THRESHOLDS = {"mAP": slice(None), "mAP50": slice(0, 1), "mAP75": slice(5, 6)}
+_NAMES = ("mAP", "mAP50", "mAP75")
 
 _RECALLS = np.linspace(0, 1, 101)
 
@@ -47,69 +48,96 @@ def average_precisions(
     """Return value, interval, true regions and patients of each AP metric asked for."""
     results: dict[str, tuple[float, Interval | None, int, int]] = {}
     for prefix, kind in _KINDS.items():
-        asked = [name for name in _THRESHOLDS if f"{prefix} {name}" in names]
+        asked = [name for name in _NAMES if f"{prefix} {name}" in names]
         precision = precision_of(judgements, kind) if asked else None
         if precision is None:
             continue
         table = verdicts(judgements, kind=kind)
-        value = {
-            "mAP": precision.ap,
-            "mAP50": precision.ap50,
-            "mAP75": precision.ap75,
-        }
+        values = (precision.ap, precision.ap50, precision.ap75)
+        intervals = _intervals(table, seed)
         count = len(table.truth_patients)
         patients = len(set(table.truth_patients))
-        for name in asked:
-            interval = _interval(table, _THRESHOLDS[name], seed)
-            results[f"{prefix} {name}"] = (value[name], interval, count, patients)
+        for name, value, interval in zip(_NAMES, values, intervals, strict=True):
+            if name in asked:
+                results[f"{prefix} {name}"] = (value, interval, count, patients)
     return results
 
 
+@dataclass(frozen=True, eq=False)
+class _ClassTable:
+    """The regions of one class, best score first."""
+
+    hits: NDArray[np.bool_]
+    """(n, thresholds)"""
+    owner: NDArray[np.int64]
+    """(n,) row of each region's patient"""
+    truth_owner: NDArray[np.int64]
+    """(m,) the same of the true regions"""
+
+
 def resampled_precision(
-    table: BoxVerdicts,
-    *,
-    weight: NDArray[np.float64],
-    truth_weight: NDArray[np.float64],
-    thresholds: slice = slice(None),
-) -> float:
-    """Return COCO's average precision with every region counted by its weight.
+    table: BoxVerdicts, times: Callable[[str], float]
+) -> tuple[float, float, float]:
+    """Return mAP, mAP50 and mAP75 with every patient counted so many times.
 
-    With all weights one it is what ``faster_coco_eval`` returns. NaN when nothing true
-    has weight.
+    With all patients counted once it is what ``faster_coco_eval`` returns. NaN when
+    nothing true is left.
     """
-    precisions = []
-    for category in np.unique(table.truth_category):
-        total = truth_weight[table.truth_category == category].sum()
-        if not total:
-            continue
-        rows = np.flatnonzero((table.category == category) & (weight > 0))
-        rows = rows[np.argsort(-table.score[rows], kind="stable")]
-        right = weight[rows, None] * table.hits[rows][:, thresholds]
-        good = np.cumsum(right, axis=0)  # (regions, thresholds)
-        share = good / np.cumsum(weight[rows])[:, None]
-        share = np.maximum.accumulate(share[::-1], axis=0)[::-1]
-        for column in range(good.shape[1]):
-            recall = good[:, column] / total
-            place = np.searchsorted(recall, _RECALLS - 1e-9, side="left")
-            padded = np.append(share[:, column], 0.0)
-            precisions.append(padded[place].mean())
-    return float(np.mean(precisions)) if precisions else float("nan")
+    names, classes = _by_class(table)
+    counts = np.array([times(name) for name in names], dtype=np.float64)
+    ap, ap50, ap75 = _precisions(classes, counts).tolist()
+    return ap, ap50, ap75
 
 
-def _interval(table: BoxVerdicts, thresholds: slice, seed: int) -> Interval | None:
-    """Resample the patients that have truth or answers."""
+def _by_class(table: BoxVerdicts) -> tuple[list[str], list[_ClassTable]]:
+    """Sort the regions of each class once, for all draws."""
     names = sorted({*table.patients, *table.truth_patients})
     row = {name: number for number, name in enumerate(names)}
     owner = np.array([row[name] for name in table.patients], dtype=np.int64)
-    truth_owner = np.array([row[name] for name in table.truth_patients])
+    truth_owner = np.array([row[name] for name in table.truth_patients], dtype=np.int64)
+    classes = []
+    for category in np.unique(table.truth_category):
+        rows = np.flatnonzero(table.category == category)
+        rows = rows[np.argsort(-table.score[rows], kind="stable")]
+        true = truth_owner[table.truth_category == category]
+        classes.append(_ClassTable(table.hits[rows], owner[rows], true))
+    return names, classes
 
-    def compute(drawn: NDArray[np.int64]) -> float:
-        times = np.bincount(drawn, minlength=len(names)).astype(np.float64)
-        return resampled_precision(
-            table,
-            weight=times[owner],
-            truth_weight=times[truth_owner],
-            thresholds=thresholds,
-        )
 
-    return patient_interval(names, compute, seed=seed)
+def _precisions(
+    classes: Sequence[_ClassTable], times: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return (3,): mAP, mAP50, mAP75 with the patients counted `times`."""
+    found = []
+    for one in classes:
+        total = times[one.truth_owner].sum()
+        if not total:
+            continue
+        weight = times[one.owner]
+        kept = weight > 0
+        weight = weight[kept]
+        good = np.cumsum(weight[:, None] * one.hits[kept], axis=0)  # (n, thresholds)
+        share = good / np.cumsum(weight)[:, None]
+        share = np.maximum.accumulate(share[::-1], axis=0)[::-1]
+        share = np.concatenate([share, np.zeros((1, len(IOUS)))])
+        mean = np.empty(len(IOUS))
+        for column in range(len(IOUS)):
+            place = np.searchsorted(good[:, column], _RECALLS * total - 1e-9)
+            mean[column] = share[place, column].mean()
+        found.append(mean)
+    if not found:
+        return np.full(3, np.nan)
+    overall = np.mean(found, axis=0)  # (thresholds,)
+    return np.array([overall.mean(), overall[0], overall[5]])
+
+
+def _intervals(table: BoxVerdicts, seed: int) -> list[Interval | None]:
+    """Resample the patients that have truth or answers; mAP, mAP50, mAP75."""
+    names, classes = _by_class(table)
+    drawn = np.array(
+        [
+            _precisions(classes, np.bincount(rows, minlength=len(names)).astype(float))
+            for rows in patient_draws(len(names), seed=seed)
+        ]
+    ).reshape(-1, 3)
+    return [interval_of(column) for column in drawn.T]

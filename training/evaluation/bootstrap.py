@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DRAWS", "Interval", "mean_interval", "patient_interval"]
+__all__ = [
+    "DRAWS",
+    "Interval",
+    "interval_of",
+    "mean_interval",
+    "patient_draws",
+    "patient_interval",
+]
 
 DRAWS = 500
 """Resamples per interval; RadFact's number."""
@@ -57,12 +64,11 @@ def patient_interval(
     if len(names) < 2:
         return None
     members = [np.flatnonzero(owner == row) for row in range(len(names))]
-    rng = np.random.default_rng(seed)
-    values = np.empty(draws)
-    for draw in range(draws):
-        chosen = rng.integers(len(names), size=len(names))
-        values[draw] = statistic(np.concatenate([members[i] for i in chosen]))
-    return _bounds(values)
+    values = [
+        statistic(np.concatenate([members[i] for i in chosen]))
+        for chosen in patient_draws(len(names), draws=draws, seed=seed)
+    ]
+    return interval_of(np.array(values))
 
 
 def mean_interval(
@@ -78,16 +84,25 @@ def mean_interval(
         return None
     sums = np.bincount(owner, weights=values, minlength=len(names))
     counts = np.bincount(owner, minlength=len(names))
+    chosen = patient_draws(len(names), draws=draws, seed=seed)
+    return interval_of(sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1))
+
+
+def patient_draws(patients: int, *, draws: int = DRAWS, seed: int = 0) -> Rows:
+    """Draw patients with replacement: (draws, patients); none of fewer than two."""
+    if patients < 2:
+        return np.zeros((0, patients), dtype=np.int64)
     rng = np.random.default_rng(seed)
-    chosen = np.stack(
-        [rng.integers(len(names), size=len(names)) for _ in range(draws)]
-    )  # (draws, patients)
-    return _bounds(sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1))
+    return rng.integers(patients, size=(draws, patients))
 
 
-def _bounds(values: NDArray[np.float64]) -> Interval | None:
+def interval_of(values: NDArray[np.float64]) -> Interval | None:
+    """Return the percentile interval of resampled values.
+
+    None when there are no values, or when more than half are undefined.
+    """
     known = values[np.isfinite(values)]
-    if 2 * len(known) < len(values):
+    if not len(known) or 2 * len(known) < len(values):
         return None
     low, high = np.percentile(known, _TAILS)
     return Interval(float(low), float(high))
