@@ -10,7 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
+from training.errors import DatasetError
 from training.readers.dicom_codes import Placement, SegmentWords
 from training.readers.dicom_drawings import place_drawings
 from training.readers.dicom_folder import DicomStudy, find_studies
@@ -34,6 +36,9 @@ class DicomLayout(Layout):
 
     phrase: PhraseSource = "type"
     """Which words of a segment are its phrase where no report says any"""
+    broken_labels: Literal["error", "skip"] = "error"
+    """What an object means that cannot be read, or whose images are not there or on
+    another grid. Large collections are kept in part; skipping is said, never guessed"""
     unlabelled: bool = False
     """Whether images that nothing is said about are read as well"""
 
@@ -72,7 +77,7 @@ def _images(study: DicomStudy, layout: DicomLayout) -> Iterator[SourceImage]:
 
 
 def _placements(study: DicomStudy, layout: DicomLayout) -> Iterator[Placement]:
-    reports = [(path, read_measurement_report(path)) for path in study.documents]
+    reports = tuple(_reports(study, layout))
     words = {
         segment: _words(report, group)
         for _, report in reports
@@ -80,16 +85,38 @@ def _placements(study: DicomStudy, layout: DicomLayout) -> Iterator[Placement]:
         for segment in group.segments
     }
     for path in study.segmentations:
-        yield from read_segmentation(path, study, phrase=layout.phrase, words=words)
+        found = read_segmentation(path, study, phrase=layout.phrase, words=words)
+        yield from _kept(found, layout)
     for path in study.structure_sets:
-        yield from read_structure_set(path, study)
+        yield from _kept(read_structure_set(path, study), layout)
     known = {one.sop_instance_uid for one in study.instances}
     for path, report in reports:
         for group in report.groups:
             # What is outlined by a segment is not drawn a second time by its box.
             if not any(uid in known for uid, _ in group.segments):
-                yield from place_drawings(path, study, report=report, group=group)
+                found = place_drawings(path, study, report=report, group=group)
+                yield from _kept(found, layout)
         yield from _absent(study, report)
+
+
+def _reports(
+    study: DicomStudy, layout: DicomLayout
+) -> Iterator[tuple[Path, MeasurementReport]]:
+    for path in study.documents:
+        try:
+            yield path, read_measurement_report(path)
+        except DatasetError:
+            if layout.broken_labels == "error":
+                raise
+
+
+def _kept(found: Iterator[Placement], layout: DicomLayout) -> Iterator[Placement]:
+    """Yield what an object says until it turns out to be broken."""
+    try:
+        yield from found
+    except DatasetError:
+        if layout.broken_labels == "error":
+            raise
 
 
 def _words(report: MeasurementReport, group: Group) -> SegmentWords:

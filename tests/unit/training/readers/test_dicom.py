@@ -17,6 +17,7 @@ from dicom_node.imaging import CanonicalGrid
 from dicom_node.objects import make_objects
 from dicom_node.records import ImageSeries, PhraseResult, PhraseStatus
 from tests.builders.dicom_series import make_ct_series, make_dx_image, pattern_hu
+from tests.builders.reports import make_basic_text_sr, store_document
 from tests.builders.result_cases import SERIES, full_result, result_of
 from tests.builders.study_results import (
     EFFUSION,
@@ -48,8 +49,12 @@ def write_objects(result: Any, folder: Path, profile: str = "default") -> None:
     make_objects(result, profile=profile, out_dir=folder)
 
 
-@pytest.mark.parametrize("name", SERIES)
-@pytest.mark.parametrize("profile", ["default", "labelmap"])
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [(name, "default") for name in SERIES]
+    + [(name, "labelmap") for name in ("oblique", "cine", "odd radiograph")]
+    + [(name, "ohif") for name in ("sagittal", "radiograph", "one slice")],
+)
 def test_our_own_results_come_back_with_masks_and_words(
     name: str, profile: str, tmp_path: Path
 ) -> None:
@@ -320,6 +325,31 @@ def test_labels_without_their_images_are_named(tmp_path: Path) -> None:
 
     with pytest.raises(DatasetError, match=rf"{path.name}: the images"):
         read(tmp_path)
+    assert read(tmp_path, broken_labels="skip") == []
+
+
+def test_studies_are_told_apart_by_references_and_keep_their_reports(
+    tmp_path: Path,
+) -> None:
+    first = result_of("axial", tmp_path / "mixed" / "a", ("left kidney",))
+    write_objects(first, tmp_path / "mixed" / "results")
+    other = make_ct_series(tmp_path / "mixed", study_uid="2.25.900", name="other")
+    series = image_series(other.instances)
+    second = make_result([series], one_region_each(series, ["right kidney"]))
+    write_objects(second, tmp_path / "mixed" / "b")
+    document = make_basic_text_sr(
+        {"Findings": "The right kidney is small."}, study_uid="2.25.900"
+    )
+    store_document(document, tmp_path / "mixed")
+
+    images = {one.study_id: one for one in read(tmp_path)}
+
+    assert set(images) == {"2.25.900", first.study_instance_uid}
+    newer = images["2.25.900"]
+    assert [one.phrase for one in newer.regions] == ["right kidney"]
+    assert newer.report is not None
+    assert "The right kidney is small." in newer.report
+    assert images[first.study_instance_uid].report is None
 
 
 def test_files_that_are_no_dicom_are_told_apart(tmp_path: Path) -> None:
