@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from model.detections import Detections
 from model.features import StackFeatures
 from model.medglip import MedGLIP
 from model.modality import modality_index
 from model.words import Reading
 
-__all__ = ["PhraseEvidence", "core_share", "dense_evidence"]
+__all__ = ["PhraseEvidence", "core_shares", "dense_evidence"]
 
 _BEST_SLICES = 3
 """Slices whose presence evidence is averaged into the score of a stack."""
+
+_TOGETHER = 16
+"""Pairs of a slice and a phrase that go through the core at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,32 +64,48 @@ def dense_evidence(
 
 
 @torch.no_grad()
-def core_share(
-    network: MedGLIP, features: StackFeatures, reading: Reading, *, row: int
-) -> NDArray[np.float32]:
-    """Fold the core's queries for one phrase into a probability map.
+def core_shares(
+    network: MedGLIP, features: StackFeatures, reading: Reading, *, rows: Sequence[int]
+) -> dict[int, NDArray[np.float32]]:
+    """Fold the core's queries for each of some phrases into a probability map.
 
     A pixel's probability is the best of (query answers phrase) x (query's mask).
-    The phrase is asked alone: in company the core's answers depend on each other.
+    Each phrase is asked alone: in company the core's answers depend on each other.
+
+    Parameters
+    ----------
+    rows
+        Of the phrases that are looked for.
 
     Returns
     -------
-    (model slices, rows, columns)
+    (model slices, rows, columns) by row.
     """
-    maps = []
+    maps: dict[int, list[NDArray[np.float32]]] = {row: [] for row in rows}
     device = reading.vectors.device
     modality = torch.tensor([modality_index(features.modality)], device=device)
     for pyramid in features.pyramids:
-        batch = len(pyramid[0])
-        asked = torch.full((batch, 1), row, device=device)
-        found = network.detect(pyramid, modality.expand(batch), reading, asked=asked)
-        scores = found.logits[:, -1, :, 0].sigmoid().sqrt()  # (batch, queries)
-        masks = found.masks.sigmoid()  # (batch, queries, rows/2, columns/2)
-        folded = (scores[..., None, None] * masks).amax(dim=1, keepdim=True)
-        size = pyramid[0].shape[-2:]
-        fine = functional.interpolate(folded, size=size, mode="bilinear")
-        maps.append(fine[:, 0].cpu().numpy())
-    return features.place(np.concatenate(maps))
+        slices = len(pyramid[0])
+        step = max(1, _TOGETHER // slices)
+        for some in (rows[i : i + step] for i in range(0, len(rows), step)):
+            # Every slice once per phrase: the caption of a row is one phrase.
+            levels = tuple(level.repeat(len(some), 1, 1, 1) for level in pyramid)
+            asked = torch.tensor(some, device=device).repeat_interleave(slices)[:, None]
+            found = network.detect(
+                levels, modality.expand(len(asked)), reading, asked=asked
+            )
+            shares = _fold(found, size=pyramid[0].shape[-2:])
+            for row, share in zip(some, shares.chunk(len(some)), strict=True):
+                maps[row].append(share.cpu().numpy())
+    return {row: features.place(np.concatenate(parts)) for row, parts in maps.items()}
+
+
+def _fold(found: Detections, *, size: torch.Size) -> Tensor:
+    """Return (batch, rows, columns) probabilities of the only phrase asked."""
+    scores = found.logits[:, -1, :, 0].sigmoid().sqrt()  # (batch, queries)
+    masks = found.masks.sigmoid()  # (batch, queries, rows/2, columns/2)
+    folded = (scores[..., None, None] * masks).amax(dim=1, keepdim=True)
+    return functional.interpolate(folded, size=size, mode="bilinear")[:, 0]
 
 
 def _overlap(hypotheses: Tensor, mean: Tensor) -> Tensor:

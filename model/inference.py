@@ -36,7 +36,7 @@ import torch
 
 from model.config import CONFIG_FILE
 from model.decision import contain_parts, decide, presence_score
-from model.evidence import PhraseEvidence, core_share, dense_evidence
+from model.evidence import PhraseEvidence, core_shares, dense_evidence
 from model.features import StackFeatures, see_stack
 from model.hierarchy import children_first
 from model.medglip import WEIGHTS_FILE, MedGLIP
@@ -135,13 +135,16 @@ class GroundingModel:
         for number, group in enumerate(groups):
             reading = self._read(features, [phrases[row] for row in group])
             found = dense_evidence(self.network, features, reading)
-            for place, (row, own) in enumerate(zip(group, found, strict=True)):
+            lifted = []
+            for row, own in zip(group, found, strict=True):
                 logit = max(own.presence_logit, floors[row])
-                score = presence_score(logit, self.config)
-                evidence = replace(own, presence_logit=logit)
-                if self.config.core_weight and score >= self.config.presence_threshold:
-                    core = core_share(self.network, features, reading, row=place)
-                    evidence = replace(evidence, core=core)
+                lifted.append(replace(own, presence_logit=logit))
+                if (parent := parents[row]) >= 0:
+                    floors[parent] = max(logit, floors[parent])
+            if self.config.core_weight:
+                least = self.config.presence_threshold
+                lifted = self._ask_core(features, reading, lifted, least=least)
+            for row, evidence in zip(group, lifted, strict=True):
                 answer = decide(
                     phrases[row],
                     evidence,
@@ -149,9 +152,9 @@ class GroundingModel:
                     is_volume=stack.is_volume,
                     config=self.config,
                 )
+                score = self.presence_score(evidence.presence_logit)
                 answers[row] = contain_parts(answer, parts[row], score=score)
                 if (parent := parents[row]) >= 0:
-                    floors[parent] = max(logit, floors[parent])
                     parts[parent].append(answers[row])
             if progress is not None:
                 progress(slices + number + 1, slices + len(groups))
@@ -174,12 +177,7 @@ class GroundingModel:
         found = dense_evidence(self.network, features, reading)
         if not self.network.config.core:
             return found
-        return [
-            replace(one, core=core_share(self.network, features, reading, row=row))
-            if self.presence_score(one.presence_logit) >= ask_core_from
-            else one
-            for row, one in enumerate(found)
-        ]
+        return self._ask_core(features, reading, found, least=ask_core_from)
 
     def presence_score(self, logit: float) -> float:
         """Return the calibrated probability that a phrase is in the image."""
@@ -192,6 +190,23 @@ class GroundingModel:
         )
         with torch.no_grad():
             return self.network.read(text.to(self._device))
+
+    def _ask_core(
+        self,
+        features: StackFeatures,
+        reading: Reading,
+        found: list[PhraseEvidence],
+        *,
+        least: float,
+    ) -> list[PhraseEvidence]:
+        """Add the core's maps of the phrases whose presence score is high enough."""
+        rows = [
+            row
+            for row, one in enumerate(found)
+            if self.presence_score(one.presence_logit) >= least
+        ]
+        shares = core_shares(self.network, features, reading, rows=rows)
+        return [replace(one, core=shares.get(row)) for row, one in enumerate(found)]
 
 
 def _check(stack: ImageStack) -> None:

@@ -56,7 +56,8 @@ class Processor:
         self._encoder: TextEncoder | None = None
         if config.text_encoder == "minilm":
             self._encoder = TextEncoder(config)
-        self._tokenizer = load_tokenizer(config)
+        else:
+            self._tokenizer = load_tokenizer(config)
         self._states: OrderedDict[tuple[int, ...], Tensor] = OrderedDict()
 
     def read(

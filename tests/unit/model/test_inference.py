@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import model
+from model.features import see_stack
 from model.inference import GroundingModel
 from model.records import ImageStack
 from tests.builders.tiny_model import make_grounding_model, make_model, make_stack
@@ -173,6 +174,90 @@ def test_evidence_without_a_region_is_an_absence_with_half_the_score():
     assert not answer.is_present
     assert answer.score == pytest.approx(answer.uncertainty / 2)
     assert answer.score < 0.5
+
+
+def with_settings(**changes) -> GroundingModel:
+    """The model of the builder, its scores read otherwise."""
+    grounding = GroundingModel(make_grounding_model().network, sha256="0" * 64)
+    grounding.config = replace(grounding.config, **changes)
+    return grounding
+
+
+def same(one, other) -> bool:
+    return (
+        one.score == pytest.approx(other.score, abs=1e-5)
+        and one.uncertainty == pytest.approx(other.uncertainty, abs=1e-3)
+        and one.mask.shape == other.mask.shape
+        and bool((one.mask == other.mask).mean() > 0.999)
+    )
+
+
+@pytest.mark.parametrize("core_weight", [0.0, 0.3])
+def test_no_answer_depends_on_the_company_of_a_phrase(core_weight):
+    grounding = with_settings(core_weight=core_weight)
+    stack = make_stack(3, 64, 64)
+    alone = [grounding.ground(stack, [phrase])[0] for phrase in PHRASES]
+
+    together = grounding.ground(stack, [*PHRASES, "a mass in the right breast"])
+
+    for one, other in zip(alone, together[:3], strict=True):
+        assert one.is_present
+        assert same(one, other)
+
+
+def test_a_whole_is_never_less_present_than_its_part():
+    grounding = with_settings()
+    stack = make_stack(3, 64, 64)
+    family = ["left upper lobe", "lungs", "left lung"]
+    assert grounding.processor.parents(family) == [2, -1, 1]
+    alone = [grounding.ground(stack, [phrase])[0].score for phrase in family]
+
+    lobe, lungs, left = (answer.score for answer in grounding.ground(stack, family))
+
+    assert lobe == pytest.approx(alone[0])
+    assert left == pytest.approx(max(alone[0], alone[2]))
+    assert lungs == pytest.approx(max(alone))
+
+
+@pytest.mark.parametrize("rising", [True, False])
+def test_uncertainty_is_read_through_the_table(rising):
+    stack = make_stack(3, 64, 64)
+    raw = with_settings().ground(stack, PHRASES)
+    knots = ((0.0, 0.2), (1.0, 0.4)) if rising else ((0.5, 0.7),)
+
+    read = with_settings(uncertainty_knots=knots).ground(stack, PHRASES)
+
+    for before, after in zip(raw, read, strict=True):
+        want = 0.2 + 0.2 * before.uncertainty if rising else 0.7
+        assert after.uncertainty == pytest.approx(want, abs=1e-6)
+        assert np.array_equal(before.mask, after.mask)
+
+
+def test_hypotheses_that_disagree_make_an_answer_less_certain():
+    stack = make_stack(3, 64, 64)
+    agreeing = make_model(seed=0)
+    agreeing.load_state_dict(make_grounding_model().network.state_dict())
+    torch.nn.init.zeros_(agreeing.dense.variant_gate)
+    agreeing.config = make_grounding_model().config
+    evidence = []
+    for network in (agreeing, make_grounding_model().network):
+        grounding = GroundingModel(network, sha256="0" * 64)
+        features = see_stack(network, stack, device="cpu", progress=None)
+        evidence.append(grounding.evidence(features, PHRASES, ask_core_from=2.0))
+
+    sure, unsure = evidence
+
+    assert [one.agreement for one in sure] == [1.0] * 3
+    assert all(0 < one.agreement < 1 for one in unsure)
+    assert all(one.core is None for one in sure)
+
+
+def test_the_shipped_checkpoint_answers():
+    grounding = GroundingModel.from_pretrained(model.bundled_checkpoint())
+
+    answers = grounding.ground(make_stack(2, 64, 64), PHRASES)
+
+    check(make_stack(2, 64, 64), answers, PHRASES)
 
 
 def test_the_package_offers_its_doors():

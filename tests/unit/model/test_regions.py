@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.grid import choose_grid
-from model.regions import SourceMask, keep_islands, slice_boxes, source_mask
+from model.regions import (
+    SourceMask,
+    keep_islands,
+    slice_boxes,
+    source_mask,
+    unite_masks,
+)
 
 
 def test_small_islands_go_and_large_ones_stay():
@@ -85,3 +91,31 @@ def test_nothing_kept_is_an_empty_mask():
 
     assert found.mask.shape == (0, 0, 0)
     assert found.origin == (0, 0, 0)
+
+
+place = st.tuples(*[st.integers(0, 5)] * 3)
+size = st.tuples(*[st.integers(1, 4)] * 3)
+
+
+@given(st.lists(st.tuples(place, size), min_size=1, max_size=4), st.integers(0, 9))
+def test_a_union_holds_what_its_masks_hold_and_is_tight(cases, seed):
+    rng = np.random.default_rng(seed)
+    masks = []
+    whole = np.zeros((9, 9, 9), dtype=np.bool_)
+    for origin, shape in cases:
+        mask = rng.random(shape) < 0.5
+        mask[0, 0, 0] = mask[-1, -1, -1] = True  # cropped tight
+        masks.append(SourceMask(mask, origin))
+        part = tuple(slice(o, o + n) for o, n in zip(origin, shape, strict=True))
+        whole[part] |= mask
+
+    union = unite_masks(masks)
+
+    laid = np.zeros_like(whole)
+    sides = zip(union.origin, union.mask.shape, strict=True)
+    laid[tuple(slice(o, o + n) for o, n in sides)] = union.mask
+    assert np.array_equal(laid, whole)
+    for axis in range(3):
+        line = union.mask.any(axis=tuple(i for i in range(3) if i != axis))
+        assert line[0]
+        assert line[-1]
