@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from training.build.fuse import consensus_mask, fuse_boxes
 from training.build.settings import BuildSettings
+from training.build.vocabulary import MAX_PHRASE
 from training.build.volume_mask import PackedMask
 from training.errors import TrainingError
 from training.readers.source import Picture, SourceImage, SourceRegion
@@ -56,9 +57,9 @@ def gather_findings(
     """
     groups: dict[tuple[str, str | None, bool], list[SourceRegion]] = {}
     for region in image.regions:
-        label = spec.phrase_of(region.label)
-        if not label:
-            drops["region without a label"] += 1
+        label = " ".join(spec.phrase_of(region.label).split())
+        if not label or len(label) > MAX_PHRASE:
+            drops["region whose label is empty or no label but a text"] += 1
             continue
         groups.setdefault((label, region.phrase, region.ignore), []).append(region)
     readers = sorted({region.reader for region in image.regions if region.reader})

@@ -21,7 +21,7 @@ from training.build.normalise import (
 )
 from training.build.regions import choose_slices, draft_regions
 from training.build.settings import BuildSettings
-from training.build.vocabulary import is_lesion
+from training.build.vocabulary import MAX_PHRASE, is_lesion
 from training.build.wording import Scene, word_picture
 from training.errors import TrainingError
 from training.layout import PictureInfo, decode_picture, pixel_digest
@@ -132,9 +132,7 @@ def _sample(
         view=image.view,
         is_volume=picture.is_volume,
         spacing_mm=_spacing(picture, info, shape),
-        label_space=spec.label_space
-        if image.label_space is None
-        else image.label_space,
+        label_space=_space(image, spec),
         report=image.report,
         spec=spec,
     )
@@ -176,6 +174,15 @@ def _sample(
         spacing_mm=scene.spacing_mm,
     )
     return Sample(key, record, members, fingerprint)
+
+
+def _space(image: SourceImage, spec: DatasetSpec) -> tuple[str, ...] | None:
+    """Return the labels that were looked for, spelled as regions spell theirs."""
+    space = spec.label_space if image.label_space is None else image.label_space
+    if space is None:
+        return None
+    spelled = (" ".join(label.split()) for label in space)
+    return tuple(dict.fromkeys(one for one in spelled if 0 < len(one) <= MAX_PHRASE))
 
 
 def _members(

@@ -93,6 +93,8 @@ def word_picture(
     """Word all regions of a picture and choose the absent phrases it is asked for."""
     draws = Draws(settings.seed, "words", scene.image_id)
     space = _label_space(drafts, scene)
+    # A synonym must not say what another label of this picture says.
+    labels = {one.finding.label for one in drafts} | {*(scene.label_space or ())}
     implied = {*(space or ())}
     report = statements_of(scene.report) if scene.report else ()
     regions: list[PhraseRegion] = []
@@ -101,7 +103,14 @@ def word_picture(
         is_implied = finding.label in implied and finding.verbatim is None
         if draft.status == "absent" and not draft.ignore and is_implied:
             continue
-        worded = _word(draft, scene, report, settings=settings, draws=draws)
+        worded = _word(
+            draft,
+            scene,
+            report,
+            taken=frozenset(label.casefold() for label in labels),
+            settings=settings,
+            draws=draws,
+        )
         if worded is None:
             drops[f"phrase of more than {MAX_PHRASE} characters"] += 1
             continue
@@ -131,6 +140,7 @@ def _word(
     scene: Scene,
     report: Sequence[Statement],
     *,
+    taken: frozenset[str],
     settings: BuildSettings,
     draws: Draws,
 ) -> PhraseRegion | None:
@@ -142,7 +152,11 @@ def _word(
             status, ignore = "absent", finding.ignore
     else:
         phrase = _from_report(draft, report) or _drawn(
-            finding.label, scene.modality, settings=settings, draws=draws
+            finding.label,
+            scene.modality,
+            taken=taken,
+            settings=settings,
+            draws=draws,
         )
     phrase = (phrase or finding.label).replace(SEPARATOR, ", ")
     if len(phrase) > MAX_PHRASE:
@@ -195,10 +209,17 @@ def _from_report(draft: Draft, report: Sequence[Statement]) -> str | None:
     return fitting[0] if len(fitting) == 1 and draft.boxes else None
 
 
-def _drawn(label: str, modality: str, *, settings: BuildSettings, draws: Draws) -> str:
+def _drawn(
+    label: str,
+    modality: str,
+    *,
+    taken: frozenset[str],
+    settings: BuildSettings,
+    draws: Draws,
+) -> str:
     """Return the label, a synonym or a sentence."""
     share = draws.share()
-    synonyms = synonyms_of(label)
+    synonyms = [one for one in synonyms_of(label) if one.casefold() not in taken]
     if share < settings.synonym_share and synonyms:
         return draws.choose(synonyms)
     if share >= 1 - settings.template_share:

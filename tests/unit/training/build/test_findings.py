@@ -188,3 +188,11 @@ def test_a_label_made_by_a_model_says_so() -> None:
     )
 
     assert found[0].source == "pseudo"
+
+
+@pytest.mark.parametrize("label", ["", " _ ", "word " * 300])
+def test_a_region_without_a_usable_label_is_counted(label: str) -> None:
+    found, drops = _gather(SourceRegion(label=label, boxes_xyxy=((1, 1, 4, 4),)))
+
+    assert found == ()
+    assert drops == {"region whose label is empty or no label but a text": 1}

@@ -61,7 +61,8 @@ LABELS = ["liver", "left kidney", "pleural effusion", "lung nodule", "Liver", "x
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(LABELS) | st.text(min_size=1, max_size=20),
+            st.sampled_from(LABELS)
+            | st.text(min_size=1, max_size=20).filter(str.strip),
             st.sampled_from([LEFT, RIGHT, ()]),
             st.sampled_from(["present", "absent", "uncertain"]),
             st.booleans(),
@@ -268,3 +269,15 @@ def test_the_size_of_a_region_is_in_millimetres() -> None:
     words, _ = _word(_draft("liver"), spacing_mm=(0.5, 2.0))
 
     assert words.regions[0].attributes == {"size_mm": "40"}
+
+
+def test_a_synonym_that_is_another_label_is_not_drawn() -> None:
+    synonyms = synonyms_of("lung nodule")
+    eager = BuildSettings(synonym_share=1.0, template_share=0.0, sided=False)
+
+    words, _ = _word(
+        _draft("lung nodule"), how=eager, label_space=("lung nodule", *synonyms[1:])
+    )
+
+    assert synonyms
+    assert words.regions[0].phrase == synonyms[0]
