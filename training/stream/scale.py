@@ -107,13 +107,13 @@ def measure_scale(
     found: dict[str, Any] = {"regions": regions, "machine": _machine()}
     try:
         say("writing the records")
-        with _timed(found, "build_s"):
+        with _timed(found, "build"):
             found["images"] = write_synthetic(folder, regions=regions, side=side)
         found["size"] = _sizes(folder)
         say("one shuffled pass over all records")
         found["pass"] = _pass_over(folder)
         say("counting labels for balanced sampling")
-        with _timed(found, "census_s"):
+        with _timed(found, "census"):
             found["groups"] = len(take_census(folder, shards_of(folder, "train")).names)
         say("timing the stages of a sample")
         found["stages_ms"] = _stages(folder)
@@ -139,9 +139,10 @@ def _machine() -> dict[str, Any]:
 
 @contextmanager
 def _timed(found: dict[str, Any], name: str) -> Iterator[None]:
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     yield
-    found[name] = round(time.perf_counter() - start, 3)
+    found[f"{name}_s"] = round(time.perf_counter() - start, 3)
+    found[f"{name}_cpu_s"] = round(time.process_time() - cpu, 3)
 
 
 def _sizes(folder: Path) -> dict[str, float]:
@@ -176,15 +177,16 @@ def _pass_over(folder: Path) -> dict[str, Any]:
     seen = np.zeros(len(records), dtype=np.bool_)
     marks = {round(order.length * tenth / 10) - 1: tenth for tenth in range(1, 11)}
     rss, size = [_status_mib(os.getpid(), "VmRSS")], 0
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     for draw in range(order.length):
         line = order.sample(draw)
         seen[line] = True
         size += len(records.line(line))
         if draw in marks:
             rss.append(_status_mib(os.getpid(), "VmRSS"))
-    spent = time.perf_counter() - start
+    spent, cpu = time.perf_counter() - start, time.process_time() - cpu
     return {
+        "records_per_cpu_s": round(order.length / cpu, 1),
         "records_per_s": round(order.length / spent, 1),
         "mib_per_s": round(_mib(size) / spent, 1),
         "each_once": bool(seen.all()) and order.length == len(records),
@@ -193,12 +195,12 @@ def _pass_over(folder: Path) -> dict[str, Any]:
 
 
 def _stages(folder: Path) -> dict[str, float]:
-    """Return milliseconds per sample of each stage, the median of several batches."""
+    """Return CPU milliseconds per sample of each stage: medians over batches."""
     store, rng = PooledStore(folder), np.random.default_rng(0)
     config, length = MedGLIPConfig(), len(RecordFile(folder))
     rounds: list[list[float]] = []
     for _ in range(7):
-        clock, marks = time.perf_counter, [time.perf_counter()]
+        clock, marks = time.process_time, [time.process_time()]
         samples = [store.members(int(i)) for i in rng.integers(length, size=_BATCH)]
         marks.append(clock())
         for sample in samples:
@@ -241,22 +243,40 @@ def _watch(folder: Path, seconds: float, **changes: Any) -> dict[str, Any]:
     next(stream)
     batches = 0
     rss: list[float] = []
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), _cpu_s()
     while (spent := time.perf_counter() - start) < seconds or batches < 2:
         next(stream)
         batches += 1
         if not rss and spent >= seconds / 10:
             rss.append(_status_mib(os.getpid(), "VmRSS"))
     rss.append(_status_mib(os.getpid(), "VmRSS"))
-    own = [child.pid for child in multiprocessing.active_children() if child.pid]
+    cpu = _cpu_s() - cpu
     return {
         **changes,
+        "samples_per_cpu_s": round(batches * _BATCH / cpu, 2),
         "samples_per_s": round(batches * _BATCH / spent, 2),
         "samples": batches * _BATCH,
         "open_s": round(opened, 3),
         "rss_mib": [round(rss[0], 1), round(rss[-1], 1)],
-        "workers_mib": round(sum(_status_mib(pid, "VmRSS") for pid in own), 1),
+        "workers_mib": round(sum(_status_mib(pid, "VmRSS") for pid in _workers()), 1),
     }
+
+
+def _workers() -> list[int]:
+    return [one.pid for one in multiprocessing.active_children() if one.pid]
+
+
+def _cpu_s() -> float:
+    """Return CPU seconds of this process and its running workers."""
+    ticks = 0
+    for pid in _workers():
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        except OSError:
+            continue
+        words = text.rpartition(")")[2].split()
+        ticks += int(words[11]) + int(words[12])  # utime and stime, proc(5)
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _resume(folder: Path, images: int) -> dict[str, Any]:

@@ -18,18 +18,20 @@ def summary(found: dict[str, Any]) -> Iterator[str]:
         f"{size['index_mib']:.1f} MiB"
     )
     yield (
-        f"one shuffled pass over all records: {whole['records_per_s']:,.0f} a second, "
+        f"one shuffled pass over all records: {whole['records_per_s']:,.0f} a second "
+        f"({whole['records_per_cpu_s']:,.0f} per CPU second), "
         f"memory {whole['rss_mib'][1]:.0f} MiB at 10 %, {whole['rss_mib'][-1]:.0f} MiB "
         f"at the end; labels counted in {found['census_s']:.0f} s"
     )
     for one in found["stream"]:
         yield (
             f"with pictures, {one['workers']} workers: {one['samples_per_s']:.1f} "
-            f"samples a second, memory {one['rss_mib'][0]:.0f} MiB at 10 %, "
+            f"samples a second, {one['samples_per_cpu_s']:.1f} per CPU second, "
+            f"memory {one['rss_mib'][0]:.0f} MiB at 10 %, "
             f"{one['rss_mib'][1]:.0f} MiB at the end, workers {one['workers_mib']:.0f}"
         )
     stages = ", ".join(f"{k} {v:.1f}" for k, v in found["stages_ms"].items())
-    yield f"milliseconds per sample: {stages}; the limit is to {found['limit']}"
+    yield f"CPU milliseconds per sample: {stages}; the limit is to {found['limit']}"
     yield (
         f"first batch from the start after {resume['start_s']:.2f} s, from the middle "
         f"after {resume['middle_s']:.2f} s"
@@ -46,7 +48,7 @@ def draw_plot(found: dict[str, Any], path: Path) -> None:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.2))
     left.barh(list(found["stages_ms"]), list(found["stages_ms"].values()))
     left.invert_yaxis()
-    left.set_xlabel("ms per sample")
+    left.set_xlabel("CPU ms per sample")
     rates = {str(one["workers"]): one["samples_per_s"] for one in found["stream"]}
     middle.bar(list(rates), list(rates.values()))
     middle.set_xlabel("workers")
