@@ -69,7 +69,7 @@ class PooledStore:
 
 
 def write_synthetic(
-    folder: Path, *, regions: int, side: int = 512, pool: int = 256, seed: int = 0
+    folder: Path, *, regions: int, side: int = 512, pool: int = 128, seed: int = 0
 ) -> int:
     """Write a build of ``regions / 5`` samples of one split and return that number.
 
@@ -104,12 +104,13 @@ def _key_of(number: int) -> str:
 
 def _write_records(folder: Path, samples: Sequence[_Sample], images: int) -> None:
     offsets = np.zeros(images + 1, dtype="<i8")
+    pool = [sample.record.split(_KEY.encode()) for sample in samples]
+    end = 0
     with (folder / RECORDS_FILE).open("wb", buffering=1 << 20) as stream:
         for number in range(images):
-            line = samples[number % len(samples)].record
-            line = line.replace(_KEY.encode(), _key_of(number).encode()) + b"\n"
-            stream.write(line)
-            offsets[number + 1] = offsets[number] + len(line)
+            end += stream.write(_key_of(number).encode().join(pool[number % len(pool)]))
+            end += stream.write(b"\n")
+            offsets[number + 1] = end
     offsets.tofile(folder / INDEX_FILE)
 
 
@@ -141,8 +142,9 @@ def _draw(
     number: int, rng: np.random.Generator, *, labels: Sequence[Label], side: int
 ) -> _Sample:
     """Draw a noisy picture with five ellipses, and the record that outlines them."""
-    rows, columns = np.mgrid[:side, :side] / side
-    pixels = rng.normal(90.0, 12.0, (side, side))
+    line = np.arange(side, dtype=np.float32) / side
+    rows, columns = line[:, None], line[None]
+    pixels = rng.standard_normal((side, side), dtype=np.float32) * 12 + 90
     regions = []
     chosen = rng.choice(len(labels), size=_PER_PICTURE, replace=False)
     for place, label in enumerate(labels[i] for i in chosen):
