@@ -23,7 +23,7 @@ from training.derived.elsewhere import PLACES, absent_from
 from training.derived.source import LabelledPicture
 from training.derived.volumes import LabelledVolume
 
-__all__ = ["BrainSource"]
+__all__ = ["BrainSource", "swap_halves"]
 
 FloatArray = NDArray[np.float32]
 
@@ -81,7 +81,7 @@ class BrainSource:
         thickness = rng.uniform(0.0, 1.3)  # voxels of slice profile
         image = ndimage.gaussian_filter1d(image, thickness, axis=0)
         if rng.random() < 0.5:
-            image, codes = image[:, :, ::-1], _swapped(codes[:, :, ::-1])
+            image, codes = image[:, :, ::-1], swap_halves(codes[:, :, ::-1])
         modality = "CT" if is_ct else "MR"
         spacing = self.atlas.spacing_mm
         slab = draw_slab(
@@ -153,8 +153,8 @@ def _scan(image: FloatArray, rng: np.random.Generator, *, is_ct: bool) -> FloatA
     return np.asarray(np.hypot(result + noise[0], noise[1]), dtype=np.float32)
 
 
-def _swapped(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Exchange the bits of the two halves."""
+def swap_halves(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Exchange the two halves in codes of ``BRAIN_STRUCTURES``; its own inverse."""
     left, right = codes >> _LEFT & 1, codes >> _RIGHT & 1
     rest = codes & ~np.uint8(1 << _LEFT | 1 << _RIGHT)
     return np.asarray(rest | left << _RIGHT | right << _LEFT, dtype=np.uint8)

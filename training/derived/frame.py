@@ -23,8 +23,11 @@ def place(
 
 def lay(part: NDArray[Any], whole: NDArray[Any], *, top: int, left: int) -> None:
     """Copy what of `part` lies inside `whole`."""
-    rows = slice(max(0, top), min(whole.shape[0], top + part.shape[0]))
-    columns = slice(max(0, left), min(whole.shape[1], left + part.shape[1]))
-    whole[rows, columns] = part[
-        rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-    ]
+    bottom = max(0, min(whole.shape[0], top + part.shape[0]))
+    right = max(0, min(whole.shape[1], left + part.shape[1]))
+    rows, columns = slice(max(0, top), bottom), slice(max(0, left), right)
+    if rows.start < rows.stop and columns.start < columns.stop:
+        whole[rows, columns] = part[
+            rows.start - top : rows.stop - top,
+            columns.start - left : columns.stop - left,
+        ]

@@ -46,8 +46,9 @@ class Pose:
     scale: tuple[float, float, float]
     """Size of the patient along S, P and L"""
     divergence: float
-    """Growth of the picture per mm towards the detector, signed by the side on which
-    the tube stands; 0: parallel rays"""
+    """One over the distance from the tube to the patient's middle in mm. Positive:
+    the tube stands behind the patient (lateral: on the left), and what is there is
+    drawn larger; 0: parallel rays"""
     heart_scale: float
     """Size of the heart and what surrounds it"""
     bend: NDArray[np.float64]
@@ -78,7 +79,8 @@ class Projection:
 def draw_pose(rng: np.random.Generator, *, view: str) -> Pose:
     """Draw a pose: slightly turned and tilted, at a usual distance of the tube."""
     distance = rng.uniform(1000.0, 1900.0)
-    side = -1.0 if rng.random() < 0.7 else 1.0  # mostly the tube is behind (PA)
+    # Lying patients have the tube in front (AP); it draws the heart larger.
+    side = -1.0 if rng.random() < 0.7 else 1.0
     size = rng.normal(0.0, 0.08)
     scale = np.exp(size + rng.normal(0.0, (0.10, 0.06, 0.06)))
     angles = rng.normal(0.0, (6.0, 2.0, 4.0))
