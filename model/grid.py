@@ -98,7 +98,8 @@ def choose_grid(
     step = 1.0
     if slice_mm and slice_mm < pixel_mm:
         step = pixel_mm / slice_mm
-    count = 1 + round((slices - 1) / step)
+    # Both ends of a volume are seen, however thin it is.
+    count = max(2, 1 + round((slices - 1) / step))
     positions = np.linspace(0, slices - 1, count) if slices > 1 else np.zeros(1)
     return ModelGrid(
         source_shape=shape,

@@ -47,6 +47,12 @@ def test_thin_slices_are_seen_every_three_millimetres():
     assert grid.step_mm == pytest.approx(2.99, abs=0.01)
 
 
+def test_both_ends_of_a_volume_thinner_than_a_step_are_seen():
+    grid = choose_grid((3, 512, 512), (0.4, 0.8, 0.8), is_volume=True, pixel_mm=3.0)
+
+    assert grid.slice_positions == (0.0, 2.0)
+
+
 def test_thick_slices_and_single_pictures_are_all_seen():
     thick = choose_grid((7, 512, 512), (5.0, 0.8, 0.8), is_volume=True, pixel_mm=3.0)
     flat = choose_grid((7, 512, 512), (1.0, 0.8, 0.8), is_volume=False, pixel_mm=3.0)
