@@ -1,102 +1,122 @@
-"""Offer the training commands: fetch, fit, calibrate, evaluate, card, checkpoint."""
+"""Offer the training commands; each loads its own room when it is asked for."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 import sys
-from pathlib import Path
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
-from dicom_node.opendata import fetch_totalsegmentator
-from model import bundled_checkpoint
-from training.config import TRAINING_FILE
-from training.fit.arguments import add_fit_arguments
+from dicom_node.errors import NodeError
+from training.errors import TrainingError
 
-__all__ = ["main"]
-
-
-_BUNDLE = ("model.safetensors", "config.json", "README.md", "overlay.png")
-_RESULTS = ("calibration.json", "evaluation.json")
+__all__ = ["COMMANDS", "main"]
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Read the command line and run one command."""
-    parser = argparse.ArgumentParser(prog="training", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("fetch", help="download the open volumes, pinned by SHA-256")
-    for name, text in (
-        ("fit", "train; under torchrun, on many devices"),
-        ("checkpoint", "fit, calibrate, evaluate, write the card and bundle it all"),
-    ):
-        command = commands.add_parser(name, help=text)
-        add_fit_arguments(command)
-    for name, text in (
-        ("calibrate", "set the thresholds of a checkpoint on development stacks"),
-        ("evaluate", "measure a checkpoint on the held-out CT"),
-        ("card", "write the model card from the evaluation"),
-    ):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("checkpoint", type=Path)
-    _run(parser.parse_args(arguments))
+class _Command(NamedTuple):
+    """One command: what it does, and where its arguments and its work are."""
+
+    help: str
+    arguments: str
+    run: str
 
 
-def _run(options: argparse.Namespace) -> None:
-    from training.bundled.card import write_card
+_BUNDLED = "training.bundled.command"
 
-    if options.command == "card":
-        write_card(options.checkpoint)
+COMMANDS = {
+    "fetch": _Command(
+        "download the open volumes, pinned by SHA-256",
+        f"{_BUNDLED}:add_no_arguments",
+        f"{_BUNDLED}:fetch_command",
+    ),
+    "build": _Command(
+        "make shards, records and a data card from datasets of the registry",
+        "training.build.command:add_build_arguments",
+        "training.build.command:build_command",
+    ),
+    "export": _Command(
+        "write a build as ODVG or COCO",
+        "training.export.command:add_export_arguments",
+        "training.export.command:export_command",
+    ),
+    "scale": _Command(
+        "stream a synthetic build of any size and say what limits it",
+        "training.stream.scale:add_scale_arguments",
+        "training.stream.scale:scale_command",
+    ),
+    "fit": _Command(
+        "train; under torchrun, on many devices",
+        "training.fit.arguments:add_fit_arguments",
+        "training.fit.loop:fit_command",
+    ),
+    "evaluate": _Command(
+        "measure a checkpoint on a build, a public benchmark or what is held out",
+        "training.evaluation.command:add_evaluate_arguments",
+        "training.cli:_evaluate",
+    ),
+    "checkpoint": _Command(
+        "make the shipped checkpoint: fit, calibrate, measure, card, bundle",
+        "training.fit.arguments:add_fit_arguments",
+        f"{_BUNDLED}:checkpoint_command",
+    ),
+    "calibrate": _Command(
+        "set how a checkpoint's scores are read, on development data",
+        f"{_BUNDLED}:add_checkpoint_argument",
+        f"{_BUNDLED}:calibrate_command",
+    ),
+    "measure": _Command(
+        "measure a checkpoint for its card, on everything held out",
+        f"{_BUNDLED}:add_checkpoint_argument",
+        f"{_BUNDLED}:measure_command",
+    ),
+    "card": _Command(
+        "write the model card from the results beside a checkpoint",
+        f"{_BUNDLED}:add_checkpoint_argument",
+        f"{_BUNDLED}:card_command",
+    ),
+}
+"""Command by name, in the order in which a person meets them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; mistakes of its user end with a message and status 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] not in COMMANDS:
+        _say_commands(words)
         return
-    reference = fetch_totalsegmentator()
-    if options.command == "fetch":
-        _say(str(reference))
-    elif options.command == "calibrate":
-        _calibrate(options.checkpoint, reference)
-    elif options.command == "evaluate":
-        _evaluate(options.checkpoint, reference)
-    else:
-        from training.fit.loop import fit_command
-
-        out = fit_command(options)
-        if options.command == "checkpoint":
-            _calibrate(out, reference)
-            _evaluate(out, reference)
-            write_card(out)
-            _bundle(out)
-
-
-def _bundle(folder: Path) -> None:
-    """Copy a finished checkpoint to where the project ships it."""
-    target = bundled_checkpoint()
-    target.mkdir(parents=True, exist_ok=True)
-    for name in (*_BUNDLE, *_RESULTS, TRAINING_FILE):
-        shutil.copyfile(folder / name, target / name)
-    _say(str(target))
-
-
-def _evaluate(folder: Path, reference: Path) -> None:
-    from training.bundled.evaluate import evaluate
-
-    results = evaluate(folder, reference)
-    _say(json.dumps({k: v for k, v in results.items() if isinstance(v, float)}))
-
-
-def _calibrate(folder: Path, reference: Path) -> None:
-    from model.inference import GroundingModel
-    from training.bundled.development import CALIBRATION_FILE, calibrate
-    from training.derived.volumes import load_training_volumes
-    from training.phrases import load_lexicon
-
-    config, report = calibrate(
-        GroundingModel.from_pretrained(folder),
-        load_training_volumes(reference),
-        load_lexicon(),
+    name, *rest = words
+    command = COMMANDS[name]
+    parser = argparse.ArgumentParser(
+        prog=f"python -m training {name}", description=command.help
     )
-    config.save(folder)
-    text = json.dumps(report, indent=1, sort_keys=True) + "\n"
-    (folder / CALIBRATION_FILE).write_text(text, encoding="utf-8")
-    _say(text)
+    _find(command.arguments)(parser)
+    options = parser.parse_args(rest)
+    try:
+        _find(command.run)(options)
+    except (TrainingError, NodeError) as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from error
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(text.rstrip() + "\n")
+def _say_commands(words: Sequence[str]) -> None:
+    """List the commands; what is none of them is a mistake."""
+    lines = ["python -m training COMMAND ...", ""]
+    lines += [f"  {name:<12}{command.help}" for name, command in COMMANDS.items()]
+    text = "\n".join(lines) + "\n"
+    if words and words[0] not in ("-h", "--help"):
+        sys.stderr.write(f"no command {words[0]!r}\n\n{text}")
+        raise SystemExit(2)
+    sys.stdout.write(text)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from training.bundled.command import held_out_sets
+    from training.evaluation.command import evaluate_command
+
+    evaluate_command(options, named=held_out_sets())
+
+
+def _find(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

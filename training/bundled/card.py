@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from model.config import MedGLIPConfig
 from training.bundled.development import CALIBRATION_FILE
 from training.bundled.evaluate import EVALUATION_FILE
+from training.bundled.inputs import INPUTS, shares
 from training.config import TrainingConfig
 from training.phrases import load_lexicon
 
@@ -37,6 +39,7 @@ def render_card(
             _head(evaluation, model),
             _data(training),
             _reached(evaluation),
+            _pictures(evaluation),
             _absences(evaluation),
             _branches(evaluation, calibration, model),
             _limits(),
@@ -49,8 +52,9 @@ def _head(evaluation: dict[str, Any], model: MedGLIPConfig) -> str:
     size = evaluation["parameters"] / 1e6
     return f"""# {model.name}, version {model.version}
 
-Grounds anatomy phrases of radiology reports as regions in CT. Research software, **not
-for diagnostic use**.
+Grounds phrases of radiology reports as regions: anatomy on CT and MR of the trunk,
+chest radiographs and brain MR; painted pictures stand in for the other modalities.
+Research software, **not for diagnostic use**.
 
 - Network: {size:.2f} M trained parameters on a frozen text encoder (all-MiniLM-L6-v2,
   from the Python package `{model.text_package}`, verified by SHA-256).
@@ -66,33 +70,32 @@ for diagnostic use**.
 
 
 def _data(training: TrainingConfig) -> str:
-    torso, angiogram, mr = training.volume_weights
+    rows = [
+        {"source": f"`{name}`", **asdict(INPUTS[name]), "share": f"{share:.1%}"}
+        for name, share in sorted(shares(training).items(), key=lambda item: -item[1])
+        if share
+    ]
+    columns = ("source", "modality", "shows", "labels", "tier", "share", "licence")
+    stages = "; ".join(f"{s.name}: {s.steps} steps" for s in training.plan)
     return f"""## What it was trained on
 
-Three volumes of the TotalSegmentator 2.18.0 source distribution (Apache-2.0), with the
-labels shipped there. Those labels are model output, not manual.
+{_table(rows, columns)}
 
-| volume | labels | share of the samples |
-| --- | --- | --- |
-| `example_ct`, torso CT without contrast, one patient | 61 structures | {torso:.0%} |
-| `aorta_report/example_ct`, thoracic CT angiogram, one patient | aorta, heart, \
-pulmonary artery, T12; lungs by threshold | {angiogram:.0%} |
-| `example_mr_sm`, abdominal MR, one patient; mostly repainted in CT colours | \
-23 structures | {mr:.0%} |
+*pseudo*: labels are the output of another model; *fused*: of a model and of ours;
+*derived*: computed from other labels; *synthetic*: painted together with the picture.
+Three people in all, and two averaged heads. The rest is augmentation: size and shape,
+short series, contrast phases, collapsed veins, remodelled bone, stomach and bowel
+content, arms and couch, noise. Batches of {training.batch}; {stages}; seed
+{training.seed}, one CPU core. `make checkpoint` runs the recipe. {training.note}
 
-So abdominal CT labels come from **one patient**. The rest is augmentation: size and
-shape, short series, contrast phases, stomach and bowel content, arms and couch, noise.
-{training.steps} steps of {training.batch} slices, then {training.core_steps} steps of
-the detection core alone, seed {training.seed}, one CPU thread. `make checkpoint` runs
-the recipe again. {training.note}
-
-Structures that a volume does not label are never used as "absent" there."""
+Structures that a source does not label are never used as "absent" there."""
 
 
 def _reached(evaluation: dict[str, Any]) -> str:
     six, unseen = evaluation["mean_dice_six"], evaluation["mean_dice_unseen_wording"]
     usual = evaluation["mean_dice_unseen_wording_usual"]
-    return f"""## What it reaches
+    every = evaluation["mean_dice_all"]
+    return f"""## What it reaches on CT
 
 `example_ct_dicom` (20 slices of 2 mm, contrast, arms beside the body, another patient,
 JPEG 2000 DICOM) took no part in training, and no weight or threshold was fitted to it;
@@ -103,7 +106,7 @@ Mean Dice of the six phrases below: **{six:.3f}**.
 
 {_table(evaluation["six"], ("phrase", "dice", "score", "uncertainty"))}
 
-All labelled structures by their preferred name:
+All labelled structures by their preferred name, mean Dice **{every:.3f}**:
 
 {
         _table(
@@ -118,6 +121,28 @@ All labelled structures by their preferred name:
 
 Over all {len(evaluation["unseen_wordings"])} wordings that training never saw the mean
 Dice is {unseen:.3f}; the preferred names of the same structures reach {usual:.3f}."""
+
+
+def _pictures(evaluation: dict[str, Any]) -> str:
+    columns = ("case", "modality", "phrase", "dice", "score", "is_present")
+    there = [row for row in evaluation["pictures"] if row["there"]]
+    wrong = [r for r in evaluation["pictures"] if r["is_present"] and not r["there"]]
+    asked = sum(not row["there"] for row in evaluation["pictures"])
+    listed = ", ".join(f"{r['phrase']} ({r['case']})" for r in wrong) or "none"
+    notes = "\n".join(f"- {note}" for note in evaluation["corpus"]["notes"])
+    return f"""## What it reaches on other pictures
+
+One picture or series each, so each row is one observation.
+
+{_table(there, columns)}
+
+Of {asked} phrases that are not on these pictures, {len(wrong)} were called present:
+{listed}.
+
+{notes}
+
+Ultrasound, endoscopy, dermoscopy, mammography, PET and microscopy have no real picture
+here: nothing is known about them beyond the painted ones."""
 
 
 def _absences(evaluation: dict[str, Any]) -> str:
@@ -155,7 +180,7 @@ def _branches(
 ) -> str:
     correlation = evaluation["uncertainty_error_correlation"]
     columns = ("branch", "core_weight", "mean_dice_six", "mean_dice_all")
-    ablation = _table(evaluation["ablation"], columns)
+    ablation = _table(evaluation["branches"], columns)
     formula = f"sigmoid({model.presence_scale} x evidence + {model.presence_shift})"
     prefix = "dice_core_weight_"
     shares = ", ".join(
@@ -170,33 +195,36 @@ def _branches(
 The share of the detection core in the mask is {model.core_weight}: above zero only if
 its gain on development stacks exceeds two standard errors (mean Dice there by share:
 {shares}). The presence score is {formula}. Both were set on
-{calibration["stacks"]:.0f} development stacks, newly deformed copies of the *training*
-patients ({calibration["present_pairs"]:.0f} present and
+{calibration["stacks"]:.0f} development stacks and pictures, newly deformed copies of
+the *training* data ({calibration["present_pairs"]:.0f} present and
 {calibration["absent_pairs"]:.0f} absent phrases), because there is no spare patient.
 Scores on a new patient are therefore less certain than they look. A phrase is present
 from {model.presence_threshold} on; masks are cut at {model.mask_threshold}; islands
 under {model.min_region_mm3:.0f} mm3 or 2 % of the largest are dropped.
 
 Uncertainty of a phrase that is present is one minus presence score x expected Dice x
-agreement of the branches; its rank correlation with the error (one minus Dice) on the
-held-out CT is {correlation:.2f}. Of a phrase that is absent it is the presence score:
-how nearly it was called present."""
+agreement of the hypotheses, read through an isotonic table as the probability that the
+region misses the true one at IoU 0.5 ({calibration["placed_pairs"]:.0f} development
+answers, {calibration["misplaced_share"]:.1%} of them misplaced). Its rank correlation
+with the error (one minus Dice) on the held-out CT is {correlation:.2f}. Of a phrase
+that is absent it is the presence score: how nearly it was called present."""
 
 
 def _limits() -> str:
     return """## Limits
 
-- Anatomy on CT of the trunk. The tokens of other modalities exist, but apart from the
-  one MR volume nothing was trained behind them.
-- No pathology is recognised; negation is not read: "no lesion in the liver" marks the
-  liver.
+- Three people, most labels made by another model. Read the numbers as single
+  observations.
+- Findings are placed at the anatomy they speak of. The few lesions it knows (masses,
+  cysts, polyps, skin lesions) it has only seen painted. Negation is not read: "no
+  lesion in the liver" marks the liver.
 - Words it has no concept for ("free air", "dilated bile ducts") may be placed on a
   neighbouring organ, and with confidence: absence was trained on other body regions,
   on structures outside the picture and on a few sentences about nothing.
 - Vertebral levels and neighbours just outside a short series are guessed.
 - Needs canonical orientation (see `ImageStack`); rotated pictures fail.
-- Score and mask of a phrase do not depend on the other phrases asked; its uncertainty
-  does, because the core reads up to sixteen phrases together.
+- A phrase's answer does not depend on the company it is asked in, but for one rule: a
+  whole is never less present than a part of it that is asked beside it.
 - Structures under about 1 cm (adrenal glands, single ribs) are unreliable."""
 
 
@@ -212,4 +240,6 @@ def _table(rows: Sequence[dict[str, Any]], columns: tuple[str, ...]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Measure a checkpoint on the held-out CT: regions, words, absences, branches, time."""
+"""Measure a checkpoint on what is held out: regions, words, absences, branches."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dicom_node.opendata import cache_folder
 from model.inference import GroundingModel
 from model.records import PhraseGrounding
+from training.bundled.cases import ct_case, picture_cases
+from training.bundled.drawing import draw_overlay
 from training.bundled.heldout import HeldOut, load_held_out
+from training.evaluation.evaluate import evaluate_cases
 from training.evaluation.metrics import auroc, dice, paste
+from training.evaluation.report import Report
 from training.phrases import Concept, Lexicon, load_lexicon
 
-__all__ = ["EVALUATION_FILE", "evaluate", "picture"]
+__all__ = ["EVALUATION_FILE", "SIX", "evaluate", "everything_held_out"]
 
 EVALUATION_FILE = "evaluation.json"
 """Name of the results inside a checkpoint folder."""
@@ -93,12 +97,14 @@ def evaluate(folder: Path, reference: Path) -> dict[str, Any]:
     nothing = judge([(concept, concept.names[0]) for concept in absent])
     nothing_unseen = judge([(c, text) for c in absent for text in c.held_out])
     everything = [*structures, *nothing]
+    report = everything_held_out(model, held_out, lexicon)
     results: dict[str, Any] = {
         "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
         "parameters": sum(p.numel() for p in model.network.parameters()),
         "phrases_per_run": len(structures),
         "seconds_per_run": round(seconds, 2),
         "mean_dice_six": _mean(six),
+        "mean_dice_all": _mean(structures),
         "mean_dice_unseen_wording": _mean(unseen),
         "mean_dice_unseen_wording_usual": _mean(
             [_usual(result, structures) for result in unseen]
@@ -119,12 +125,48 @@ def evaluate(folder: Path, reference: Path) -> dict[str, Any]:
         "unseen_wordings": _rows(unseen),
         "absent": _rows(nothing),
         "absent_unseen": _rows(nothing_unseen),
-        "ablation": _ablation(model, held_out, lexicon, present),
+        "pictures": _pictures(report),
+        "corpus": _corpus(report),
+        "branches": _branches(model, held_out, lexicon, present),
     }
     text = json.dumps(results, indent=1) + "\n"
     (folder / EVALUATION_FILE).write_text(text, encoding="utf-8")
-    picture(model, held_out, folder / "overlay.png")
+    draw_overlay(model, held_out, folder / "overlay.png", phrases=[p for p, _ in SIX])
     return results
+
+
+def everything_held_out(
+    model: GroundingModel, held_out: HeldOut, lexicon: Lexicon
+) -> Report:
+    """Ask for everything that is labelled or surely absent on all held-out images."""
+    cases = [ct_case(held_out, lexicon), *picture_cases(cache_folder(), lexicon)]
+    return evaluate_cases(model, cases, title="What is held out")
+
+
+def _pictures(report: Report) -> list[dict[str, Any]]:
+    """Return one row per phrase of the pictures beside the CT."""
+    return [
+        {
+            "case": row.case,
+            "modality": row.modality,
+            "phrase": row.phrase,
+            "there": row.is_present,
+            "is_present": row.says_present,
+            "score": round(row.score, 4),
+            "uncertainty": round(row.uncertainty, 4),
+            "dice": None if row.dice is None else round(row.dice, 4),
+        }
+        for row in report.rows
+        if row.modality != "CT"
+    ]
+
+
+def _corpus(report: Report) -> dict[str, Any]:
+    """Return what says where each held-out image is from, and all metrics."""
+    return {
+        "notes": list(report.notes),
+        "metrics": {metric.name: metric.value for metric in report.metrics},
+    }
 
 
 def _result(
@@ -149,7 +191,7 @@ def _result(
     )
 
 
-def _ablation(
+def _branches(
     model: GroundingModel,
     held_out: HeldOut,
     lexicon: Lexicon,
@@ -200,33 +242,3 @@ def _mean(results: list[PhraseResult]) -> float:
 
 def _rows(results: list[PhraseResult]) -> list[dict[str, Any]]:
     return [asdict(result) for result in results]
-
-
-def picture(model: GroundingModel, held_out: HeldOut, path: Path) -> None:
-    """Draw the six regions on one slice of the held-out CT."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    middle = len(held_out.stack.pixels) // 2
-    plane: NDArray[np.float32] = held_out.stack.pixels[middle]
-    body = np.nonzero(plane > -300)
-    window = (
-        slice(max(0, body[0].min()), int(np.percentile(body[0], 96))),
-        slice(max(0, body[1].min()), body[1].max() + 1),
-    )
-    answers = model.ground(held_out.stack, [phrase for phrase, _ in SIX])
-    figure, axis = pyplot.subplots(figsize=(6.4, 4.4), layout="constrained")
-    axis.imshow(plane[window], cmap="gray", vmin=-160, vmax=240)
-    colours = pyplot.get_cmap("Set2")(np.arange(len(answers)))
-    for answer, colour in zip(answers, colours, strict=True):
-        mask = paste(answer.mask, answer.mask_origin, held_out.stack.pixels.shape)
-        shown = mask[middle][window]
-        if shown.any():
-            axis.contour(shown, levels=[0.5], colors=[colour], linewidths=1.5)
-        axis.plot([], [], color=colour, label=f"{answer.phrase} {answer.score:.2f}")
-    axis.legend(loc="upper left", fontsize=7, framealpha=0.6)
-    axis.axis("off")
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
