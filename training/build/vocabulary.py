@@ -10,6 +10,7 @@ from dicom_node.reports import extract_phrases, phrase_from_text
 from dicom_node.reports.codes import PRIVATE_SCHEME
 from dicom_node.reports.lexicon import concepts
 from model.knowledge import load_knowledge
+from model.knowledge.words import to_words
 from training.laterality import Side, side_of
 from training.phrases import load_lexicon
 
@@ -115,12 +116,30 @@ def path_of(label: str) -> tuple[str, ...]:
 
 @cache
 def contains(one: str, other: str) -> bool:
-    """Whether `one` names something that `other` is part of, or the same thing."""
+    """Whether `one` names something that `other` is part of, or the same thing.
+
+    "left rib 1" is found in the knowledge file as a left rib; it says more than that,
+    and contains nothing.
+    """
     knowledge = load_knowledge()
     above, below = knowledge.place(one), knowledge.place(other)
-    if above is None or below is None:
+    if above is None or below is None or not _is_entry(one):
         return False
     return above == below or above in knowledge.containing(below)
+
+
+@cache
+def _is_entry(label: str) -> bool:
+    """Whether a label says just what its entry in the knowledge file says."""
+    entry = load_knowledge().find(label)
+    if entry is None:
+        return False
+    names = {_without_side(name) for name in (entry.name, *entry.synonyms)}
+    return _without_side(label) in names
+
+
+def _without_side(text: str) -> tuple[str, ...]:
+    return tuple(word for word in to_words(text) if word not in ("left", "right"))
 
 
 @cache

@@ -37,7 +37,7 @@ __all__ = ["SEPARATOR", "PictureWords", "Scene", "word_picture"]
 SEPARATOR = " . "
 """Stands between the phrases of a caption, as in Grounding DINO."""
 
-_STRUCTURE_TEMPLATES = ("the {x}", "{x} on {m}", "where the {x} is", "outline of {x}")
+_STRUCTURE_TEMPLATES = ("the {x}", "{x} on {m}", "outline of the {x}")
 _FINDING_TEMPLATES = ("{x} is seen", "there is {x}", "{x} on {m}", "evidence of {x}")
 _MODALITY_WORDS = {
     "CT": "CT",

@@ -57,6 +57,9 @@ def test_parts_are_contained_in_their_whole() -> None:
     assert not contains("left kidney", "kidneys")
     assert contains("liver", "liver")
     assert not contains("liver", "spleen")
+    assert contains("left ribs", "left rib 3")
+    assert not contains("left rib 1", "left rib 3")
+    assert not contains("left rib 1", "left ribs")
 
 
 def test_synonyms_are_of_exactly_this_label() -> None:
