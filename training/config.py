@@ -110,7 +110,9 @@ class TrainingConfig:
     """How often a phrase is learned without its attributes, so that it stands alone."""
     loss_weights: dict[str, float] = field(default_factory=LOSS_WEIGHTS.copy)
     proposal_matches: int = 9
-    """Proposals per region that learn to be good ones; 1: one-to-one."""
+    """Proposals per region that learn to be good ones; 1: one-to-one, 0: none."""
+    word_alignment: bool = True
+    """Regions learn each word of a phrase; False: the mean of its words."""
     denoising_groups: int = 2
     """Groups of noised regions that the decoder has to repair; 0: none."""
     label_noise: float = 0.5
