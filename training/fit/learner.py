@@ -195,6 +195,7 @@ class Learner(nn.Module):
                 denoising_pairs=task.denoising_pairs,
                 denoising_groups=max(1, config.denoising_groups),
                 epsilon=config.hypothesis_epsilon,
+                by_word=config.word_alignment,
             )
             losses = {f"core.{name}": value for name, value in terms.items()}
         if "taco" in wanted:

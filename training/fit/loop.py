@@ -90,7 +90,7 @@ def _run(
     ) as bar:
         while trainer.step < config.total_steps:
             new = config.stage_at(trainer.step)[0]
-            if new is not stage and isinstance(stream, MixedStream):
+            if new != stage and isinstance(stream, MixedStream):
                 own = {source.name: source.weight for source in config.sources}
                 stream.reweigh({**own, **new.sources})
             stage = new

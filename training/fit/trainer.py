@@ -21,7 +21,14 @@ from training.errors import ConfigError, TrainingError
 from training.fit.average import MovingAverage
 from training.fit.learner import Learner, Lesson, set_task, to_device
 from training.fit.schedule import rate_factor
-from training.fit.shards import gather, gather_nested, scatter, shard_module
+from training.fit.shards import (
+    clip_gradients,
+    gather,
+    gather_nested,
+    scatter,
+    shard_module,
+    share_gradients,
+)
 from training.fit.state import read_state, write_folder, write_state
 from training.fit.world import World, mean_over_world
 
@@ -53,11 +60,12 @@ class Trainer:
         self.model = MedGLIP(config.model).to(self.world.device)
         self.learner = Learner(self.model, config)
         self.is_sharded = config.fsdp and self.world.size > 1
-        if self.is_sharded:
-            shard_module(self.learner)
+        self._whole = shard_module(self.learner) if self.is_sharded else []
         self.average = MovingAverage(self.model, decay=config.ema)
         self.optimizer = torch.optim.AdamW(
-            _groups(self.model, config), betas=(0.9, 0.98)
+            _groups(self.model, config),
+            betas=(0.9, 0.98),
+            foreach=False if self.is_sharded else None,  # shards beside whole ones
         )
         self.step = 0
         self._stage: StageConfig | None = None
@@ -90,8 +98,8 @@ class Trainer:
                 (losses["total"] / len(batches)).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach() / len(batches)
-        norm = nn.utils.clip_grad_norm_(self.learner.parameters(), config.clip)
-        sums["gradient"] = gather(norm)
+        share_gradients(self._whole)
+        sums["gradient"] = clip_gradients(self.learner.parameters(), config.clip)
         self.optimizer.step()
         self.step += 1
         self.average.follow(self.model, step=self.step)
@@ -144,7 +152,7 @@ class Trainer:
 
     def _enter(self, stage: StageConfig, done: int) -> None:
         """Start a stage, or find back into it: who learns, who stands still."""
-        if self._stage is stage:
+        if self._stage == stage and done:
             return
         if stage.from_average and done == 0:
             self.average.give_to(self.model)

@@ -8,7 +8,7 @@ pictures and gives its proposals no gradient, therefore it is not used.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,6 +47,7 @@ def core_loss(
     denoising_pairs: list[Pairs] | None = None,
     denoising_groups: int = 1,
     epsilon: float = 0.05,
+    by_word: bool = True,
 ) -> dict[str, Tensor]:
     """Compare all layers, the proposals and the denoising queries with the regions.
 
@@ -57,11 +58,14 @@ def core_loss(
     known
         (batch, n), True where the phrase is real and its labels can tell.
     proposal_matches
-        How many proposals learn each region; 1: one-to-one.
+        How many proposals learn each region; 1: one-to-one, 0: none, as in the stock
+        model.
     denoising_pairs, denoising_groups
         From and as for :func:`training.losses.denoising.make_denoising`.
     epsilon
         See :func:`training.losses.hypotheses.winner_takes_most`.
+    by_word
+        Compare regions with each word of a phrase; False: with the mean of its words.
 
     Returns
     -------
@@ -75,6 +79,8 @@ def core_loss(
     """
     count = torch.tensor(float(sum(len(target.boxes) for target in targets)))
     regions = world_share(count.to(detections.boxes.device))
+    if not by_word:
+        detections = _without_words(detections)
     owner = detections.word_owner
 
     def judge(answers: _Answers) -> dict[str, Tensor]:
@@ -95,21 +101,37 @@ def core_loss(
         )
         for i in layers
     )
-    proposals = judge(
-        _Answers(
+    if proposal_matches:
+        proposals = _Answers(
             detections.proposal_word_logits,
             detections.proposal_boxes[None],
             pairs_of(
                 detections.proposal_logits, detections.proposal_boxes, proposal_matches
             ),
         )
-    )
-    losses["proposals"] = _total(proposals) / proposal_matches
+        losses["proposals"] = _total(judge(proposals)) / proposal_matches
     denoised = detections.denoised
     if denoised is not None and denoising_pairs is not None:
         repaired = _add(judge(_layer(denoised, i, denoising_pairs)) for i in layers)
         losses["denoising"] = _total(repaired) / denoising_groups
     return {name: value / regions for name, value in losses.items()}
+
+
+def _without_words(detections: Detections) -> Detections:
+    """Let every phrase be a single word: the mean of its words."""
+    batch, count = len(detections.logits), detections.logits.shape[-1]
+    numbers = torch.arange(count, device=detections.logits.device)
+    has_words = (detections.word_owner[..., None] == numbers).any(dim=1)
+    denoised = detections.denoised
+    return replace(
+        detections,
+        word_owner=torch.where(has_words, numbers.expand(batch, -1), -1),
+        word_logits=detections.logits,
+        proposal_word_logits=detections.proposal_logits,
+        denoised=None
+        if denoised is None
+        else replace(denoised, word_logits=denoised.logits),
+    )
 
 
 def _add(layers: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
