@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from model.config import MedGLIPConfig
+from model.inference import GroundingModel
 from model.medglip import MedGLIP
 from model.processor import Processor
 from model.swin import SwinTrunk
+from tests.builders.tiny_model import make_stack
 
 REDUCED = {
     "tiny": MedGLIPConfig.tiny(
@@ -127,6 +129,41 @@ def test_the_dense_path_compiles_as_one_graph_to_the_same_answers(case):
     assert torch.allclose(
         compiled(pixels, modality), dense(pixels, modality), atol=1e-3
     )
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 56), (1, 5, 7)])
+def test_every_size_grounds_a_stack_with_both_branches(case, shape):
+    network = MedGLIP(case[0].config)
+    torch.nn.init.zeros_(network.dense.bias.bias)
+    network.config = replace(
+        network.config, presence_threshold=0.0, core_weight=0.2, min_region_mm3=0.0
+    )
+    grounding = GroundingModel(network, sha256="0" * 64)
+    stack = make_stack(*shape, modality="MR")
+
+    answers = grounding.ground(stack, PHRASES)
+
+    assert [answer.phrase for answer in answers] == PHRASES
+    for answer in answers:
+        assert 0 <= answer.uncertainty <= 1
+        for box in answer.boxes:
+            left, top, right, bottom = box.xyxy
+            assert 0 <= left < right <= shape[2]
+            assert 0 <= top < bottom <= shape[1]
+
+
+@torch.no_grad()
+def test_more_queries_than_places_are_answered():
+    torch.manual_seed(3)
+    model = MedGLIP(replace(REDUCED["tiny"], core_queries=50)).eval()
+    text = Processor(model.config).read(PHRASES)
+
+    found = model(
+        torch.randn(1, 7, 16, 16), torch.tensor([0]), text, asked=ASKED[:1]
+    ).detections
+
+    assert found.logits.shape == (1, 2, 50, 3)
+    assert found.proposal_boxes.shape == (1, 50, 4)
 
 
 def test_the_stem_starts_with_the_centre_in_its_three_windows():
