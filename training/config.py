@@ -82,8 +82,9 @@ class TrainingConfig:
     rows: int = 112
     columns: int = 144
     """Training field in model pixels; both multiples of 16."""
-    volume_weights: tuple[float, ...] = (0.6, 0.12, 0.28)
-    """How often the torso CT, the angiogram and the MR are drawn."""
+    volume_weights: tuple[float, ...] = (0.45, 0.08, 0.22, 0.25)
+    """How often the torso CT, the angiogram, the MR and the angiogram's upper abdomen
+    are drawn."""
     phrases: int = 48
     """Concepts per step, each in one drawn wording."""
     contrast_phrases: int = 96

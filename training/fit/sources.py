@@ -161,14 +161,19 @@ def open_volumes(request: SourceRequest) -> BatchStream:
     once and kept.
     """
     from dicom_node.opendata import fetch_totalsegmentator
+    from training.derived.outlined import load_upper_abdomen
     from training.derived.volume_source import VolumeSource
     from training.derived.volumes import load_training_volumes
 
     options: dict[str, Any] = dict(request.source.options)
-    folder = options.pop("folder", None) or fetch_totalsegmentator()
+    folder = Path(options.pop("folder", None) or fetch_totalsegmentator())
     if options:
         raise ConfigError(f"open-volumes takes no {', '.join(sorted(options))}")
-    volumes = load_training_volumes(Path(folder))
-    parts = {"thorax_cta": "CHEST", "abdomen_mr": "ABDOMEN"}
+    volumes = (*load_training_volumes(folder), load_upper_abdomen(folder))
+    parts = {
+        "thorax_cta": "CHEST",
+        "abdomen_mr": "ABDOMEN",
+        "upper_abdomen_cta": "ABDOMEN",
+    }
     sources = [VolumeSource(v, parts.get(v.name)) for v in volumes]
     return request.slices(sources, request.config.volume_weights)
