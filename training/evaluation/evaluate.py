@@ -20,7 +20,7 @@ from training.evaluation.model import Grounder, HeatSource
 from training.evaluation.report import Curves, Report
 from training.evaluation.robustness import CorruptionPlan, Robustness
 from training.evaluation.rows import Judgement, PhraseRow
-from training.evaluation.worst import WorstCases
+from training.evaluation.worst import WorstAnswers
 
 __all__ = ["evaluate_cases"]
 
@@ -63,7 +63,7 @@ def evaluate_cases(
         There is no case, or two have the same name.
     """
     judgements: list[Judgement] = []
-    worst = WorstCases(_WORST)
+    worst = WorstAnswers(_WORST)
     robust = Robustness(corruptions) if corruptions is not None else None
     names: set[str] = set()
     notes: dict[str, None] = {}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.evaluation.metrics import ReliabilityBin
-from training.evaluation.report import Report, SpoiledResult, WorstCase
+from training.evaluation.report import Report, SpoiledResult, WorstAnswer
 
 __all__ = ["draw_plots"]
 
@@ -155,7 +155,7 @@ def _spoiled(results: Sequence[SpoiledResult]) -> Any:
     return figure
 
 
-def _worst(cases: Sequence[WorstCase]) -> Any:
+def _worst(cases: Sequence[WorstAnswer]) -> Any:
     from matplotlib.patches import Rectangle
 
     columns = min(4, len(cases))
@@ -186,7 +186,7 @@ def _outline(axis: Any, mask: NDArray[np.bool_], colour: str) -> None:
         axis.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=1)
 
 
-def _caption(case: WorstCase) -> str:
+def _caption(case: WorstAnswer) -> str:
     row = case.row
     phrase = row.phrase if len(row.phrase) <= 44 else row.phrase[:43] + "..."
     # Dollar signs would start a formula in a title.

@@ -81,8 +81,9 @@ def _counts(report: Report) -> str:
     """Say what n is, and what it allows to say."""
     present = sum(row.is_present for row in report.rows)
     datasets = sorted({row.dataset for row in report.rows})
+    cases = "1 case" if len(report.cases) == 1 else f"{len(report.cases)} cases"
     lines = [
-        f"{len(report.cases)} cases of {_people(report.patients)}: {present} present "
+        f"{cases} of {_people(report.patients)}: {present} present "
         f"and {len(report.rows) - present} absent phrases, of {', '.join(datasets)}."
     ]
     if report.patients < 2:

@@ -17,7 +17,7 @@ from training.evaluation.bootstrap import Interval
 from training.evaluation.metrics import METRICS, ReliabilityBin
 from training.evaluation.rows import PhraseRow
 
-__all__ = ["Curves", "Report", "SpoiledResult", "WorstCase", "write_results"]
+__all__ = ["Curves", "Report", "SpoiledResult", "WorstAnswer", "write_results"]
 
 RESULTS_FILE = "results.json"
 """Name of the machine-readable report."""
@@ -44,7 +44,7 @@ class SpoiledResult:
 
 
 @dataclass(frozen=True, eq=False)
-class WorstCase:
+class WorstAnswer:
     """One picture of an answer that went wrong."""
 
     row: PhraseRow
@@ -87,7 +87,7 @@ class Report:
     curves: Curves
     notes: tuple[str, ...] = ()
     """What the labels are, and what could not be judged"""
-    worst: tuple[WorstCase, ...] = ()
+    worst: tuple[WorstAnswer, ...] = ()
     spoiled: tuple[SpoiledResult, ...] = ()
     preset: str | None = None
     extras: dict[str, Any] = field(default_factory=dict)

@@ -8,21 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.records import ImageStack
-from training.evaluation.report import WorstCase
+from training.evaluation.report import WorstAnswer
 from training.evaluation.rows import Judgement
 
-__all__ = ["WorstCases", "as_seen"]
+__all__ = ["WorstAnswers", "as_seen"]
 
 _CT_WINDOW = (-160.0, 240.0)
 """Soft tissue, in HU."""
 
 
-class WorstCases:
+class WorstAnswers:
     """Collects pictures of the worst answers without keeping their volumes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._heap: list[tuple[float, int, WorstCase]] = []
+        self._heap: list[tuple[float, int, WorstAnswer]] = []
         self._seen = 0
 
     def offer(self, judgement: Judgement, stack: ImageStack) -> None:
@@ -44,7 +44,7 @@ class WorstCases:
         else:
             heapq.heapreplace(self._heap, item)
 
-    def sorted(self) -> tuple[WorstCase, ...]:
+    def sorted(self) -> tuple[WorstAnswer, ...]:
         """Return what was kept, worst first."""
         return tuple(case for _, _, case in sorted(self._heap, key=lambda i: -i[0]))
 
@@ -62,14 +62,14 @@ def as_seen(stack: ImageStack, index: int) -> NDArray[np.uint8]:
     return np.asarray(shown.clip(0, 1) * 255, dtype=np.uint8)
 
 
-def _picture(judgement: Judgement, stack: ImageStack) -> WorstCase:
+def _picture(judgement: Judgement, stack: ImageStack) -> WorstAnswer:
     """Choose the slice with most truth, or most of what was marked."""
     truth, found = judgement.truth_mask, judgement.found_mask
     shown = found if truth is None else truth
     index = int(shown.sum(axis=(1, 2)).argmax())
     if truth is None and judgement.truth_boxes:
         index = judgement.truth_boxes[0][0]
-    return WorstCase(
+    return WorstAnswer(
         row=judgement.row,
         plane=as_seen(stack, index),
         found=found[index].copy(),

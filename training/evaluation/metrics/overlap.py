@@ -23,8 +23,8 @@ OVERLAP_DEFINITIONS = (
     ),
     Definition(
         "Dice, empty rule",
-        "Mean Dice over all phrases asked; an absent phrase counts 1 when nothing was "
-        "marked and 0 when anything was.",
+        "Mean Dice over all outlined and all absent phrases; an absent phrase counts 1 "
+        "when nothing was marked and 0 when anything was.",
         reference="SAT, arXiv 2312.17183",
     ),
     Definition(

@@ -37,7 +37,7 @@ def _report(patients: int, **options):
 def test_one_patient_is_called_one_observation():
     text = render_report(_report(1))
 
-    assert "1 cases of 1 patient: 1 present and 2 absent phrases" in text
+    assert "1 case of 1 patient: 1 present and 2 absent phrases" in text
     assert "This is one observation" in text
     assert "accuracy of" not in text
     assert "| case0 | lung | yes | yes | 0.800 |" in text
