@@ -75,6 +75,11 @@ COMMANDS = {
         f"{_BUNDLED}:add_checkpoint_argument",
         f"{_BUNDLED}:card_command",
     ),
+    "page": _Command(
+        "write the report page of docs/evaluation from the results in it",
+        f"{_BUNDLED}:add_page_arguments",
+        f"{_BUNDLED}:page_command",
+    ),
 }
 """Command by name, in the order in which a person meets them."""
 

@@ -25,6 +25,7 @@ from training.bundled.development import (
 )
 from training.bundled.evaluate import EVALUATION_FILE, evaluate
 from training.bundled.heldout import load_held_out
+from training.bundled.page import write_page
 from training.config import TRAINING_FILE
 from training.derived.builders import BUILDERS
 from training.derived.outlined import load_upper_abdomen
@@ -36,12 +37,14 @@ from training.phrases import Lexicon, load_lexicon
 __all__ = [
     "add_checkpoint_argument",
     "add_no_arguments",
+    "add_page_arguments",
     "calibrate_command",
     "card_command",
     "checkpoint_command",
     "fetch_command",
     "held_out_sets",
     "measure_command",
+    "page_command",
 ]
 
 _BUNDLE = ("model.safetensors", "config.json", "README.md", "overlay.png")
@@ -60,6 +63,12 @@ def add_no_arguments(_parser: argparse.ArgumentParser) -> None:
 def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
     """Take the folder of a checkpoint."""
     parser.add_argument("checkpoint", type=Path, help="folder of the checkpoint")
+
+
+def add_page_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take the folder of the page and the checkpoint that it speaks of."""
+    parser.add_argument("folder", type=Path, help="docs/evaluation")
+    parser.add_argument("--checkpoint", type=Path, default=bundled_checkpoint())
 
 
 def fetch_command(_options: argparse.Namespace) -> None:
@@ -105,6 +114,11 @@ def measure_command(options: argparse.Namespace) -> None:
 def card_command(options: argparse.Namespace) -> None:
     """Write the model card from the results beside a checkpoint."""
     write_card(options.checkpoint)
+
+
+def page_command(options: argparse.Namespace) -> None:
+    """Write the report page."""
+    sys.stdout.write(f"{write_page(options.folder, options.checkpoint)}\n")
 
 
 def held_out_sets() -> NamedCases:

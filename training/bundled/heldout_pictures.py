@@ -31,6 +31,7 @@ from training.derived.volumes import load_canonical, load_training_volumes
 
 __all__ = [
     "HELD_OUT_PICTURES",
+    "HELD_OUT_SEED",
     "HeldOutPicture",
     "load_brain_series",
     "load_chest_radiograph",
@@ -41,7 +42,7 @@ __all__ = [
 
 BoolArray = NDArray[np.bool_]
 
-_HELD_OUT_SEED = 424242
+HELD_OUT_SEED = 424242
 """No bank of training projections starts from it."""
 
 
@@ -92,7 +93,7 @@ def load_chest_radiograph(cache: Path) -> HeldOutPicture:
 def load_projected_radiograph(cache: Path) -> HeldOutPicture:
     """Project the training patient in a pose, beam and build that training lacks."""
     volume = load_training_volumes(fetch_totalsegmentator(cache))[1]
-    rng = np.random.default_rng(_HELD_OUT_SEED)
+    rng = np.random.default_rng(HELD_OUT_SEED)
     pose = Pose(
         view="frontal",
         angles_deg=(5.0, -2.0, 6.0),
