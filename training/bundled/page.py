@@ -62,8 +62,8 @@ _HEAD = """# What was measured
 Every table here is written by `python -m training page` from JSON beside it. Numbers
 on images are single observations: one series or picture each, labels mostly made by
 another model. They say what the code and the shipped checkpoint do, and nothing about a
-clinic. Public benchmarks (`python -m training evaluate --preset`) have no row here, because
-their data are not."""
+clinic. Public benchmarks (`python -m training evaluate --preset`) have no row here,
+because their data are not."""
 
 _ABLATION = """## What each option is worth
 
