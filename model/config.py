@@ -131,7 +131,7 @@ class MedGLIPConfig:
 
     @classmethod
     def tiny(cls, **changes: Any) -> MedGLIPConfig:
-        """Return the size that ships: about 4 M weights, for two processor cores."""
+        """Return the size that ships: about 3 M weights, for two processor cores."""
         return cls(**changes)
 
     @classmethod
