@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -398,3 +399,45 @@ def test_the_command_builds_from_specifications_of_ones_own(
         options = parser.parse_args(["--registry", *wrong, *arguments[2:]])
         with pytest.raises(ConfigError, match=named):
             build_command(options)
+
+
+def test_a_dataset_of_the_bundled_registry_is_built(tmp_path: Path) -> None:
+    shape = (24, 20, 12)
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        case = tmp_path / "data" / f"s{number:04d}"
+        (case / "segmentations").mkdir(parents=True)
+        values = rng.integers(-900, 900, shape).astype(np.int16)
+        _save(case / "ct.nii.gz", values)
+        liver = np.zeros(shape, np.uint8)
+        liver[14:22, 5:15, 2:9] = 1
+        _save(case / "segmentations" / "liver.nii.gz", liver)
+        _save(case / "segmentations" / "spleen.nii.gz", np.zeros(shape, np.uint8))
+    meta = "image_id;age;gender;institute;study_type;split\n"
+    meta += "s0000;61;f;A;ct abdomen;train\ns0001;50;m;A;ct abdomen;test\n"
+    (tmp_path / "data" / "meta.csv").write_text(meta)
+    parser = argparse.ArgumentParser()
+    add_build_arguments(parser)
+
+    data = f"totalsegmentator={tmp_path / 'data'}"
+    out = str(tmp_path / "out")
+    build_command(parser.parse_args(["--registry", data, "--out", out]))
+
+    records = list(RecordFile(tmp_path / "out"))
+    assert {record.split for record in records} == {"train", "test"}
+    for record in records:
+        liver_here = [
+            one for one in record.regions if one.label == "liver" and one.bbox
+        ]
+        assert record.volume is not None
+        assert bool(liver_here) == (2 <= record.volume.index < 9)
+        for region in liver_here:
+            # The file grows to the right of the patient, the picture to the left.
+            assert region.bbox == ((2.0, 5.0, 10.0, 15.0),)
+            assert region.codes["type"][2] == "Liver"
+        assert "spleen" in (record.label_space or ())
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    affine = np.diag([2.0, 2.0, 5.0, 1.0])
+    nib.save(nib.Nifti1Image(values, affine), path)
