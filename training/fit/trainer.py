@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,7 +31,7 @@ from training.fit.shards import (
     share_gradients,
 )
 from training.fit.state import read_state, write_folder, write_state
-from training.fit.world import World, mean_over_world
+from training.fit.world import World
 
 __all__ = ["Trainer"]
 
@@ -189,8 +190,7 @@ class Trainer:
         TrainingError
             The run has diverged.
         """
-        total = torch.tensor(losses["total"])
-        if not bool(torch.isfinite(mean_over_world(total))):
+        if not math.isfinite(losses["total"]):
             raise TrainingError(
                 f"the loss is no number at step {self.step}: lower the learning rate"
             )

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch import distributed as dist
 
 from training.errors import ConfigError
 
-__all__ = ["World", "mean_over_world", "start_world"]
+__all__ = ["World", "start_world"]
 
 
 @dataclass(frozen=True)
@@ -88,12 +87,3 @@ def _place(device: str, local: int) -> torch.device:
         place = torch.device("cuda", local)
     torch.cuda.set_device(place)
     return place
-
-
-def mean_over_world(value: Tensor) -> Tensor:
-    """Return the mean of a number over all processes; itself when alone."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return value
-    value = value.detach().clone()
-    dist.all_reduce(value)
-    return value / dist.get_world_size()

@@ -26,6 +26,7 @@ def test_the_stock_model_takes_a_step_on_our_batches():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_both_are_timed_on_the_same_batches_and_the_ratio_is_theirs():
     config = replace(HALVES, core_every=1)
 
