@@ -24,6 +24,7 @@ class CoreText(nn.Module):
     def __init__(self, config: MedGLIPConfig) -> None:
         super().__init__()
         dim = config.core_dim
+        self.text_prefix = config.text_prefix
         self.text_projection = nn.Linear(config.text_hidden, dim)
         self.phrase_projection = nn.Linear(config.phrase_dim, dim)
         nn.init.zeros_(self.phrase_projection.weight)
@@ -34,7 +35,13 @@ class CoreText(nn.Module):
             )
 
     def forward(self, reading: Reading, modality: Tensor, asked: Tensor) -> Caption:
-        """Return the caption of each picture."""
+        """Return the caption of each picture.
+
+        Raises
+        ------
+        ValueError
+            There are fewer prefixes than pictures.
+        """
         batch = len(asked)
         pieces: list[Piece] = []
         if reading.opening is not None:
@@ -43,9 +50,10 @@ class CoreText(nn.Module):
             tokens = self.modality[modality]  # (batch, tokens, dim)
             real = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
             pieces.append(whole_piece(tokens, real, block=1))
-        if reading.prefix is not None and reading.prefix_mask is not None:
-            states = self.text_projection(_per_picture(reading.prefix, batch))
-            real = _per_picture(reading.prefix_mask, batch)
+        prefix, prefix_mask = reading.prefix, reading.prefix_mask
+        if self.text_prefix and prefix is not None and prefix_mask is not None:
+            states = self.text_projection(_per_picture(prefix, batch))
+            real = _per_picture(prefix_mask, batch)
             pieces.append(whole_piece(states, real, block=2))
         states = self.text_projection(reading.states)  # (phrases, tokens, dim)
         states = states + self.phrase_projection(reading.vectors)[:, None]
@@ -68,4 +76,6 @@ def _per_picture(rows: Tensor, batch: int) -> Tensor:
     """Return the rows of the first pictures; a single row stands for all."""
     if len(rows) == 1:
         return rows.expand(batch, *rows.shape[1:])
+    if len(rows) < batch:
+        raise ValueError(f"{len(rows)} prefixes for {batch} pictures")
     return rows[:batch]

@@ -74,6 +74,25 @@ def test_the_prefix_changes_detections_and_nothing_dense(pixels):
 
 
 @torch.no_grad()
+def test_without_the_prefix_switch_a_prefix_is_ignored(pixels):
+    model = stir(make_model(text_prefix=False))
+    text = make_text(pictures=2)
+    without = replace(text, prefix=None, prefix_mask=None)
+
+    first = model(pixels, CT, text, asked=ASKED).detections
+    second = model(pixels, CT, without, asked=ASKED).detections
+
+    assert torch.equal(first.logits, second.logits)
+
+
+def test_fewer_prefixes_than_pictures_are_refused(pixels):
+    text = make_text(pictures=2)
+
+    with pytest.raises(ValueError, match="2 prefixes for 3 pictures"):
+        make_model()(pixels[[0, 1, 0]], CT[[0, 1, 0]], text, asked=ASKED[[0, 1, 0]])
+
+
+@torch.no_grad()
 def test_without_the_bank_a_description_is_ignored(pixels):
     model = stir(make_model(attribute_bank=False))
     text = make_text(pictures=2)
