@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -17,6 +18,7 @@ from tests.builders.records import make_record, make_region
 from tests.builders.tiny_dataset import block
 from training.errors import ConfigError
 from training.export import export_coco, export_odvg, export_pictures
+from training.export.command import add_export_arguments, export_command
 from training.layout import RecordFile
 from training.records import ImageRecord
 from training.rle import decode_rle, encode_rle
@@ -177,3 +179,20 @@ def test_the_records_are_what_was_written(built: Path) -> None:
     masks = records[0].regions[0].mask
     assert masks is not None
     np.testing.assert_array_equal(decode_rle(masks[1]), MASKS[1])
+
+
+@pytest.mark.parametrize("kind", ["mm-gdino", "open-groundingdino", "coco"])
+def test_the_command_writes_the_format_that_is_asked_for(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_export_arguments(parser)
+    out = tmp_path / "out"
+    arguments = [str(built), "--out", str(out), "--format", kind, "--pictures"]
+
+    export_command(parser.parse_args(arguments))
+
+    name = "train.json" if kind == "coco" else "train.jsonl"
+    assert (out / name).stat().st_size > 0
+    assert len(list((out / "images").iterdir())) == 2
+    assert "files: 2" in capsys.readouterr().out
