@@ -54,7 +54,7 @@ def draw_plot(found: dict[str, Any], path: Path) -> None:
     middle.set_xlabel("workers")
     middle.set_ylabel("samples per second, decoded")
     right.plot(range(0, 101, 10), found["pass"]["rss_mib"], marker="o")
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.2 * max(found["pass"]["rss_mib"]))
     right.set_xlabel(f"% of {found['images']:,} records, shuffled")
     right.set_ylabel("resident memory (MiB)")
     figure.tight_layout()
