@@ -26,7 +26,7 @@ __all__ = ["BankPlan", "ProjectionBank", "load_bank", "outline"]
 
 BoolArray = NDArray[np.bool_]
 
-_VERSION = 1
+_VERSION = 2
 """Raised when a picture of the same plan changes; old banks are then left alone."""
 _GRAIN = 16.0
 """Stored steps per mm of water."""

@@ -79,8 +79,8 @@ class Projection:
 def draw_pose(rng: np.random.Generator, *, view: str) -> Pose:
     """Draw a pose: slightly turned and tilted, at a usual distance of the tube."""
     distance = rng.uniform(1000.0, 1900.0)
-    # Lying patients have the tube in front (AP); it draws the heart larger.
-    side = -1.0 if rng.random() < 0.7 else 1.0
+    # Standing patients have the tube behind (PA), lying ones in front.
+    side = 1.0 if rng.random() < 0.7 else -1.0
     size = rng.normal(0.0, 0.08)
     scale = np.exp(size + rng.normal(0.0, (0.10, 0.06, 0.06)))
     angles = rng.normal(0.0, (6.0, 2.0, 4.0))

@@ -21,6 +21,8 @@ BoolArray = NDArray[np.bool_]
 
 _BLOOD_HU = 45.0
 """Unenhanced blood."""
+_NOISE_HU = 30.0
+"""Most that the pixels of painted blood differ from it."""
 _INFLOW_HU = 700.0
 """Above it a body of 6 mm and more is undiluted contrast medium."""
 _APEX = 0.5
@@ -57,10 +59,10 @@ def thorax_rays(volume: LabelledVolume, *, spacing_mm: float = 2.0) -> RayVolume
     near = ndimage.binary_dilation(vessels, iterations=round(9 / volume.spacing_mm[1]))
     bright = (near | left | right) & (image > 80) & ~_bone(volume)
     bright |= _inflow(image)
-    # Contrast medium is set to blood; the noise of the pixels is kept.
-    image[bright] = _BLOOD_HU + (
-        image[bright] - ndimage.median_filter(image, 3)[bright]
-    )
+    # Contrast medium is set to blood; the noise of the pixels is kept, but not the
+    # step between a thin vessel and the lung round it.
+    noise = image - ndimage.median_filter(image, 3)
+    image[bright] = _BLOOD_HU + noise[bright].clip(-_NOISE_HU, _NOISE_HU)
     # The abdominal aorta casts no outline.
     lung_area = (left | right).sum(axis=(1, 2))
     aorta[: int((lung_area > 0.3 * lung_area.max()).argmax())] = False
