@@ -11,6 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from training.build.absence import (
+    absent_region,
+    draw_negatives,
+    stated_regions,
+    without_stated,
+)
 from training.build.draws import Draws
 from training.build.geometry_words import contradiction, is_oriented, side_of_boxes
 from training.build.regions import Draft
@@ -117,9 +123,9 @@ def word_picture(
         region = _verified(worded, scene, drops)
         regions.append(region)
         regions.extend(_sided(region, scene, settings=settings, draws=draws))
-    regions.extend(_stated(report, regions))
-    space = _without_stated(space, regions)
-    regions.extend(_negatives(space, regions, settings=settings, draws=draws))
+    regions.extend(stated_regions(report, regions))
+    space = without_stated(space, regions)
+    regions.extend(draw_negatives(space, regions, settings=settings, draws=draws))
     return _captioned(regions, scene, space, draws=draws, drops=drops)
 
 
@@ -282,71 +288,8 @@ def _sided(
     there = f"{_SIDE_WORDS[_OTHER_SIDE[side]]} {label}"
     found = [replace(region, phrase=here, label=here, laterality=side)]
     if region.complete and label in (scene.label_space or ()):
-        found.append(_absent(there, there, source="derived"))
+        found.append(absent_region(there, there, source="derived"))
     return found
-
-
-def _absent(phrase: str, label: str, *, source: str) -> PhraseRegion:
-    path = path_of(label)
-    return PhraseRegion(
-        region_id="",
-        phrase=phrase,
-        tokens_positive=(),
-        label=label,
-        label_path=path,
-        level=max(len(path) - 1, 0),
-        status="absent",
-        laterality=side_of(phrase),
-        codes=codes_of(label),
-        source=source,
-    )
-
-
-def _stated(
-    report: Sequence[Statement], regions: Sequence[PhraseRegion]
-) -> list[PhraseRegion]:
-    """Return what a report says that no region shows: denied, or somewhere."""
-    shown = {finding_code(one.label or one.phrase) for one in regions}
-    found = []
-    for one in report:
-        if one.code in shown or len(one.text) > MAX_PHRASE:
-            continue
-        region = _absent(one.text, one.text, source="report")
-        if one.status != "absent":
-            region = replace(
-                region,
-                status="uncertain" if one.status == "uncertain" else "present",
-                ignore=True,
-            )
-        found.append(region)
-    return found
-
-
-def _without_stated(
-    space: tuple[str, ...] | None, regions: Sequence[PhraseRegion]
-) -> tuple[str, ...] | None:
-    """Return the label space without what a report states and no region shows."""
-    named = {one.label for one in regions}
-    codes = {finding_code(one.label or one.phrase) for one in regions if one.ignore}
-    if space is None or not codes:
-        return space
-    return tuple(
-        label for label in space if label in named or finding_code(label) not in codes
-    )
-
-
-def _negatives(
-    space: tuple[str, ...] | None,
-    regions: Sequence[PhraseRegion],
-    *,
-    settings: BuildSettings,
-    draws: Draws,
-) -> list[PhraseRegion]:
-    """Draw labels that were looked for and are not there."""
-    named = {one.label for one in regions}
-    free = [label for label in space or () if label not in named]
-    chosen = draws.shuffled(free)[: settings.negatives]
-    return [_absent(label, label, source="label space") for label in chosen]
 
 
 def _captioned(
