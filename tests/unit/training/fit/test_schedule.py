@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.config import StageConfig
 from training.fit.schedule import rate_factor
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 500), st.integers(0, 100), st.integers(0, 100), st.integers(0, 900)
 )

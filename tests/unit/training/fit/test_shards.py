@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.fit.shards import clip_gradients, gather, gather_nested, scatter
@@ -15,6 +15,7 @@ def make_parameters(*values: list[float]) -> list[torch.nn.Parameter]:
     return [*parameters, torch.nn.Parameter(torch.zeros(2))]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(-10, 10), min_size=1, max_size=5),
     st.lists(st.floats(-10, 10), min_size=1, max_size=5),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.losses.boxes import box_cost, box_giou, to_xyxy
@@ -11,6 +11,7 @@ EDGE = st.floats(0.0, 1.0)
 BOX = st.tuples(EDGE, EDGE, st.floats(0.05, 1.0), st.floats(0.05, 1.0))
 
 
+@settings(deadline=None)
 @given(BOX, BOX)
 def test_giou_lies_between_minus_one_and_one_and_is_symmetric(first, second):
     a, b = (
@@ -32,6 +33,7 @@ def test_giou_of_a_known_pair():
     assert float(box_giou(first, second)) == pytest.approx(1 / 3)
 
 
+@settings(deadline=None)
 @given(BOX, BOX)
 def test_only_the_right_box_costs_nothing(first, second):
     a, b = (torch.tensor([box], dtype=torch.float64) for box in (first, second))

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.core import Detections
@@ -133,6 +133,7 @@ def test_the_words_of_a_phrase_weigh_one_together():
     assert weight.tolist() == [[0.5, 0.5, 1, 1, 0]]
 
 
+@settings(deadline=None)
 @given(st.permutations(range(5)), st.integers(0, 6))
 def test_the_order_and_padding_of_words_do_not_matter(order, padding):
     detections, target = make_detections(1), make_targets(0, 2)

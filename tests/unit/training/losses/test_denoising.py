@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.batch import PictureRegions
@@ -41,6 +41,7 @@ def test_every_group_holds_each_region_twice_and_repairs_it_once():
         assert torch.bincount(region).tolist() == [3] * len(set(region.tolist()))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31))
 def test_a_mild_noise_leaves_an_overlap_and_boxes_stay_on_the_picture(seed):
     target = make_targets(0, 1, 2)

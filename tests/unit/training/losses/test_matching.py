@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.batch import PictureRegions
@@ -42,6 +42,7 @@ def test_nothing_is_matched_with_an_empty_picture():
     assert len(query) == len(region) == 0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 3), st.integers(1, 12))
 def test_many_matches_hold_the_best_ones_and_share_no_query(seed, regions, count):
     generator = torch.Generator().manual_seed(seed)

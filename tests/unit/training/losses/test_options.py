@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.batch import PictureRegions
@@ -32,6 +32,7 @@ def test_the_hinge_lifts_the_parent_and_lowers_the_child():
     assert logits.grad[0, 0] < 0 < logits.grad[0, 1]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-5, 5), min_size=4, max_size=4))
 def test_an_order_that_is_kept_costs_nothing(values):
     falling = torch.tensor([sorted(values, reverse=True)])
@@ -52,6 +53,7 @@ def test_the_winner_takes_most():
     assert value.tolist() == pytest.approx([0.9 * 1 + 0.1 * 4, 0.9 * 2 + 0.1 * 5])
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=6), st.floats(0, 1))
 def test_a_mixture_of_hypotheses_lies_between_its_costs(costs, epsilon):
     values = torch.tensor(costs, dtype=torch.float64)
