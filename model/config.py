@@ -54,6 +54,9 @@ class MedGLIPConfig:
     a few pixels wide and a torso below 150 pixels."""
     slice_offsets_mm: tuple[float, ...] = (-10.0, -4.0, 0.0, 4.0, 10.0)
     """Distance of each input slice from the slice that is being segmented."""
+    least_field: tuple[int, int] = (112, 144)
+    """Rows and columns that a picture other than CT is padded to: the field of the
+    training pictures."""
     trunk_channels: tuple[int, ...] = (24, 48, 96, 128, 160)
     """Channels of the pyramid, finest first: strides 1, 2, 4, 8, 16 (``unet``) or
     1, 2, 8, 16, 32 (``swin``)."""
@@ -114,6 +117,8 @@ class MedGLIPConfig:
     def __post_init__(self) -> None:
         if len(self.trunk_channels) != 5:
             raise ValueError("trunk_channels names five levels, finest first")
+        if any(side % 16 for side in self.least_field):
+            raise ValueError("both sides of least_field are multiples of 16")
         if self.hypotheses < 1:
             raise ValueError(f"{self.hypotheses} hypotheses are less than one")
         if self.core_weight and not self.core:

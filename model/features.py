@@ -83,7 +83,7 @@ def see_stack(
     if stack.modality.strip().upper() == "CT":
         window, air = body_window(small, multiple=STRIDE), -1024.0
     else:
-        window = _whole(grid)
+        window = _field(grid, config.least_field)
     small = _pad(small, window, air)
     modality = torch.tensor([modality_index(stack.modality)], device=device)
     pyramids: list[tuple[Tensor, ...]] = []
@@ -119,10 +119,18 @@ def _grey(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(pixels, dtype=np.float32)
 
 
-def _whole(grid: ModelGrid) -> Window:
-    sides = (grid.rows, grid.columns)
-    rows, columns = (slice(0, -(-side // STRIDE) * STRIDE) for side in sides)
-    return rows, columns
+def _field(grid: ModelGrid, least: tuple[int, int]) -> Window:
+    """Return the whole picture, centred in a field no smaller than training's.
+
+    Normalisation over the field sees how much of it is empty: a head that fills a
+    small field would look like nothing that was learned.
+    """
+    parts = []
+    for side, smallest in zip((grid.rows, grid.columns), least, strict=True):
+        size = max(-(-side // STRIDE) * STRIDE, smallest)
+        first = (side - size) // 2
+        parts.append(slice(first, first + size))
+    return parts[0], parts[1]
 
 
 def _pad(
