@@ -16,7 +16,7 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@# A torch that is asked for by its exact release does not drag in a newer one.
 	$(BIN)/python -m pip install --quiet "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --editable ".[training]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[training,ray]" --group dev
 	touch $@
 
 demo: setup      ## Ground a real CT with its report, over the network, and show the result
@@ -30,8 +30,8 @@ lint: setup      ## Style, spelling, layering
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell && $(BIN)/lint-imports
 types: setup     ## Strict type check
 	$(BIN)/mypy
-checkpoint: setup ## Train the bundled checkpoint again from the open data (about an hour)
-	$(BIN)/python -m training checkpoint training/configs/medglip-tiny-ct.toml
+checkpoint: setup ## Train the bundled checkpoint again from the open data (hours on one core)
+	$(BIN)/python -m training checkpoint training/configs/medglip-tiny.toml --resume
 fix: setup       ## Format and repair what can be repaired
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 .PHONY: help setup demo checkpoint test fast lint types fix
