@@ -172,7 +172,9 @@ def test_the_identity_changes_with_the_weights(tmp_path):
 
 
 def test_a_model_of_the_hub_keeps_its_name(tmp_path):
-    folder = tmp_path / "models--IDEA-Research--grounding-dino-tiny/snapshots" / ("a" * 40)
+    folder = (
+        tmp_path / "models--IDEA-Research--grounding-dino-tiny/snapshots" / ("a" * 40)
+    )
     checkpoint = EngineCheckpoint.open(write_checkpoint("owlvit", folder))
 
     assert checkpoint.name == "IDEA-Research/grounding-dino-tiny"
