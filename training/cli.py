@@ -50,6 +50,16 @@ COMMANDS = {
         "training.fit.arguments:add_fit_arguments",
         "training.fit.loop:fit_command",
     ),
+    "ablate": _Command(
+        "train a toy with and without each option and say what each is worth",
+        "training.fit.ablation:add_ablation_arguments",
+        "training.fit.ablation:ablation_command",
+    ),
+    "throughput": _Command(
+        "time our training beside the stock model's, on the same data",
+        "training.fit.throughput:add_throughput_arguments",
+        "training.fit.throughput:throughput_command",
+    ),
     "evaluate": _Command(
         "measure a checkpoint on a build, a public benchmark or what is held out",
         "training.evaluation.command:add_evaluate_arguments",

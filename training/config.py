@@ -69,6 +69,9 @@ class StageConfig:
     """Pictures of a batch that the core sees; 0: all"""
     from_average: bool = False
     """Start from the moving average of the weights"""
+    hypotheses: int = 0
+    """Dense answers that are compared with the labels; 0: as many as the model has. 1
+    is their mean, at a third of the cost, while they are the same anyway."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,13 @@ from training.config import TrainingConfig
 from training.errors import ConfigError
 from training.fit.toy_run import TOY, ToyScore, score_toy, train_toy
 
-__all__ = ["ABLATIONS", "Ablation", "ablate", "ablation_command"]
+__all__ = [
+    "ABLATIONS",
+    "Ablation",
+    "ablate",
+    "ablation_command",
+    "add_ablation_arguments",
+]
 
 
 @dataclass(frozen=True)
@@ -175,14 +181,16 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def ablation_command(arguments: Sequence[str] | None = None) -> None:
-    """Run ``python -m training.fit.ablation OUT [OPTION ...]``."""
-    parser = argparse.ArgumentParser(prog="ablation", description=__doc__)
-    parser.add_argument("out", type=Path)
+def add_ablation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what :func:`ablation_command` takes."""
+    parser.add_argument("out", type=Path, help="JSON file to write or to complete")
     parser.add_argument("options", nargs="*", help="default: all")
-    parser.add_argument("--steps", type=int, default=TOY.steps)
+    parser.add_argument("--steps", type=int, default=TOY.steps, help="of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    chosen = parser.parse_args(arguments)
+
+
+def ablation_command(chosen: argparse.Namespace) -> None:
+    """Measure options; a run that was cut off goes on where it stopped."""
     torch.set_num_threads(1)
     ablate(
         chosen.out,
@@ -190,7 +198,3 @@ def ablation_command(arguments: Sequence[str] | None = None) -> None:
         seeds=chosen.seeds,
         base=replace(TOY, steps=chosen.steps),
     )
-
-
-if __name__ == "__main__":
-    ablation_command()

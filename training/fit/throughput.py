@@ -6,7 +6,7 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -24,7 +24,7 @@ from training.fit.toy_run import TOY
 from training.fit.trainer import Trainer
 from training.fit.world import World
 
-__all__ = ["measure_throughput", "throughput_command"]
+__all__ = ["add_throughput_arguments", "measure_throughput", "throughput_command"]
 
 
 def measure_throughput(
@@ -88,13 +88,18 @@ def _compare(
 ) -> dict[str, Any]:
     ours = Trainer(replace(config, precision=precision), world=World(device=place))
     parity = _parity(ours, batches[0], precision=precision, is_compiled=is_compiled)
+    alone = Trainer(
+        replace(_boxes_alone(config), precision=precision), world=World(device=place)
+    )
     if is_compiled:
         ours.model.compile()
+        alone.model.compile()
     stock = StockTrainer(
         config, device=place, precision=precision, is_compiled=is_compiled
     )
     learners: dict[str, Callable[[Batch], Any]] = {
         "ours": lambda batch: ours.learn([batch]),
+        "ours, boxes alone": lambda batch: alone.learn([batch]),
         "stock": stock.learn,
     }
     seconds: dict[str, list[float]] = {name: [] for name in learners}
@@ -111,17 +116,31 @@ def _compare(
         "precision": precision,
         "compiled": is_compiled,
         "pictures_per_second": speed,
-        "ratio": speed["ours"] / speed["stock"],
-        "ratio_per_round": [
-            theirs / mine
-            for mine, theirs in zip(seconds["ours"], seconds["stock"], strict=True)
-        ],
+        "ratio_to_stock": {
+            name: value / speed["stock"]
+            for name, value in speed.items()
+            if name != "stock"
+        },
+        "ratio_per_round": {
+            name: [
+                theirs / mine
+                for mine, theirs in zip(values, seconds["stock"], strict=True)
+            ]
+            for name, values in seconds.items()
+            if name != "stock"
+        },
         "parameters": {
             "ours": sum(p.numel() for p in ours.model.parameters()),
             "stock": stock.parameters,
         },
         "parity": parity,
     }
+
+
+def _boxes_alone(config: TrainingConfig) -> TrainingConfig:
+    """Return settings under which ours learns what the stock model learns."""
+    weights = dict.fromkeys(config.loss_weights, 0.0) | {"core": 1.0}
+    return replace(config, loss_weights=weights, denoising_groups=0)
 
 
 def _time(
@@ -171,14 +190,16 @@ def _name(place: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
-def throughput_command(arguments: Sequence[str] | None = None) -> None:
-    """Run ``python -m training.fit.throughput OUT``: the CPU, and a GPU if any."""
-    parser = argparse.ArgumentParser(prog="throughput", description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args(arguments)
+def add_throughput_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what :func:`throughput_command` takes."""
+    parser.add_argument("out", type=Path, help="JSON file to write")
+    parser.add_argument("--rounds", type=int, default=5, help="turns; default: 5")
+    parser.add_argument("--steps", type=int, default=4, help="batches; default: 4")
+    parser.add_argument("--threads", type=int, default=1, help="default: 1")
+
+
+def throughput_command(chosen: argparse.Namespace) -> None:
+    """Measure the CPU, and a GPU if there is one, and write what was found."""
     torch.set_num_threads(chosen.threads)
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     found = [
@@ -186,7 +207,3 @@ def throughput_command(arguments: Sequence[str] | None = None) -> None:
         for device in devices
     ]
     chosen.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    throughput_command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,8 @@ class Trainer:
             return
         if stage.from_average and done == 0:
             self.average.give_to(self.model)
+        count = stage.hypotheses or self.config.model.hypotheses
+        self.model.config = replace(self.config.model, hypotheses=count)
         names = [name for name, _ in self.model.named_parameters()]
         for prefix in stage.train:
             if not any(_is_under(name, prefix) for name in names):

@@ -275,3 +275,23 @@ def test_region_contrast_joins_when_it_has_a_weight(batches):
     losses = make_trainer(loss_weights=weights).learn(batches[:1])
 
     assert float(losses["taco"]) > 0
+
+
+def test_a_stage_may_teach_the_mean_of_the_hypotheses_alone(batches):
+    together = StageConfig(steps=1, hypotheses=1, train=("trunk", "dense.words"))
+    apart = StageConfig(steps=1, train=("dense.variants", "dense.variant_gate"))
+    trainer = make_trainer(
+        stages=(together, apart), model=replace(TINY, hypotheses=3), core_every=0
+    )
+
+    def variants() -> list[torch.Tensor]:
+        named = trainer.model.named_parameters()
+        return [p.detach().clone() for name, p in named if "dense.variant" in name]
+
+    start = variants()
+    trainer.learn([batches[0]])
+    middle = variants()
+    trainer.learn([batches[1]])
+
+    assert all(torch.equal(a, b) for a, b in zip(start, middle, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(middle, variants(), strict=True))
