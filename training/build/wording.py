@@ -156,6 +156,9 @@ def _word(
         phrase, denied = _spoken(finding.verbatim)
         if denied and not draft.boxes:
             status, ignore = "absent", finding.ignore
+        elif status == "absent" and phrase != finding.verbatim and not finding.codes:
+            # "Normal heart size." denies no heart: all that is left of it is a noun.
+            ignore = True
     else:
         phrase = _from_report(draft, report) or _drawn(
             finding.label,

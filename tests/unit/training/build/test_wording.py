@@ -193,6 +193,31 @@ def test_a_sentence_that_denies_makes_a_negative() -> None:
     assert words.regions[0].phrase == "pneumothorax"
 
 
+@pytest.mark.parametrize(
+    "sentence", ["Normal heart size.", "Lungs are clear.", "No significant findings."]
+)
+def test_a_normal_sentence_does_not_deny_what_it_speaks_of(sentence: str) -> None:
+    words, _ = _word(_draft("normal", (), verbatim=sentence, status="absent"))
+
+    assert [one.ignore for one in words.regions] == [True]
+
+
+@pytest.mark.parametrize(
+    ("verbatim", "codes"),
+    [("pneumothorax", {}), ("Pneumothorax.", {"type": ("36118008", "SCT", "x")})],
+)
+def test_a_phrase_or_a_code_that_was_looked_for_in_vain_is_absent(
+    verbatim: str, codes: dict[str, tuple[str, str, str]]
+) -> None:
+    draft = _draft(
+        "pneumothorax", (), verbatim=verbatim, status="absent", codes=codes
+    )
+
+    words, _ = _word(draft)
+
+    assert [(one.status, one.ignore) for one in words.regions] == [("absent", False)]
+
+
 def test_sides_are_named_where_the_geometry_shows_them() -> None:
     how = replace(PLAIN, sided=True)
 
