@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from training.errors import RecordError
+from training.errors import DatasetError, RecordError
+from training.layout import PictureInfo, to_units
 from training.readers.boxes import XYXY, xyxy_within
-from training.readers.images import picture_loader
+from training.readers.images import load_picture, picture_loader
 from training.readers.jsonfile import Node, read_json, read_json_lines
 from training.readers.layout import ImageLayout, official_split
 from training.readers.mdetr import caption_phrase
-from training.readers.source import Mask, SourceImage, SourceRegion
+from training.readers.source import Mask, Picture, SourceImage, SourceRegion
 from training.records import SCHEMA, ImageRecord, PhraseRegion, Rle
 from training.registry import DatasetSpec
 from training.registry.spec import Tier
@@ -52,7 +54,9 @@ def read_odvg(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
 
     A grounding region without a box is absent, and a line without regions is kept:
     both say that there is nothing, which the plain loaders drop. In a detection line
-    the categories of ``label_map`` that have no instance are absent.
+    the categories of ``label_map`` that have no instance are absent. Our records have
+    their pictures as a build stores them, so that ``KEY.picture.json`` is read beside
+    ``KEY.png``: only it says how 16 bit values become units again.
 
     Raises
     ------
@@ -163,7 +167,7 @@ def _of_record(line: Node, *, path: Path) -> SourceImage:
         line.fail(str(error))
     return SourceImage(
         image_id=record.image_id,
-        load=picture_loader(path),
+        load=partial(_load_stored, path, spacing_mm=record.spacing_mm),
         regions=tuple(_of_region(region) for region in record.regions),
         modality=record.modality,
         body_part=record.body_part,
@@ -175,6 +179,38 @@ def _of_record(line: Node, *, path: Path) -> SourceImage:
         report=record.report,
         prior=record.prior,
     )
+
+
+def _load_stored(path: Path, *, spacing_mm: tuple[float, float] | None) -> Picture:
+    """Load a picture of a build in its units.
+
+    Raises
+    ------
+    DatasetError
+        What says the units is damaged, or missing beside a picture of 16 bits.
+    """
+    stored = load_picture(path).pixels
+    beside = path.with_suffix(".picture.json")
+    if beside.is_file():
+        try:
+            info = PictureInfo.from_json(beside.read_bytes())
+            stored = _in_units(stored, info)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{beside.name} does not say the units") from error
+    elif stored.dtype != np.uint8:
+        raise DatasetError(f"{beside.name} is not there: {path.name} has no units")
+    spacing = None if spacing_mm is None else (0.0, *spacing_mm)
+    return Picture(stored, spacing_mm=spacing, is_volume=False)
+
+
+def _in_units(stored: NDArray[Any], info: PictureInfo) -> NDArray[Any]:
+    if (info.scale, info.intercept) == (1, 0):
+        return stored
+    units = to_units(stored, info)
+    # Whole numbers stay whole, so that a build stores the same values again.
+    if float(info.scale).is_integer() and float(info.intercept).is_integer():
+        return units.astype(np.int32)
+    return units
 
 
 def _of_region(region: PhraseRegion) -> SourceRegion:

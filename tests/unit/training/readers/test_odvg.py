@@ -16,7 +16,10 @@ from tests.builders.picture_files import (
     save_text,
     spec_of,
 )
+from training.build.normalise import describe_picture, encode_plane, store_plane
+from training.build.settings import BuildSettings
 from training.errors import DatasetError
+from training.readers.source import Picture
 from training.records import ImageRecord, PhraseRegion
 from training.rle import encode_rle
 
@@ -137,6 +140,89 @@ def test_without_a_label_map_no_absence_is_claimed(tmp_path: Path) -> None:
     assert image.regions[0].label == "mass"
 
 
+def record_of(*regions: PhraseRegion) -> ImageRecord:
+    return ImageRecord(
+        image_id="demo/1",
+        filename="a.png",
+        sha256="0" * 64,
+        phash="0" * 16,
+        height=6,
+        width=8,
+        modality="CT",
+        body_part="chest",
+        view=None,
+        dataset="demo",
+        licence="CC0-1.0",
+        tier="manual",
+        patient_key="p",
+        study_key="s",
+        split="val",
+        cluster="c",
+        volume=None,
+        prior=None,
+        report=None,
+        label_space=("lung nodule", "mass"),
+        caption=" . ".join(region.phrase for region in regions),
+        regions=regions,
+        spacing_mm=(0.7, 0.8),
+    )
+
+
+def write_stored(root: Path, pixels: Any, *, modality: str) -> Any:
+    """Store a record's picture as a build does and return how it is stored."""
+    settings = BuildSettings()
+    picture = Picture(pixels, spacing_mm=None, is_volume=False)
+    info = describe_picture(picture, modality=modality, settings=settings)
+    plane = store_plane(pixels, info, settings=settings, modality=modality)
+    save_text(root / "a.jsonl", record_of().to_json() + "\n")
+    save_text(root / "images" / "a.picture.json", info.to_json())
+    (root / "images" / "a.png").write_bytes(encode_plane(plane, jpeg_quality=0))
+    return info
+
+
+HU = np.arange(-1024, -1024 + 48 * 60, 60, dtype=np.int16).reshape(6, 8)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "modality"),
+    [
+        (HU, "CT"),
+        (HU / 7.0, "MR"),
+        (np.arange(48, dtype=np.uint8).reshape(6, 8), "CT"),
+        (np.arange(144, dtype=np.uint8).reshape(6, 8, 3), "ES"),
+    ],
+)
+def test_a_record_of_a_build_has_its_units_and_spacing_again(
+    tmp_path: Path, pixels: Any, modality: str
+) -> None:
+    info = write_stored(tmp_path, pixels, modality=modality)
+
+    (image,) = read_all(tmp_path, spec())
+
+    picture = image.load()
+    assert picture.spacing_mm == (0.0, 0.7, 0.8)
+    assert picture.pixels.dtype.kind == pixels.dtype.kind
+    np.testing.assert_allclose(picture.pixels, pixels, atol=info.scale * 0.501)
+    again = describe_picture(picture, modality=modality, settings=BuildSettings())
+    assert again.units == info.units
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", "{}"])
+def test_a_record_of_16_bits_without_its_units_is_refused(
+    tmp_path: Path, text: str | None
+) -> None:
+    write_stored(tmp_path, HU, modality="CT")
+    beside = tmp_path / "images" / "a.picture.json"
+    beside.unlink()
+    if text is not None:
+        save_text(beside, text)
+
+    (image,) = read_all(tmp_path, spec())
+
+    with pytest.raises(DatasetError, match=r"a\.picture\.json"):
+        image.load()
+
+
 def test_our_own_records_come_back_whole(tmp_path: Path) -> None:
     one, other = np.zeros((6, 8), bool), np.zeros((6, 8), bool)
     one[1:3, 2:4] = other[4:6, 0:5] = True
@@ -158,30 +244,7 @@ def test_our_own_records_come_back_whole(tmp_path: Path) -> None:
     absent = PhraseRegion(
         region_id="r1", phrase="mass", tokens_positive=(), status="absent"
     )
-    record = ImageRecord(
-        image_id="demo/1",
-        filename="a.png",
-        sha256="0" * 64,
-        phash="0" * 16,
-        height=6,
-        width=8,
-        modality="CT",
-        body_part="chest",
-        view=None,
-        dataset="demo",
-        licence="CC0-1.0",
-        tier="manual",
-        patient_key="p",
-        study_key="s",
-        split="val",
-        cluster="c",
-        volume=None,
-        prior=None,
-        report=None,
-        label_space=("lung nodule", "mass"),
-        caption=nodule.phrase,
-        regions=(nodule, absent),
-    )
+    record = record_of(nodule, absent)
     save_text(tmp_path / "a.jsonl", record.to_json() + "\n")
     save_picture(tmp_path / "images" / "a.png")
 
