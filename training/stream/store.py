@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ class ShardStore:
             if len(data) != end - begin:
                 raise DatasetError(f"{shard.name} is shorter than its index says")
             return read_sample(data)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, tarfile.TarError) as error:
             raise DatasetError(f"{shard.name} cannot be read: {error}") from error
 
     def _file(self, at: int) -> tuple[int, NDArray[np.int64]]:

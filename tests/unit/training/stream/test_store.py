@@ -65,6 +65,20 @@ def test_lines_of_no_shard_and_damaged_tars_are_refused(folder):
     store.close()
 
 
+@pytest.mark.parametrize("at", [0, 124, 148, 156, 257])
+def test_a_damaged_header_of_a_tar_is_a_damaged_data_set(folder, at):
+    shards = shards_of(folder, "train")
+    path = folder / "shards" / shards[0].name
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x7F
+    path.write_bytes(data)
+    store = ShardStore(folder, shards)
+
+    with pytest.raises(DatasetError):
+        store.members(0)
+    store.close()
+
+
 def test_a_split_without_samples_is_refused(folder):
     with pytest.raises(DatasetError, match="test"):
         shards_of(folder, "test")
