@@ -55,16 +55,17 @@ def gather_findings(
 
     `drops` counts every region that is left out, by reason.
     """
-    groups: dict[tuple[str, str | None, bool], list[SourceRegion]] = {}
+    groups: dict[_Key, list[SourceRegion]] = {}
     for region in image.regions:
         label = " ".join(spec.phrase_of(region.label).split())
         if not label or len(label) > MAX_PHRASE:
             drops["region whose label is empty or no label but a text"] += 1
             continue
-        groups.setdefault((label, region.phrase, region.ignore), []).append(region)
+        key = (label, region.phrase, region.ignore, region.laterality, region.status)
+        groups.setdefault(key, []).append(region)
     readers = sorted({region.reader for region in image.regions if region.reader})
     found = []
-    for (label, verbatim, _), regions in groups.items():
+    for (label, verbatim, *_), regions in _undenied(groups, drops):
         finding = _one_finding(
             regions,
             picture,
@@ -73,11 +74,36 @@ def gather_findings(
             settings=settings,
             drops=drops,
         )
-        if finding is not None:
-            tier = next((one.tier for one in regions if one.tier), spec.tier)
-            source = tier if finding.source == "manual" else finding.source
-            found.append(replace(finding, verbatim=verbatim, source=source))
+        tier = next((one.tier for one in regions if one.tier), spec.tier)
+        source = tier if finding.source == "manual" else finding.source
+        found.append(replace(finding, verbatim=verbatim, source=source))
     return tuple(found)
+
+
+_Key = tuple[str, str | None, bool, str | None, Status]
+"""Label, verbatim phrase, whether ignored, side and status"""
+
+
+def _undenied(
+    groups: dict[_Key, list[SourceRegion]], drops: Counter[str]
+) -> list[tuple[_Key, list[SourceRegion]]]:
+    """Return the groups without the denials of what another region states.
+
+    A denial of one side leaves the other side alone.
+    """
+    sides: dict[tuple[str, str | None, bool], set[str | None]] = {}
+    for *what, side, status in groups:
+        if status != "absent":
+            sides.setdefault((what[0], what[1], what[2]), set()).add(side)
+    kept = []
+    for key, regions in groups.items():
+        *what, side, status = key
+        stated = sides.get((what[0], what[1], what[2]), set())
+        if status == "absent" and stated and (side is None or {side, None} & stated):
+            drops["region denied by one reader and drawn by another"] += len(regions)
+        else:
+            kept.append((key, regions))
+    return kept
 
 
 def _one_finding(
@@ -88,13 +114,9 @@ def _one_finding(
     readers: Sequence[str],
     settings: BuildSettings,
     drops: Counter[str],
-) -> Finding | None:
-    """Read the places of one label; None where nothing readable is left."""
-    stated = [one for one in regions if one.status != "absent"] or list(regions)
-    drops["region denied by one reader and drawn by another"] += len(regions) - len(
-        stated
-    )
-    first = stated[0]
+) -> Finding:
+    """Read the places of regions that say the same."""
+    first = regions[0]
     base = Finding(
         label=label,
         verbatim=first.phrase,
@@ -103,13 +125,13 @@ def _one_finding(
         codes=dict(first.codes),
         attributes=dict(first.attributes),
         progression=first.progression,
-        reader="+".join(sorted({one.reader for one in stated if one.reader})) or None,
+        reader="+".join(sorted({one.reader for one in regions if one.reader})) or None,
         ignore=first.ignore,
-        complete=all(one.complete for one in stated),
+        complete=all(one.complete for one in regions),
     )
     if first.status == "absent":
         return base
-    masks, boxes, lost, empty = _places(stated, picture, drops)
+    masks, boxes, lost, empty = _places(regions, picture, drops)
     if lost and not masks and not boxes:
         # What was drawn cannot be read: nothing is known of this label any more.
         return replace(base, ignore=True)
@@ -117,7 +139,7 @@ def _one_finding(
         # Layouts with one file per label write an empty one where there is nothing.
         drops["empty mask, read as absent"] += empty
         return replace(base, status="absent")
-    if len(readers) > 1 and any(one.reader for one in stated):
+    if len(readers) > 1 and any(one.reader for one in regions):
         return _fused(base, masks, boxes, readers=len(readers), settings=settings)
     # A box that came with a mask would say the same thing twice.
     return replace(

@@ -182,6 +182,46 @@ def test_a_denial_does_not_take_away_what_another_reader_drew() -> None:
     assert drops == {"region denied by one reader and drawn by another": 1}
 
 
+@pytest.mark.parametrize("side", [None, "L"])
+def test_a_silent_reader_does_not_stand_in_the_way_of_two_sides(side: Any) -> None:
+    found, drops = _gather(
+        SourceRegion(label="mass", status="absent", reader="R1", laterality=side),
+        SourceRegion(
+            label="mass", boxes_xyxy=((1, 1, 4, 4),), reader="R2", laterality="L"
+        ),
+        SourceRegion(
+            label="mass", boxes_xyxy=((9, 1, 12, 4),), reader="R2", laterality="R"
+        ),
+    )
+
+    assert [(one.laterality, one.weight) for one in found] == [("L", 0.5), ("R", 0.5)]
+    assert drops == {"region denied by one reader and drawn by another": 1}
+
+
+def test_findings_of_two_sides_keep_their_side_and_place() -> None:
+    found, _ = _gather(
+        SourceRegion(label="nodule", boxes_xyxy=((1, 1, 4, 4),), laterality="L"),
+        SourceRegion(label="nodule", boxes_xyxy=((9, 1, 12, 4),), laterality="R"),
+        SourceRegion(label="nodule", status="absent", laterality="B"),
+    )
+
+    assert [(one.laterality, one.status, one.boxes) for one in found] == [
+        ("L", "present", ((1, 1, 4, 4),)),
+        ("R", "present", ((9, 1, 12, 4),)),
+        ("B", "absent", ()),
+    ]
+
+
+def test_what_is_uncertain_does_not_become_certain_beside_what_is() -> None:
+    found, _ = _gather(
+        SourceRegion(label="nodule", boxes_xyxy=((1, 1, 4, 4),)),
+        SourceRegion(label="nodule", boxes_xyxy=((9, 1, 12, 4),), status="uncertain"),
+    )
+
+    assert [one.status for one in found] == ["present", "uncertain"]
+    assert [len(one.boxes) for one in found] == [1, 1]
+
+
 def test_a_label_made_by_a_model_says_so() -> None:
     found, _ = _gather(
         SourceRegion(label="liver", boxes_xyxy=((1, 1, 4, 4),), tier="pseudo")

@@ -209,9 +209,7 @@ def test_a_normal_sentence_does_not_deny_what_it_speaks_of(sentence: str) -> Non
 def test_a_phrase_or_a_code_that_was_looked_for_in_vain_is_absent(
     verbatim: str, codes: dict[str, tuple[str, str, str]]
 ) -> None:
-    draft = _draft(
-        "pneumothorax", (), verbatim=verbatim, status="absent", codes=codes
-    )
+    draft = _draft("pneumothorax", (), verbatim=verbatim, status="absent", codes=codes)
 
     words, _ = _word(draft)
 
