@@ -92,13 +92,13 @@ def _undenied(
     A denial of one side leaves the other side alone.
     """
     sides: dict[tuple[str, str | None, bool], set[str | None]] = {}
-    for *what, side, status in groups:
+    for label, verbatim, ignore, side, status in groups:
         if status != "absent":
-            sides.setdefault((what[0], what[1], what[2]), set()).add(side)
+            sides.setdefault((label, verbatim, ignore), set()).add(side)
     kept = []
     for key, regions in groups.items():
-        *what, side, status = key
-        stated = sides.get((what[0], what[1], what[2]), set())
+        label, verbatim, ignore, side, status = key
+        stated = sides.get((label, verbatim, ignore), set())
         if status == "absent" and stated and (side is None or {side, None} & stated):
             drops["region denied by one reader and drawn by another"] += len(regions)
         else:
@@ -217,20 +217,27 @@ def _fused(
     """Fuse masks by consensus and boxes by their weighted mean."""
     if masks:
         drawn = {reader: None for reader, _ in masks}
+
+        def outline(reader: str | None) -> NDArray[np.bool_]:
+            own = [mask.unpack() for one, mask in masks if one == reader]
+            return np.asarray(np.logical_or.reduce(own))
+
+        # One outline of a volume at a time is in memory.
         agreed = consensus_mask(
-            (
-                np.logical_or.reduce([m.unpack() for r, m in masks if r == reader])
-                for reader in drawn
-            ),
-            readers=readers,
-            share=settings.consensus,
+            map(outline, drawn), readers=readers, share=settings.consensus
         )
         if not agreed.any():
             # Drawn, but not by enough readers: neither there nor not there.
             return replace(base, ignore=True, source="fused")
-        packed = (PackedMask.pack(agreed),)
-        weight = round(len(drawn) / readers, 6)
-        return replace(base, masks=packed, source="fused", weight=weight)
+        # What some outlined and others did not is no background.
+        disputed = any((outline(reader) & ~agreed).any() for reader in drawn)
+        return replace(
+            base,
+            masks=(PackedMask.pack(agreed),),
+            source="fused",
+            weight=round(len(drawn) / readers, 6),
+            complete=base.complete and not disputed,
+        )
     names = sorted({reader or "" for reader, _ in boxes})
     rows = [[box for reader, box in boxes if (reader or "") == name] for name in names]
     fused = fuse_boxes(rows, iou=settings.fuse_iou)

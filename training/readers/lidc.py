@@ -133,6 +133,8 @@ def _regions(
                     mask=partial(_load, placed, by_frame, place),
                     attributes=nodule.ratings,
                     reader=reader,
+                    # Nodules below 3 mm are in the scan and not outlined.
+                    complete=False,
                 ),
             )
 

@@ -156,6 +156,26 @@ def test_masks_of_several_readers_are_their_consensus() -> None:
     assert found[0].weight == 0.75
 
 
+@pytest.mark.parametrize(("second", "is_complete"), [((4, 10), True), ((4, 12), False)])
+def test_what_is_disputed_beside_an_agreed_place_is_no_background(
+    second: tuple[int, int], is_complete: bool
+) -> None:
+    spans = [(4, 10), (4, 10), second]
+    regions = [
+        SourceRegion(
+            label="nodule",
+            mask=lambda span=span: block((20, 30), (5, 10), span),
+            reader=f"R{number}",
+        )
+        for number, span in enumerate(spans)
+    ]
+
+    found, _ = _gather(*regions)
+
+    assert found[0].complete is is_complete
+    assert found[0].masks[0].areas.sum() == 30
+
+
 def test_what_too_few_readers_outlined_is_neither_there_nor_not() -> None:
     one = SourceRegion(
         label="nodule", mask=lambda: block((20, 30), (1, 4), (1, 4)), reader="R1"

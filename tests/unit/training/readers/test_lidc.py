@@ -130,6 +130,8 @@ def test_readers_who_drew_nothing_are_named(tmp_path: Path) -> None:
         ("3", "absent"),
         ("4", "absent"),
     ]
+    # Nodules below 3 mm are not outlined.
+    assert not any(one.complete for one in image.regions[:2])
 
 
 def test_an_outline_lies_just_outside_its_nodule(tmp_path: Path) -> None:
