@@ -43,13 +43,30 @@ _WORD = re.compile(
     r"(?<![^\W_])(" + "|".join(sorted(_SWAP, key=len, reverse=True)) + r")(?![^\W_])",
     re.IGNORECASE,
 )
+_ONE_SIDED_WORDS = (
+    # Lungs: what only one of them has
+    r"middle lobe|rml|lingula\w*|(minor|horizontal) fissure\w*",
+    # Liver, bile, spleen, pancreas
+    r"liver|hepat\w*|\w+hepatic|(caudate|quadrate) lobe\w*|couinaud|falciform",
+    r"gall ?bladder\w*|gall ?stones?|chol(e|ang)\w*|biliary|bile|pneumobilia|biloma\w*",
+    r"c[bh]d|(cystic|common) ducts?|vater|oddi",
+    r"\w*spleen\w*|\w*splen[ieou]\w*|\w*pancrea\w*",
+    # Stomach and bowel
+    r"stomach\w*|\w*gastr\w*|pylor\w*|hiat\w+ hernia\w*|duoden\w*|gullet",
+    r"[o]?esophag\w*|(ng|og|enteric|feeding) tubes?|intestin\w*|bowels?|jejun\w*",
+    r"ile(um|al|itis|us)|ileo\w+|ileost\w+|append\w*|\w*c[ae]{1,2}c(um|al)|\w*colon\w*",
+    r"\w*col(ic|itis|ectomy|ostomy)|flexures?|ascending|descending|\w*sigmoid\w*",
+    # Heart and great vessels
+    r"heart|\w*cardi\w*|\w*atri(um|a|al)|\w*(?<!lateral )ventric\w*|[lr][va]",
+    r"[lr]vot|mitral|tricuspid|coronary|coronaries|lad|lcx|lm?ca|rca|circumflex",
+    r"aort\w*|vena cava|caval|ivc|svc|portal|porto\w*|porta|azygos|hemiazygos",
+    r"pulmonary (trunk|arter\w+)|brachiocephalic|innominate (artery|vein|trunk)",
+    r"mesenteric|sm[av]|c(o)?eliac|thoracic duct",
+    # Windpipe, and words that mean a side or a turn without naming it
+    r"trachea\w*|windpipe|situs|dextro\w*|levo\w*|(counter|anti)?-?clockwise",
+)
 _ONE_SIDED = re.compile(
-    r"\b(middle lobe|rml|lingula\w*|liver|hepat\w*|gallbladder|chole\w*|biliary|spleen"
-    r"|splen\w*|stomach|gastr\w*|pancrea\w*|duoden\w*|append\w*|c[ae]cum|ascending"
-    r"|descending|sigmoid|colon|heart|cardi\w*|atri\w*|ventric\w*|aort\w*|vena cava"
-    r"|ivc|svc|portal|azygos|trachea\w*|[o]?esophag\w*|situs|dextro\w*|levo\w*"
-    r"|clockwise|coronary)\b",
-    re.IGNORECASE,
+    r"(?<![^\W_])(" + "|".join(_ONE_SIDED_WORDS) + r")(?![^\W_])", re.IGNORECASE
 )
 """Things that the body has once, and not in its middle."""
 _SIDES: dict[Laterality, Side] = {

@@ -64,7 +64,8 @@ class ShardStream:
     augment
         Draw zoom, crop, brightness and mirror images; else all are as in serving.
     mirror
-        Share of pictures that are mirrored, where words and anatomy allow it.
+        Share of pictures that are mirrored, where words allow it. None by default: a
+        word list knows no anatomy that is in the picture and not in its words.
     skip_bad
         Leave damaged samples out, counted in `bad_samples`; else they raise.
     store
@@ -90,7 +91,7 @@ class ShardStream:
         shares: Mapping[str, float] | None = None,
         window: int = 0,
         augment: bool = True,
-        mirror: float = 0.5,
+        mirror: float = 0.0,
         skip_bad: bool = False,
         store: SampleStore | None = None,
     ) -> None:

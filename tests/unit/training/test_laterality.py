@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.knowledge import Label, load_knowledge
 from tests.builders.records import make_record, make_region
 from training.laterality import is_mirrorable, mirror, side_of, swap_laterality
 from training.rle import decode_rle, encode_rle
@@ -47,6 +48,64 @@ def test_only_words_of_sides_are_swapped(text: str, mirrored: str) -> None:
 )
 def test_what_the_body_has_once_has_no_mirror_image(text: str, expected: bool) -> None:
     assert is_mirrorable(text) is expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("caecum", "cecal mass", "common bile duct", "bile duct", "CBD stone"),
+        *("minor fissure", "horizontal fissure", "pylorus", "pyloric stenosis"),
+        *("terminal ileum", "gallstone", "gallstones", "gall bladder", "hiatal hernia"),
+        *("hiatus hernia", "LAD", "RCA", "left circumflex", "cholangitis", "jejunum"),
+        *("small bowel loop", "hepatosplenomegaly", "pericardial effusion"),
+        *("myocardium", "mitral valve", "interventricular septum", "pulmonary trunk"),
+        *("nasogastric tube", "rectosigmoid junction", "hemicolectomy", "SMA"),
+        *(
+            "brachiocephalic trunk",
+            "caudate lobe",
+            "cystic duct",
+            "windpipe",
+            "liver_lesion",
+        ),
+    ],
+)
+def test_more_words_of_what_the_body_has_once(text: str) -> None:
+    assert not is_mirrorable(text)
+
+
+ONE_SIDED_CLASSES = {
+    "abdominal vessels",
+    "biliary tract",
+    "bowel",
+    "cardiac structures",
+    "liver lesions",
+    "liver structures",
+    "pancreatic structures",
+    "splenic structures",
+    "thoracic vessels",
+    "upper digestive tract",
+}
+PAIRED_OR_IN_THE_MIDDLE = {
+    *("left iliac artery", "right iliac artery", "left iliac vein"),
+    *("right iliac vein", "rectum", "pulmonary embolism"),
+}
+ONE_SIDED_LABELS = {"right middle lobe", "trachea", "oesophagus", "gastric tube"}
+
+
+def is_one_sided(name: str, cls: str) -> bool:
+    return name in ONE_SIDED_LABELS or (
+        cls in ONE_SIDED_CLASSES and name not in PAIRED_OR_IN_THE_MIDDLE
+    )
+
+
+@pytest.mark.parametrize("label", load_knowledge().labels, ids=lambda one: one.name)
+def test_no_known_label_is_mirrored_against_the_anatomy(label: Label) -> None:
+    names = (label.name, *label.synonyms)
+
+    if is_one_sided(label.name, label.cls):
+        assert [name for name in names if is_mirrorable(name)] == []
+    elif label.name.startswith(("left ", "right ")):
+        assert [name for name in names if not is_mirrorable(name)] == []
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,18 @@ def test_an_epoch_shows_every_sample_once(folder):
     assert keys[:23] != keys[23:]
 
 
+def test_a_picture_is_only_mirrored_where_somebody_asks_for_it(folder):
+    said = {
+        name: {p for batch in _take(_stream(folder, **more), 23) for p in batch.phrases}
+        for name, more in {"as it is": {}, "mirrored": {"mirror": 1.0}}.items()
+    }
+
+    assert "left lung" in said["as it is"]
+    assert "right lung" not in said["as it is"]
+    assert "left lung" not in said["mirrored"]
+    assert "right lung" in said["mirrored"]
+
+
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=4), st.booleans())
 def test_a_stream_killed_anywhere_goes_on_as_if_nothing_had_been(folder, cuts, even):
