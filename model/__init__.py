@@ -31,7 +31,7 @@ __all__ = [
 
 def bundled_checkpoint() -> Path:
     """Return the folder of the checkpoint that ships with the project."""
-    return Path(__file__).parent / "checkpoints" / "medglip-tiny-ct"
+    return Path(__file__).parent / "checkpoints" / "medglip-tiny"
 
 
 def __getattr__(name: str) -> Any:

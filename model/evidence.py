@@ -52,7 +52,9 @@ def dense_evidence(
         if hypotheses is not None:
             overlaps.append(_overlap(hypotheses, logits))
     slices = torch.cat(presence)  # (slices, phrases)
-    best = slices.topk(min(_BEST_SLICES, len(slices)), dim=0).values.mean(0)
+    # Neighbouring slices of a volume speak for each other; other pictures do not.
+    count = min(_BEST_SLICES, len(slices)) if features.grid.slice_mm else 1
+    best = slices.topk(count, dim=0).values.mean(0)
     shares = np.concatenate(dense)
     agreement = _mean_dice(overlaps, phrases=len(best))
     return [
@@ -69,7 +71,7 @@ def core_shares(
 ) -> dict[int, NDArray[np.float32]]:
     """Fold the core's queries for each of some phrases into a probability map.
 
-    A pixel's probability is the best of (query answers phrase) x (query's mask).
+    A pixel's probability is the best of root(query answers phrase) x (query's mask).
     Each phrase is asked alone: in company the core's answers depend on each other.
 
     Parameters

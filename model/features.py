@@ -78,13 +78,17 @@ def see_stack(
         pixel_mm=config.pixel_spacing_mm,
     )
     small = shrink(pixels, grid)
-    small = normalise_units(small, stack.modality)
-    air = float(small.min())
-    if stack.modality.strip().upper() == "CT":
-        window, air = body_window(small, multiple=STRIDE), -1024.0
+    groups = [small] if stack.is_volume else np.split(small, len(small))
+    # A picture of its own is as bright as itself, whatever lies beside it.
+    groups = [normalise_units(group, stack.modality) for group in groups]
+    is_ct = stack.modality.strip().upper() == "CT"
+    if is_ct:
+        window = body_window(np.concatenate(groups), multiple=STRIDE)
     else:
         window = _field(grid, config.least_field)
-    small = _pad(small, window, air)
+    small = np.concatenate(
+        [_pad(g, window, -1024.0 if is_ct else float(g.min())) for g in groups]
+    )
     modality = torch.tensor([modality_index(stack.modality)], device=device)
     pyramids: list[tuple[Tensor, ...]] = []
     positions = grid.slice_positions

@@ -91,9 +91,13 @@ def choose_grid(
     if spacing_mm is None:
         spacing_mm = (0.0, 0.0, 0.0)
     extent = (rows * spacing_mm[1], columns * spacing_mm[2])
-    if not 100.0 <= max(extent) <= 800.0:
+    if 100.0 <= max(extent) <= 800.0:
+        sides = (round(extent[0] / pixel_mm), round(extent[1] / pixel_mm))
+    else:
         longest = max(rows, columns)
-        extent = (128 * pixel_mm * rows / longest, 128 * pixel_mm * columns / longest)
+        sides = (round(128 * rows / longest), round(128 * columns / longest))
+        if max(extent) > 0:  # the pixel is as large as it really is
+            pixel_mm = max(extent) / 128
     slice_mm = spacing_mm[0] if is_volume else 0.0
     step = 1.0
     if slice_mm and slice_mm < pixel_mm:
@@ -103,8 +107,8 @@ def choose_grid(
     positions = np.linspace(0, slices - 1, count) if slices > 1 else np.zeros(1)
     return ModelGrid(
         source_shape=shape,
-        rows=max(1, round(extent[0] / pixel_mm)),
-        columns=max(1, round(extent[1] / pixel_mm)),
+        rows=max(1, sides[0]),
+        columns=max(1, sides[1]),
         slice_positions=tuple(float(position) for position in positions),
         slice_mm=slice_mm,
         pixel_mm=pixel_mm,

@@ -121,9 +121,14 @@ class Processor:
         self, phrases: Sequence[str], *, modality: Sequence[str] = ()
     ) -> list[str]:
         """Return what the knowledge file says of each phrase, "" where it is silent."""
-        codes = set(modality)
-        only = codes.pop() if len(codes) == 1 else None
-        return [self.knowledge.describe(phrase, only) for phrase in phrases]
+        codes = sorted(set(modality))
+        texts = []
+        for phrase in phrases:
+            # Brightness is told only where it is the same on every picture.
+            said = {self.knowledge.describe(phrase, code) for code in codes}
+            only = said.pop() if len(said) == 1 else None
+            texts.append(self.knowledge.describe(phrase) if only is None else only)
+        return texts
 
     def parents(self, phrases: Sequence[str]) -> list[int]:
         """Return the row of the phrase that contains each phrase, -1 = none."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from model.engines.checkpoint import EngineError
 from model.processing import normalise_units
 
 __all__ = ["PictureSettings", "display_pictures"]
@@ -24,6 +25,9 @@ __all__ = ["PictureSettings", "display_pictures"]
 _CONFIG = "preprocessor_config.json"
 _DISPLAY = (-160.0, 240.0)
 """Ends of the soft-tissue window, on which ``normalise_units`` lays everything else."""
+
+_PADDING = 0.5
+"""Value of OWLv2's padding, after scaling."""
 
 
 def display_pictures(pixels: NDArray[Any], modality: str) -> NDArray[np.uint8]:
@@ -57,29 +61,46 @@ class PictureSettings:
     longest: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    """What is taken from the scaled values, and what they are then divided by"""
+    scale: float
+    """What values in 0..255 are multiplied by first"""
     is_square_padded: bool
     """The picture is padded to a square at its right and lower side first (OWLv2)"""
 
     @classmethod
     def load(cls, folder: Path) -> PictureSettings:
-        """Read ``preprocessor_config.json``, or the picture part of another one."""
-        raw: dict[str, Any] = {}
+        """Read ``preprocessor_config.json``, or the picture part of another one.
+
+        Raises
+        ------
+        EngineError
+            There is no such file, or it leaves out the size or the statistics.
+        """
+        raw: dict[str, Any] | None = None
         for name in (_CONFIG, "processor_config.json"):
             if (folder / name).is_file():
                 raw = json.loads((folder / name).read_text(encoding="utf-8"))
-                raw = raw.get("image_processor", raw)
+                raw = raw if name == _CONFIG else raw.get("image_processor")
                 break
-        size = raw.get("size") or {"shortest_edge": 800, "longest_edge": 1333}
+        if raw is None:
+            raise EngineError(f"no {_CONFIG}: how pictures are scaled is unknown")
+        kind = str(raw.get("image_processor_type", ""))
+        mean, std = (0.0,) * 3, (1.0,) * 3
+        if raw.get("do_normalize", True):
+            mean, std = _three(raw, "image_mean"), _three(raw, "image_std")
+        size = raw.get("size")
         if isinstance(size, int):
             size = {"height": size, "width": size}
-        kind = str(raw.get("image_processor_type", ""))
+        if not size:
+            raise EngineError(f"{_CONFIG} has no size")
         return cls(
             height=size.get("height"),
             width=size.get("width"),
             shortest=int(size.get("shortest_edge") or 0),
             longest=int(size.get("longest_edge") or 10**6),
-            mean=tuple(raw.get("image_mean") or (0.485, 0.456, 0.406)),
-            std=tuple(raw.get("image_std") or (0.229, 0.224, 0.225)),
+            mean=mean,
+            std=std,
+            scale=_scale(raw),
             is_square_padded="Owlv2" in kind,
         )
 
@@ -92,11 +113,12 @@ class PictureSettings:
             (pictures, rows, columns, 3)
         """
         # A copy: read-only pixels of a mapped file cannot back a tensor.
-        values = torch.from_numpy(pictures.copy()).permute(0, 3, 1, 2).float() / 255
+        values = torch.from_numpy(pictures.copy()).permute(0, 3, 1, 2).float()
+        values = values * self.scale
         if self.is_square_padded:
             side = max(values.shape[-2:])
             right, below = side - values.shape[-1], side - values.shape[-2]
-            values = functional.pad(values, (0, right, 0, below), value=0.5)
+            values = functional.pad(values, (0, right, 0, below), value=_PADDING)
         values = functional.interpolate(
             values,
             size=self._size(values.shape[-2], values.shape[-1]),
@@ -119,3 +141,18 @@ class PictureSettings:
         scale = (self.shortest or min(rows, columns)) / min(rows, columns)
         scale = min(scale, self.longest / max(rows, columns))
         return max(1, round(rows * scale)), max(1, round(columns * scale))
+
+
+def _scale(raw: dict[str, Any]) -> float:
+    """Return what a processor multiplies pictures by; 1 / 255 unless it says."""
+    # Early OWL-ViT checkpoints call the flag "rescale".
+    if not raw.get("do_rescale", raw.get("rescale", True)):
+        return 1.0
+    return float(raw.get("rescale_factor", 1 / 255))
+
+
+def _three(raw: dict[str, Any], key: str) -> tuple[float, ...]:
+    values = raw.get(key)
+    if not isinstance(values, list) or len(values) != 3:
+        raise EngineError(f"{_CONFIG} has no {key} of three channels")
+    return tuple(float(value) for value in values)

@@ -102,7 +102,7 @@ def test_the_card_is_written_from_the_results():
 
 
 def test_the_checkpoint_was_made_by_the_recipe():
-    recipe = resources.files("training") / "configs" / "medglip-tiny-ct.toml"
+    recipe = resources.files("training") / "configs" / "medglip-tiny.toml"
 
     assert TrainingConfig.load_beside(bundled_checkpoint()) == TrainingConfig.load(
         recipe

@@ -57,6 +57,8 @@ class DevelopmentStack:
     """Region of a concept by its number in the lexicon, (slices, rows, columns)"""
     known: NDArray[np.int64]
     """Numbers of the concepts that the labels can judge"""
+    asks_core: bool = True
+    """Whether the detection core is asked, too: minutes for a long stack"""
 
 
 def development_stacks(
@@ -95,6 +97,7 @@ def development_stacks(
             ImageStack(slab.image, (3.0, 3.0, 3.0), "CT", None, is_volume=True),
             _regions(table, slab.labels[None]),
             np.nonzero(known_concepts(volume, lexicon))[0],
+            asks_core=0 < number < 3,
         )
 
 
@@ -147,6 +150,7 @@ class _Evidence:
     truth: list[bool]
     overlaps: dict[float, list[float]]
     doubts: list[tuple[Any, Any, Any, NDArray[np.bool_]]]
+    """Evidence, grid, stack and true region; the region of an absent phrase is empty"""
 
 
 def calibrate(
@@ -196,17 +200,15 @@ def _gather(
     for start in range(0, len(rows), 16):
         some = rows[start : start + 16]
         names = [lexicon.concepts[row].names[0] for row in some]
-        asks_core = regions[some[0]].any() and has_core
+        asks_core = regions[some[0]].any() and has_core and sample.asks_core
         found = model.evidence(features, names, ask_core_from=0.0 if asks_core else 2.0)
         for row, evidence in zip(some, found, strict=True):
             region = regions[row]
             gathered.logits.append(evidence.presence_logit)
             gathered.truth.append(bool(region.any()))
-            if not region.any():
+            gathered.doubts.append((evidence, features.grid, sample.stack, region))
+            if not region.any() or (has_core and evidence.core is None):
                 continue
-            gathered.doubts.append(
-                (replace(evidence, core=None), features.grid, sample.stack, region)
-            )
             for weight, values in gathered.overlaps.items():
                 core = evidence.dense if evidence.core is None else evidence.core
                 share = (1 - weight) * evidence.dense + weight * core
@@ -216,12 +218,14 @@ def _gather(
 def _doubts(
     gathered: _Evidence, config: MedGLIPConfig
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return raw uncertainty and misplacement of every phrase called present."""
+    """Return raw uncertainty and misplacement of every phrase called present.
+
+    A phrase that is not there and called present is misplaced, wherever it lies.
+    """
     raw, wrong = [], []
     for evidence, grid, stack, region in gathered.doubts:
-        answer = decide(
-            "", evidence, grid=grid, is_volume=stack.is_volume, config=config
-        )
+        asked = evidence if config.core_weight else replace(evidence, core=None)
+        answer = decide("", asked, grid=grid, is_volume=stack.is_volume, config=config)
         if not answer.is_present:
             continue
         found = paste(answer.mask, answer.mask_origin, region.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,9 @@ from training.fit.trainer import Trainer
 from training.fit.world import World, start_world
 
 __all__ = ["fit", "fit_command"]
+
+_CARRIERS = ("trunk.", "phrase_adapter.")
+"""Modules without which a start from another checkpoint is no start."""
 
 
 def fit(
@@ -149,9 +153,18 @@ def _start_from(trainer: Trainer, folder: Path) -> None:
             "--init and fsdp do not go together: start from a whole model"
         )
     try:
-        init_from(trainer.model, folder)
+        fresh = init_from(trainer.model, folder)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder} cannot be started from: {error}") from error
+    named = dict(trainer.model.named_parameters())
+    missed = sorted(name for name in fresh if name.startswith(_CARRIERS))
+    if missed:
+        raise ConfigError(
+            f"{folder} is of another shape: {missed[0]} and {len(missed) - 1} more "
+            "weights of the trunk and the phrases do not fit"
+        )
+    if trainer.world.is_first:
+        sys.stderr.write(f"started from {folder}: {len(fresh)} of {len(named)} fresh\n")
     trainer.average.take(trainer.model)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -111,7 +113,7 @@ def picture_regions(
         Smaller pieces are specks.
     """
     phrases, rows, columns = masks.shape
-    found: dict[tuple[int, ...], tuple[list[int], NDArray[np.float32]]] = {}
+    found: dict[tuple[Any, ...], tuple[list[int], NDArray[np.float32]]] = {}
     for phrase in np.nonzero(masks.any((1, 2)))[0]:
         pieces, _ = ndimage.label(masks[phrase])
         sizes = np.bincount(pieces.ravel())[1:]
@@ -120,17 +122,19 @@ def picture_regions(
             if sizes[piece] < smallest_pixels:
                 break
             y, x = places[piece]
-            key = (y.start, y.stop, x.start, x.stop, int(sizes[piece]))
+            is_exact = outlined is None or bool(outlined[phrase])
+            # The same box and size may hold another shape.
+            shape = np.packbits(pieces[y, x] == piece + 1).tobytes()
+            key = (y.start, y.stop, x.start, x.stop, is_exact, shape)
             if key not in found:
-                is_exact = outlined is None or bool(outlined[phrase])
                 small = _halve(pieces == piece + 1) if is_exact else _unknown(masks)
                 found[key] = ([], small)
             found[key][0].append(int(phrase))
     owner = torch.zeros(len(found), phrases)
     for i, (owners, _) in enumerate(found.values()):
         owner[i, owners] = 1
-    edges = np.array(list(found), dtype=np.float32).reshape(-1, 5)
-    top, bottom, left, right = edges[:, :4].T
+    edges = np.array([key[:4] for key in found], dtype=np.float32).reshape(-1, 4)
+    top, bottom, left, right = edges.T
     boxes = np.stack(
         (
             (left + right) / 2 / columns,

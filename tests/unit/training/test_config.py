@@ -24,11 +24,11 @@ def test_settings_come_back_from_the_folder_of_a_checkpoint(tmp_path, recipe):
 
 
 def test_the_shipped_recipe_fits_the_network():
-    (recipe,) = (path for path in recipes() if path.stem == "medglip-tiny-ct")
+    (recipe,) = (path for path in recipes() if path.stem == "medglip-tiny")
     config = TrainingConfig.load(recipe)
 
     assert config.rows % 16 == config.columns % 16 == 0
-    assert config.model.name == "medglip-tiny-ct"
+    assert config.model.name == "medglip-tiny"
 
 
 @pytest.mark.parametrize(

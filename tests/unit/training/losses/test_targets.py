@@ -106,3 +106,24 @@ def test_what_is_on_a_picture_is_asked_more_often():
 
     assert counts[0] > 2 * counts[1:].max()
     assert counts.min() > 0
+
+
+def test_two_shapes_in_one_box_are_two_regions():
+    mask = np.zeros((2, 12, 12), dtype=bool)
+    mask[0, 2:8, 2:8] = np.tri(6, dtype=bool)
+    mask[1, 2:8, 2:8] = np.tri(6, dtype=bool)[:, ::-1]  # the same box and size
+
+    regions = picture_regions(mask)
+
+    assert regions.phrase.tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert not torch.equal(regions.masks[0], regions.masks[1])
+
+
+def test_a_box_does_not_swallow_an_outline_of_its_size():
+    mask = np.zeros((2, 12, 12), dtype=bool)
+    mask[:, 2:8, 2:8] = True
+
+    regions = picture_regions(mask, outlined=np.array([False, True]))
+
+    assert len(regions.boxes) == 2
+    assert int(torch.isnan(regions.masks).flatten(1).any(1).sum()) == 1
