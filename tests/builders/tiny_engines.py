@@ -39,7 +39,12 @@ def write_checkpoint(architecture: str, folder: Path, *, seed: int = 0) -> Path:
 
 
 def _pictures(folder: Path, **values: object) -> None:
-    text = json.dumps({"image_processor_type": "Any", **values})
+    own = {
+        "image_processor_type": "Any",
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+    }
+    text = json.dumps({**own, **values})
     (folder / "preprocessor_config.json").write_text(text)
 
 
@@ -202,7 +207,13 @@ def _omdet(folder: Path) -> None:
     )
     hf.OmDetTurboForObjectDetection(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    _pictures(folder, size={"height": 64, "width": 64})
+    _pictures(
+        folder,
+        size={"height": 64, "width": 64},
+        do_rescale=False,  # as released: statistics of values in 0..255
+        image_mean=[123.675, 116.28, 103.53],
+        image_std=[58.395, 57.12, 57.375],
+    )
 
 
 def _sam3(folder: Path) -> None:

@@ -21,7 +21,7 @@ class OneBox(SliceEngine):
     def __init__(self, findings: Sequence[Finding], *, padded: bool = False) -> None:
         self._findings = list(findings)
         self.pictures = PictureSettings(
-            8, 8, 8, 8, (0.5,) * 3, (0.5,) * 3, is_square_padded=padded
+            8, 8, 8, 8, (0.5,) * 3, (0.5,) * 3, 1 / 255, is_square_padded=padded
         )
         self.presence_threshold = 0.5
 
