@@ -29,7 +29,7 @@ from training.readers.source import Picture, SourceImage
 from training.records import ImageRecord, VolumePlace
 from training.registry import DatasetSpec
 
-__all__ = ["Sample", "patient_key", "samples_of"]
+__all__ = ["Sample", "patient_key", "patient_key_of", "samples_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,14 @@ def patient_key(dataset: str, patient: str) -> str:
     """Return the pseudonym of a patient: a hash over dataset and identifier."""
     text = f"{dataset}\x1f{patient}".encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()[:32]
+
+
+def patient_key_of(image: SourceImage, dataset: str) -> str:
+    """Return the pseudonym of an image's patient; unknown, its study or itself."""
+    # Series of one study are of one patient, whoever that is.
+    study = f"study:{image.study_id}" if image.study_id else None
+    place = f"image:{dataset}/{image.image_id}"
+    return patient_key(dataset, image.patient_id or study or place)
 
 
 def samples_of(
@@ -159,7 +167,7 @@ def _sample(
         dataset=spec.id,
         licence=spec.licence.id,
         tier=spec.tier,
-        patient_key=patient_key(spec.id, image.patient_id or f"image:{place}"),
+        patient_key=patient_key_of(image, spec.id),
         study_key=patient_key(spec.id, f"study:{image.study_id}")
         if image.study_id
         else None,

@@ -11,7 +11,7 @@ import numpy as np
 from model.records import ImageStack
 from training.build.findings import Finding, gather_findings
 from training.build.normalise import check_picture
-from training.build.samples import patient_key
+from training.build.samples import patient_key_of
 from training.build.settings import BuildSettings
 from training.errors import ConfigError, DatasetError
 from training.evaluation.cases import EvaluationCase, Mask, PhraseTruth, boxes_of_mask
@@ -84,7 +84,7 @@ def case_from_source(image: SourceImage, spec: DatasetSpec) -> EvaluationCase:
     place = f"{spec.id}/{image.image_id}"
     return EvaluationCase(
         name=place,
-        patient=patient_key(spec.id, image.patient_id or f"image:{place}"),
+        patient=patient_key_of(image, spec.id),
         stack=_stack(picture, image, spec),
         truths=tuple(truths),
         dataset=spec.id,
