@@ -109,7 +109,7 @@ def _card(
         f"- Pictures: {total}",
         f"- Regions: {regions}, with {counts.boxes} boxes",
         f"- Clusters of patients: {told['clusters']}",
-        f"- Free for any use: {free}",
+        f"- Free for any use, on any terms: {free}",
         "",
         "## Datasets",
         "",

@@ -11,12 +11,17 @@ __all__ = ["attribution_text", "check_licences", "is_free"]
 
 
 def is_free(licence: Licence) -> bool:
-    """Whether anybody may use, change and pass on the data, for money, too."""
-    return licence.commercial and licence.redistribute and licence.derivatives
+    """Whether anybody may use, change and pass on the data, for money, on any terms.
+
+    Share-alike is a term: what is made of the data carries the same licence.
+    """
+    return not _limits(licence)
 
 
 def check_licences(specs: Sequence[DatasetSpec], *, allowed: frozenset[str]) -> None:
-    """Refuse data whose licence restricts what is made of it, unless it is allowed.
+    """Refuse data whose licence is not free, unless it is allowed by name.
+
+    What forbids sale, passing on or changes is refused, and so is share-alike.
 
     Parameters
     ----------
@@ -26,7 +31,7 @@ def check_licences(specs: Sequence[DatasetSpec], *, allowed: frozenset[str]) -> 
     Raises
     ------
     ConfigError
-        Names every refused dataset, its licence, what it forbids and where it is.
+        Names every refused dataset, its licence, its limits and where it is.
     """
     refused = [
         f"{spec.id}: {spec.licence.id} ({', '.join(_limits(spec.licence))})"

@@ -27,6 +27,18 @@ def test_an_accepted_licence_lets_its_data_in() -> None:
     assert not is_free(CLOSED.licence)
 
 
+def test_share_alike_is_a_term_that_somebody_accepts() -> None:
+    licence = FREE.licence.model_copy(
+        update={"id": "CC-BY-SA-4.0", "share_alike": True}
+    )
+    shared = make_spec("shared", licence=licence)
+
+    assert not is_free(licence)
+    with pytest.raises(ConfigError, match=r"shared: CC-BY-SA-4\.0 \(share alike\)"):
+        check_licences([FREE, shared], allowed=frozenset())
+    check_licences([FREE, shared], allowed=frozenset({"CC-BY-SA-4.0"}))
+
+
 def test_everybody_is_named_with_the_limits() -> None:
     text = attribution_text([FREE, CLOSED])
 
