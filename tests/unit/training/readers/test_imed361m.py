@@ -138,6 +138,19 @@ def test_a_pickle_in_an_array_file_is_never_loaded(tmp_path: Path) -> None:
         masks_of(image)
 
 
+@pytest.mark.parametrize("place", [60, 80, 120, 160])
+def test_a_spoiled_array_is_named_whatever_breaks(tmp_path: Path, place: int) -> None:
+    root = write(tmp_path)
+    path = root / f"label/{NAME}.(3, 6, 8, 1).npz"
+    data = bytearray(path.read_bytes())
+    data[place : place + 20] = b"\xff" * 20
+    path.write_bytes(data)
+    (image,) = read_all(root, registered("imed-361m"))
+
+    with pytest.raises(DatasetError, match=rf"{NAME}.*cannot be read"):
+        masks_of(image)
+
+
 @pytest.mark.parametrize(
     ("label", "message"),
     [
