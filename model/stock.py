@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForZeroShotObjectDetection
 
 from model.config import MedGLIPConfig
+from model.engines.checkpoint import unread_weights
 
 __all__ = ["IGNORED", "KEYS", "read_stock", "stock_config", "stock_state"]
 
@@ -72,7 +73,7 @@ def read_stock(
     Raises
     ------
     ValueError
-        The model is of another architecture.
+        The model is of another architecture, or its file lacks weights.
     OSError
         There is no such model.
     """
@@ -80,9 +81,17 @@ def read_stock(
     config = AutoConfig.from_pretrained(name, local_files_only=local_files_only)
     if config.model_type not in ("grounding-dino", "mm-grounding-dino"):
         raise ValueError(f"{config.model_type!r} is no Grounding DINO")
-    model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(
-        name, local_files_only=local_files_only, use_safetensors=True
+    told: dict[str, Any]
+    model: Any
+    model, told = AutoModelForZeroShotObjectDetection.from_pretrained(
+        name,
+        local_files_only=local_files_only,
+        use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
+    if lost := unread_weights(told):
+        raise ValueError(f"the stock checkpoint does not hold {lost}")
     state: dict[str, Tensor] = model.state_dict()
     return config, state
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import transformers
 
-__all__ = ["EngineCheckpoint", "EngineError", "load_network"]
+__all__ = ["EngineCheckpoint", "EngineError", "load_network", "unread_weights"]
 
 
 class EngineError(ValueError):
@@ -77,17 +77,35 @@ def load_network(checkpoint: EngineCheckpoint, *, device: str) -> Any:
     Raises
     ------
     EngineError
-        This release of transformers has no such class.
+        This release of transformers has no such class, or the file lacks weights.
     """
     library: Any = transformers
     kind = getattr(library, checkpoint.architecture, None)
     if kind is None or not hasattr(kind, "from_pretrained"):
         raise EngineError(f"transformers has no class {checkpoint.architecture}")
     library.utils.logging.disable_progress_bar()
-    network = kind.from_pretrained(
+    network, told = kind.from_pretrained(
         checkpoint.folder,
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # told below, with the missing ones
     )
+    if lost := unread_weights(told):
+        raise EngineError(f"the checkpoint does not hold {lost}")
     return network.to(device).eval().requires_grad_(False)
+
+
+def unread_weights(told: dict[str, Any]) -> str:
+    """Name the weights that transformers filled with noise; "" when there are none.
+
+    Parameters
+    ----------
+    told
+        Loading information of ``from_pretrained``. A weight tied to a present one is
+        not among its missing keys.
+    """
+    lost = sorted({*told["missing_keys"], *(key[0] for key in told["mismatched_keys"])})
+    more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+    return ", ".join(lost[:3]) + more

@@ -85,7 +85,8 @@ class PictureSettings:
         if raw is None:
             raise EngineError(f"no {_CONFIG}: how pictures are scaled is unknown")
         kind = str(raw.get("image_processor_type", ""))
-        mean, std = (0.0,) * 3, (1.0,) * 3
+        mean: tuple[float, ...] = (0.0,) * 3
+        std: tuple[float, ...] = (1.0,) * 3
         if raw.get("do_normalize", True):
             mean, std = _three(raw, "image_mean"), _three(raw, "image_std")
         size = raw.get("size")

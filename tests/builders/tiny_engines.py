@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
 import torch
 import transformers as hf
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-__all__ = ["ARCHITECTURES", "write_checkpoint"]
+__all__ = ["ARCHITECTURES", "change_weights", "write_checkpoint"]
 
 WORDS = [
     "liver",
@@ -36,6 +38,16 @@ def write_checkpoint(architecture: str, folder: Path, *, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     ARCHITECTURES[architecture](folder)
     return folder
+
+
+def change_weights(
+    folder: Path, change: Callable[[dict[str, torch.Tensor]], object]
+) -> None:
+    """Let `change` edit the weights of a written checkpoint in place."""
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    change(weights)
+    save_file(weights, file, metadata={"format": "pt"})
 
 
 def _pictures(folder: Path, **values: object) -> None:

@@ -13,7 +13,8 @@ from transformers import (
 
 from model.medglip import MedGLIP
 from model.processor import Processor
-from model.stock import KEYS, stock_config, stock_state
+from model.stock import KEYS, read_stock, stock_config, stock_state
+from tests.builders.tiny_engines import change_weights, write_checkpoint
 
 PHRASES = ["left kidney", "liver", "small nodule in the right upper lobe"]
 
@@ -148,3 +149,11 @@ def test_a_stock_weight_without_a_place_is_refused():
 def test_no_stock_name_begins_like_another():
     for name in KEYS:
         assert [other for other in KEYS if name.startswith(other)] == [name]
+
+
+def test_a_stock_file_that_lacks_weights_is_refused(tmp_path):
+    write_checkpoint("grounding-dino", tmp_path)
+    change_weights(tmp_path, lambda weights: weights.pop("model.level_embed"))
+
+    with pytest.raises(ValueError, match=r"does not hold model\.level_embed"):
+        read_stock(tmp_path, local_files_only=True)

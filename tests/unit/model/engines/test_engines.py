@@ -12,7 +12,11 @@ from model.engines.generative import GenerativeEngine
 from model.engines.sam3 import Sam3Engine
 from model.engines.zero_shot import ZeroShotEngine, caption_groups
 from model.records import ImageStack
-from tests.builders.tiny_engines import ARCHITECTURES, write_checkpoint
+from tests.builders.tiny_engines import (
+    ARCHITECTURES,
+    change_weights,
+    write_checkpoint,
+)
 
 PHRASES = ["liver", "left kidney nodule", "aorta."]
 ENGINES = {"florence2": GenerativeEngine, "llava": GenerativeEngine, "sam3": Sam3Engine}
@@ -150,6 +154,22 @@ def test_a_folder_that_cannot_serve_says_why(tmp_path, text, said):
         (folder / "config.json").write_text(text)
 
     with pytest.raises(EngineError, match=said):
+        ZeroShotEngine(folder)
+
+
+@pytest.mark.parametrize("shape", [None, (3,)])
+def test_weights_that_the_file_lacks_are_not_made_up(tmp_path, shape):
+    folder = write_checkpoint("grounding-dino", tmp_path)
+    lost = "bbox_embed.0.layers.2.bias"  # every layer's box head is tied to it
+
+    def lose(weights):
+        del weights[lost]
+        if shape is not None:
+            weights[lost] = torch.zeros(shape)
+
+    change_weights(folder, lose)
+
+    with pytest.raises(EngineError, match=r"does not hold .*bbox_embed"):
         ZeroShotEngine(folder)
 
 
