@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +182,7 @@ class MedGLIP(nn.Module):
         save_file(
             state, path / WEIGHTS_FILE, metadata={**(metadata or {}), "format": "pt"}
         )
+        _order_head(path / WEIGHTS_FILE)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> MedGLIP:
@@ -268,6 +270,23 @@ def init_from(model: MedGLIP, folder: str | Path) -> list[str]:
         raise ValueError("no weight of that checkpoint fits this model")
     model.load_state_dict(fits, strict=False)
     return sorted(set(own) - set(fits))
+
+
+def _order_head(path: Path) -> None:
+    """Sort the texts in the head of a weights file, in place.
+
+    safetensors writes them in an order of chance; a network is known by the hash of
+    its files, so that the same network has to make the same file.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        head = json.loads(file.read(size))
+        head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+        text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > size:
+            raise ValueError("the texts of a weights file do not fit its head")
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def read_metadata(folder: str | Path) -> dict[str, str]:

@@ -54,6 +54,20 @@ def make_denoising() -> DenoisingQueries:
 
 
 @torch.no_grad()
+def test_the_same_network_makes_the_same_file(tmp_path):
+    model = make_model()
+    texts = {f"text {n}": 'licence \u00e9 "\n' for n in range(9)}
+
+    for name in ("one", "two"):
+        model.save_pretrained(tmp_path / name, metadata=texts)
+
+    one, two = (tmp_path / name / "model.safetensors" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    assert read_metadata(tmp_path / "one") == {**texts, "format": "pt"}
+    again = MedGLIP.from_pretrained(tmp_path / "one").state_dict()
+    assert all(torch.equal(again[n], v) for n, v in model.state_dict().items())
+
+
 def test_every_output_has_its_shape(model, pictures, text):
     output = model(*pictures, text, asked=ASKED, denoising=make_denoising())
 
