@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from training.build.rules import rules_digest
 from training.errors import ConfigError
 
 __all__ = ["BUILD_VERSION", "BuildSettings"]
 
-BUILD_VERSION = 1
+BUILD_VERSION = 2
 """Counts changes of the per-image stages: results of another version are not reused."""
 
 
@@ -108,11 +109,13 @@ class BuildSettings:
             raise ConfigError(f"{path}: {error}") from error
 
     def digest(self, *parts: str) -> str:
-        """Return the SHA-256 of the per-image settings and of `parts`."""
+        """Return the SHA-256 of the per-image settings, the rules and `parts`."""
         later = {"near_bits", "near_correlation", "val_percent", "test_percent"}
         later |= {"shard_samples", "shard_bytes"}
         named = {key: value for key, value in asdict(self).items() if key not in later}
-        text = json.dumps([BUILD_VERSION, named, *parts], sort_keys=True)
+        text = json.dumps(
+            [BUILD_VERSION, named, rules_digest(), *parts], sort_keys=True
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
 
