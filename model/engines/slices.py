@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.engines.checkpoint import EngineCheckpoint, load_network
+from model.engines.checkpoint import EngineCheckpoint, EngineError, load_network
 from model.engines.pictures import PictureSettings, display_pictures
 from model.records import Box, ImageStack, PhraseGrounding
 from model.regions import SourceMask, slice_boxes
@@ -111,10 +112,11 @@ class SliceEngine(ABC):
         Raises
         ------
         ValueError
-            The pixels are empty or of an unknown shape.
+            The pixels are empty, of an unknown shape or not finite.
+        EngineError
+            The model answers with a score that is no number.
         """
-        if stack.pixels.ndim not in (3, 4) or not stack.pixels.size:
-            raise ValueError(f"pixels of shape {stack.pixels.shape}")
+        _check(stack.pixels)
         if not phrases:
             return ()
         looked = _looked_at(stack)
@@ -138,6 +140,13 @@ class SliceEngine(ABC):
         stack: ImageStack,
     ) -> PhraseGrounding:
         """Fold one phrase's findings on all slices into one answer."""
+        if not all(
+            np.isfinite(f.scores).all()
+            and np.isfinite(f.boxes_xyxy).all()
+            and (f.score is None or np.isfinite(f.score))
+            for f in findings
+        ):
+            raise EngineError("the model's answer is not finite")
         best = sorted(
             (
                 float(f.scores.max(initial=0.0)) if f.score is None else f.score
@@ -175,6 +184,18 @@ class SliceEngine(ABC):
             mask_origin=mask.origin,
             boxes=tuple(Box(index, xyxy, score) for index, xyxy in boxes),
         )
+
+
+def _check(pixels: NDArray[Any]) -> None:
+    """Refuse pixels that no answer could be true of."""
+    colour = pixels.ndim == 4 and pixels.shape[-1] == 3
+    if not (pixels.ndim == 3 or colour) or not pixels.size:
+        raise ValueError(f"pixels have shape {pixels.shape}, not (slices, rows, cols)")
+    # Plane by plane: a mapped file is never held whole.
+    if pixels.dtype.kind == "f" and not all(
+        np.isfinite(plane).all() for plane in pixels
+    ):
+        raise ValueError("pixels hold NaN or infinite values")
 
 
 def _looked_at(stack: ImageStack) -> NDArray[np.int64]:

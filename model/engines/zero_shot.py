@@ -80,7 +80,9 @@ class ZeroShotEngine(SliceEngine):
             words = answer.logits.sigmoid()  # (pictures, queries, tokens)
             for place in range(len(group)):
                 mine = torch.nonzero(owner == place).flatten()
-                scores.append(words[..., mine].mean(-1))
+                # A phrase without a token (control characters) is nowhere.
+                none = torch.zeros_like(words[..., 0])
+                scores.append(words[..., mine].mean(-1) if len(mine) else none)
                 boxes.append(answer.pred_boxes)
         return torch.stack(boxes, dim=2), torch.stack(scores, dim=2)
 
@@ -153,9 +155,16 @@ def caption_groups(phrases: Sequence[str], tokenizer: Any) -> list[list[int]]:
 
 
 def _owners(input_ids: Tensor, tokenizer: Any) -> Tensor:
-    """Return for each token the number of its phrase, -1 for delimiters."""
+    """Return for each token the number of its phrase, -1 for delimiters.
+
+    An unknown word is a word of its phrase.
+    """
     stop = tokenizer.convert_tokens_to_ids(".")
-    special = set(tokenizer.all_special_ids)
+    special = {
+        tokenizer.cls_token_id,
+        tokenizer.sep_token_id,
+        tokenizer.pad_token_id,
+    }
     owner, phrase = [], 0
     for token in input_ids.tolist():
         if token == stop:

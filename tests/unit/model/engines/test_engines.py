@@ -87,6 +87,18 @@ def test_words_belong_to_their_own_phrase(engines, name):
     assert nodule.scores.max() == pytest.approx(float(mean.max()), abs=1e-5)
 
 
+def test_unknown_words_have_a_score_and_no_words_have_none(engines):
+    engine = engines["grounding-dino"]
+    picture = np.random.default_rng(1).integers(0, 255, (1, 40, 60, 3), np.uint8)
+    assert engine._tokenizer.tokenize("\U0001f9ff") == ["[UNK]"]
+
+    ((unknown, empty, liver),) = engine.see(picture, ["\U0001f9ff", "\u200b", "liver"])
+
+    assert 0 < unknown.scores.max() < 1
+    assert empty.scores.max() == 0
+    assert 0 < liver.scores.max() < 1
+
+
 def test_owl_boxes_and_scores_are_those_of_its_own_post_processing(engines):
     engine = engines["owlv2"]
     picture = np.random.default_rng(1).integers(0, 255, (1, 40, 60, 3), np.uint8)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.engines.checkpoint import EngineError
 from model.engines.generative import parse_boxes
 from model.engines.pictures import PictureSettings, display_pictures
 from model.engines.slices import Finding, SliceEngine
@@ -116,6 +117,36 @@ def test_grey_slices_are_shown_in_a_window_and_colour_as_it_is(modality):
     flat = shown[..., 0].ravel()[np.argsort(grey.ravel(), kind="stable")]
     assert (np.diff(flat.astype(int)) >= 0).all()
     assert np.array_equal(display_pictures(colour, modality), colour)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_refused(value):
+    stack = make_stack(2)
+    stack.pixels[1, 3, 4] = value
+
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        OneBox([NOTHING] * 2).ground(stack, ["liver"])
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (1, 40, 60, 4), (0, 40, 60)])
+def test_pixels_of_no_known_shape_are_refused(shape):
+    stack = ImageStack(np.zeros(shape, np.uint8), None, "CT", None, is_volume=False)
+
+    with pytest.raises(ValueError, match="shape"):
+        OneBox([NOTHING]).ground(stack, ["liver"])
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        box(0, 0, 1, 1, score=np.nan),
+        box(0, 0, 1, np.nan),
+        Finding(np.zeros((0, 4)), np.zeros(0), score=np.nan),
+    ],
+)
+def test_an_answer_that_is_no_number_is_an_error(finding):
+    with pytest.raises(EngineError, match="finite"):
+        OneBox([finding]).ground(make_stack(1), ["liver"])
 
 
 FIRST, SECOND = [0.105, 0.205, 0.305, 0.405], [0.505, 0.505, 0.605, 0.605]
