@@ -7,6 +7,7 @@ transformers' own image processors need torchvision; resizing, scaling and paddi
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,25 +19,52 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.engines.checkpoint import EngineError
-from model.processing import normalise_units
 
-__all__ = ["PictureSettings", "display_pictures"]
+__all__ = ["PictureSettings", "display_pictures", "grey_window"]
 
 _CONFIG = "preprocessor_config.json"
-_DISPLAY = (-160.0, 240.0)
-"""Ends of the soft-tissue window, on which ``normalise_units`` lays everything else."""
+_SOFT = (-160.0, 240.0)
+"""Ends of the soft-tissue window, in HU."""
+
+_PERCENTILES = (1.0, 99.5)
+"""What black and white are without units, as in ``model.processing``."""
+
+_SAMPLES = 2**22
+"""Pixels that percentiles are taken from, at most: a mapped volume is never copied."""
 
 _PADDING = 0.5
 """Value of OWLv2's padding, after scaling."""
 
 
-def display_pictures(pixels: NDArray[Any], modality: str) -> NDArray[np.uint8]:
+def grey_window(pixels: NDArray[Any], modality: str) -> tuple[float, float]:
+    """Return the values that are shown black and white.
+
+    Parameters
+    ----------
+    pixels
+        (slices, rows, columns), all that must be comparable: a volume, or one picture.
+    modality
+        DICOM Modality (0008,0060). CT has units and one window; everything else is
+        shown between percentiles of a regular sample of all slices.
+    """
+    if modality.strip().upper() == "CT":
+        return _SOFT
+    step = int(np.ceil(np.sqrt(max(1.0, pixels.size / _SAMPLES))))
+    low, high = np.percentile(pixels[:, ::step, ::step], _PERCENTILES)
+    return float(low), float(high)
+
+
+def display_pictures(
+    pixels: NDArray[Any], windows: Sequence[tuple[float, float]]
+) -> NDArray[np.uint8]:
     """Show slices as a person would see them.
 
     Parameters
     ----------
     pixels
         (slices, rows, columns) in modality units, or (slices, rows, columns, 3) uint8.
+    windows
+        One per slice, from ``grey_window``; unused for colour.
 
     Returns
     -------
@@ -44,9 +72,12 @@ def display_pictures(pixels: NDArray[Any], modality: str) -> NDArray[np.uint8]:
     """
     if pixels.ndim == 4:
         return np.ascontiguousarray(pixels, dtype=np.uint8)
-    low, high = _DISPLAY
-    units = normalise_units(np.asarray(pixels, dtype=np.float32), modality)
-    grey = ((units - low) * (255.0 / (high - low))).clip(0, 255).astype(np.uint8)
+    low, high = (
+        np.asarray(windows, dtype=np.float32).reshape(-1, 2, 1, 1).swapaxes(0, 1)
+    )
+    scale = 255.0 / np.maximum(high - low, 1e-6)
+    units = np.asarray(pixels, dtype=np.float32)
+    grey = ((units - low) * scale).clip(0, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
 
 

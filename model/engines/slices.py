@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.engines.checkpoint import EngineCheckpoint, EngineError, load_network
-from model.engines.pictures import PictureSettings, display_pictures
+from model.engines.pictures import PictureSettings, display_pictures, grey_window
 from model.records import Box, ImageStack, PhraseGrounding
 from model.regions import SourceMask, slice_boxes
 
@@ -120,11 +120,11 @@ class SliceEngine(ABC):
         if not phrases:
             return ()
         looked = _looked_at(stack)
+        show = _shower(stack)
         found: list[list[Finding]] = []
         for start in range(0, len(looked), self.pictures_at_once):
             some = looked[start : start + self.pictures_at_once]
-            shown = display_pictures(stack.pixels[some], stack.modality)
-            found.extend(self.see(shown, phrases))
+            found.extend(self.see(show(some), phrases))
             if progress is not None:
                 progress(min(start + len(some), len(looked)), len(looked))
         return tuple(
@@ -196,6 +196,19 @@ def _check(pixels: NDArray[Any]) -> None:
         np.isfinite(plane).all() for plane in pixels
     ):
         raise ValueError("pixels hold NaN or infinite values")
+
+
+def _shower(stack: ImageStack) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:
+    """Return what shows slices by their index: a volume in one window for all."""
+    pixels, modality = stack.pixels, stack.modality
+    if pixels.ndim == 4:
+        return lambda some: display_pictures(pixels[some], ())
+    if stack.is_volume:
+        window = grey_window(pixels, modality)
+        return lambda some: display_pictures(pixels[some], [window] * len(some))
+    return lambda some: display_pictures(
+        pixels[some], [grey_window(pixels[i : i + 1], modality) for i in some]
+    )
 
 
 def _looked_at(stack: ImageStack) -> NDArray[np.int64]:

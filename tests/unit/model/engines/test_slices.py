@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from model.engines.checkpoint import EngineError
 from model.engines.generative import parse_boxes
-from model.engines.pictures import PictureSettings, display_pictures
+from model.engines.pictures import PictureSettings, display_pictures, grey_window
 from model.engines.slices import Finding, SliceEngine
 from model.records import ImageStack
 
@@ -29,6 +29,7 @@ class OneBox(SliceEngine):
     def _prepare(self) -> None: ...
 
     def see(self, pictures, phrases):
+        self.seen = [*getattr(self, "seen", []), *pictures]
         return [[self._findings.pop(0)] for _ in pictures]
 
 
@@ -111,12 +112,47 @@ def test_grey_slices_are_shown_in_a_window_and_colour_as_it_is(modality):
     grey = rng.normal(50, 100, (2, 6, 5)).astype(np.float32)
     colour = rng.integers(0, 255, (2, 6, 5, 3), dtype=np.uint8)
 
-    shown = display_pictures(grey, modality)
+    shown = display_pictures(grey, [grey_window(grey, modality)] * 2)
 
     assert shown.shape == (2, 6, 5, 3)
     flat = shown[..., 0].ravel()[np.argsort(grey.ravel(), kind="stable")]
     assert (np.diff(flat.astype(int)) >= 0).all()
-    assert np.array_equal(display_pictures(colour, modality), colour)
+    assert np.array_equal(display_pictures(colour, ()), colour)
+
+
+def show_ramp(*, is_volume):
+    """Six MR slices, each twice as bright as the one before: what the model saw."""
+    ramp = np.linspace(1, 2, 2400, dtype=np.float32).reshape(40, 60)
+    pixels = np.stack([ramp * 2**i for i in range(6)])
+    stack = ImageStack(pixels, (3.0, 1.0, 1.0), "MR", None, is_volume)
+    engine = OneBox([NOTHING] * 6)
+    engine.ground(stack, ["liver"])
+    return pixels, np.stack(engine.seen)[..., 0].astype(float)
+
+
+def test_a_volume_is_shown_in_one_window_whatever_is_asked_at_once():
+    pixels, seen = show_ramp(is_volume=True)
+
+    low, high = np.percentile(pixels, (1, 99.5))
+    expected = ((pixels - low) / (high - low) * 255).clip(0, 255)
+    assert np.abs(seen - expected).max() <= 1
+
+
+def test_each_picture_of_no_volume_has_a_window_of_its_own():
+    _, seen = show_ramp(is_volume=False)
+
+    assert (seen.max(axis=(1, 2)) == 255).all()
+    assert np.abs(seen - seen[:1]).max() <= 1
+
+
+def test_a_window_of_a_large_volume_is_that_of_all_its_slices(monkeypatch):
+    monkeypatch.setattr("model.engines.pictures._SAMPLES", 2000)
+    pixels = np.random.default_rng(0).normal(0, 1, (8, 60, 60))
+    pixels[5:] += 10
+
+    assert grey_window(pixels, "MR") == pytest.approx(
+        np.percentile(pixels, (1.0, 99.5)), abs=0.4
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
