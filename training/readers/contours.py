@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from training.readers.source import Mask
 
-__all__ = ["combine_outlines", "fill_polygon", "polygon_area"]
+__all__ = ["combine_outlines", "fill_polygon"]
 
 Points = npt.NDArray[np.float64]
 """(n, 2): row, column; the centre of the first pixel is (0, 0)"""
@@ -71,10 +71,3 @@ def combine_outlines(outlines: Sequence[Mask], *, exclusive: bool = False) -> Ma
         else:
             joined |= one
     return joined
-
-
-def polygon_area(points: Points) -> float:
-    """Return the area that a simple polygon encloses, in pixels."""
-    rows, columns = points[:, 0], points[:, 1]
-    cross = rows * np.roll(columns, -1) - columns * np.roll(rows, -1)
-    return abs(float(cross.sum())) / 2
