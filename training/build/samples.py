@@ -175,7 +175,7 @@ def _sample(
         cluster=None,
         volume=_volume(picture, place, index),
         prior=f"{spec.id}/{image.prior}" if image.prior else None,
-        report=image.report,
+        report=image.report if settings.keep_reports else None,
         label_space=words.label_space,
         caption=words.caption,
         regions=words.regions,

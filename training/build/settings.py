@@ -54,6 +54,8 @@ class BuildSettings:
     """Share of labels that are worded as a sentence."""
     sided: bool = True
     """Name the side of findings in paired organs where the geometry shows it."""
+    keep_reports: bool = False
+    """Store the full text of reports beside the phrases that were made of it."""
     near_bits: int = 4
     """Bits by which the difference hashes of near duplicates differ at most."""
     near_correlation: float = 0.99

@@ -40,3 +40,15 @@ def test_a_patient_goes_before_the_study_and_a_study_before_the_image() -> None:
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
     assert _record("two").patient_key != keys[3]
+
+
+def test_a_report_is_stored_only_where_the_build_keeps_reports() -> None:
+    text = "Small mass. No pneumothorax."
+
+    plain = _record(report=text)
+    kept = _record(report=text, how=BuildSettings(keep_reports=True))
+
+    assert plain.report is None
+    assert kept.report == text
+    assert "pneumothorax" in plain.caption
+    assert plain.regions == kept.regions
