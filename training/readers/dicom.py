@@ -18,7 +18,12 @@ from training.readers.dicom_drawings import place_drawings
 from training.readers.dicom_folder import DicomStudy, find_studies
 from training.readers.dicom_rtstruct import read_structure_set
 from training.readers.dicom_seg import PhraseSource, read_segmentation
-from training.readers.dicom_series import PlacedSeries, load_frame, load_volume
+from training.readers.dicom_series import (
+    PlacedSeries,
+    hashed_uid,
+    load_frame,
+    load_volume,
+)
 from training.readers.dicom_sr import (
     Group,
     MeasurementReport,
@@ -53,10 +58,12 @@ def read_dicom(root: Path, spec: DatasetSpec) -> Iterator[SourceImage]:
     """
     layout = DicomLayout.of(spec)
     for study in find_studies(root):
-        yield from _images(study, layout)
+        yield from _images(study, layout, dataset=spec.id)
 
 
-def _images(study: DicomStudy, layout: DicomLayout) -> Iterator[SourceImage]:
+def _images(
+    study: DicomStudy, layout: DicomLayout, *, dataset: str
+) -> Iterator[SourceImage]:
     regions: dict[tuple[PlacedSeries, int | None], list[SourceRegion]] = defaultdict(
         list
     )
@@ -73,7 +80,9 @@ def _images(study: DicomStudy, layout: DicomLayout) -> Iterator[SourceImage]:
         for frame in places:
             found = regions.get((placed, frame), [])
             if found or layout.unlabelled:
-                yield _image(study, placed, frame, tuple(found))
+                yield _image(
+                    study, placed, frame, regions=tuple(found), dataset=dataset
+                )
 
 
 def _placements(study: DicomStudy, layout: DicomLayout) -> Iterator[Placement]:
@@ -157,17 +166,19 @@ def _image(
     study: DicomStudy,
     placed: PlacedSeries,
     frame: int | None,
+    *,
     regions: tuple[SourceRegion, ...],
+    dataset: str,
 ) -> SourceImage:
     series = placed.series
     if frame is None:
-        name = series.series_instance_uid
+        name = hashed_uid(dataset, series.series_instance_uid)
         if series.stack_number > 1:
             name = f"{name}/{series.stack_number}"
         load = partial(load_volume, placed)
     else:
         reference = series.frames[frame]
-        name = reference.sop_instance_uid
+        name = hashed_uid(dataset, reference.sop_instance_uid)
         if reference.number_of_frames > 1:
             name = f"{name}/{reference.frame_number}"
         load = partial(load_frame, placed, frame)

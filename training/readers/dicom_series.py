@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from dicom_node.records import ImageSeries
 from training.errors import DatasetError
 from training.readers.source import Mask, Picture
 
-__all__ = ["PlacedSeries", "load_frame", "load_volume"]
+__all__ = ["PlacedSeries", "hashed_uid", "load_frame", "load_volume"]
 
 _MAX_PIXELS_BYTES = 1 << 33
 """Largest decoded instance; a long enhanced CT takes 1 GiB."""
@@ -166,6 +167,11 @@ class PlacedSeries:
         if affine is None:
             return _OFF_PLANE_MM
         return _OFF_PLANE_SHARE * float(np.linalg.norm(affine[:3, 0]))
+
+
+def hashed_uid(dataset: str, uid: str) -> str:
+    """Return a name for what a UID names that does not lead back to a patient."""
+    return hashlib.sha256(f"{dataset}\x1f{uid}".encode()).hexdigest()[:32]
 
 
 def load_volume(placed: PlacedSeries) -> Picture:

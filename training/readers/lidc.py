@@ -21,7 +21,12 @@ import numpy as np
 from training.errors import DatasetError
 from training.readers.contours import fill_polygon
 from training.readers.dicom_folder import find_studies
-from training.readers.dicom_series import PlacedSeries, load_frame, load_volume
+from training.readers.dicom_series import (
+    PlacedSeries,
+    hashed_uid,
+    load_frame,
+    load_volume,
+)
 from training.readers.layout import ImageLayout
 from training.readers.lidc_tables import (
     READERS,
@@ -96,7 +101,7 @@ def _images(
             count = len(placed.series.frames)
             frames = [index for index in range(count) if (placed, index) in regions]
         for frame in frames:
-            name = scan.series_instance_uid
+            name = hashed_uid(spec.id, scan.series_instance_uid)
             if placed.series.stack_number > 1:
                 name = f"{name}/{placed.series.stack_number}"
             yield SourceImage(

@@ -19,6 +19,7 @@ from tests.builders.study_results import image_series
 from tests.builders.volume_files import make_spec
 from training.errors import DatasetError
 from training.readers import SourceImage, SourceRegion, find_reader
+from training.readers.dicom_series import hashed_uid
 
 PRONE = ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0))
 NODULE = sr.CodedConcept("27925004", "SCT", "Nodule")
@@ -97,7 +98,10 @@ def test_an_outline_is_a_mask_on_its_frame_alone(tmp_path: Path) -> None:
     picture = image.load()
     assert not picture.is_volume
     np.testing.assert_array_equal(picture.pixels, images.voxels[2])
-    assert image.image_id == str(sources[2].SOPInstanceUID)
+    assert image.image_id == hashed_uid(
+        make_spec("dicom").id, sources[2].SOPInstanceUID
+    )
+    assert sources[2].SOPInstanceUID not in image.image_id
     (found,) = image.regions
     assert found.boxes_xyxy == ((4.0, 3.0, 20.0, 15.0),)
     area = 16 * 12 / 2
@@ -195,7 +199,10 @@ def test_outlines_in_the_patient_find_their_frame(tmp_path: Path) -> None:
 
     (image,) = read(tmp_path)
 
-    assert image.image_id == str(sources[5].SOPInstanceUID)
+    assert image.image_id == hashed_uid(
+        make_spec("dicom").id, sources[5].SOPInstanceUID
+    )
+    assert sources[5].SOPInstanceUID not in image.image_id
     first, second = image.regions
     assert first.boxes_xyxy[0] == pytest.approx(second.boxes_xyxy[0], abs=1e-3)
     assert np.count_nonzero(load(first) ^ load(second)) <= 2

@@ -113,6 +113,7 @@ def test_readers_of_one_nodule_stay_apart(tmp_path: Path) -> None:
     assert image.regions[2].attributes["texture"] == "part solid"
     assert image.regions[0].attributes["calcification"] == "absent"
     assert image.patient_id == "LIDC-IDRI-0001"
+    assert "." not in image.image_id
     np.testing.assert_array_equal(image.load().pixels, images.voxels)
 
 
