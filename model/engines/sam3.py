@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.engines.checkpoint import EngineError
-from model.engines.slices import Finding, SliceEngine
+from model.engines.planes import Finding
+from model.engines.slices import SliceEngine
 
 __all__ = ["Sam3Engine"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +13,23 @@ from numpy.typing import NDArray
 
 from model.engines.checkpoint import EngineCheckpoint, EngineError, load_network
 from model.engines.pictures import PictureSettings, display_pictures, grey_window
+from model.engines.planes import (
+    Finding,
+    paint_region,
+    paint_scores,
+    piece_scores,
+    stack_planes,
+)
 from model.records import Box, ImageStack, PhraseGrounding
 from model.regions import SourceMask, slice_boxes
 
-__all__ = ["Finding", "SliceEngine"]
+__all__ = ["SliceEngine"]
 
 _STEP_MM = 3.0
 """Slices closer than this are not all looked at; the nearest one answers for them."""
 
 _BEST_SLICES = 3
 """Slices whose best scores are averaged, as ``GroundingModel`` does."""
-
-
-@dataclass(frozen=True, eq=False)
-class Finding:
-    """What one phrase has on one picture."""
-
-    boxes_xyxy: NDArray[np.float64]
-    """(n, 4) as shares of the picture as it was prepared"""
-    scores: NDArray[np.float64]
-    """(n,) in [0, 1]"""
-    masks: NDArray[np.bool_] | None = None
-    """(n, rows, columns) on any grid over the picture; None: boxes stand for regions"""
-    score: float | None = None
-    """Of the phrase on this picture; None: the best box's"""
 
 
 class SliceEngine(ABC):
@@ -158,12 +150,12 @@ class SliceEngine(ABC):
         rows, columns = stack.pixels.shape[1:3]
         extent = self.pictures.extent(rows, columns)
         planes = {
-            int(place): _region(
+            int(place): paint_region(
                 finding, self.presence_threshold, (rows, columns), extent
             )
             for place, finding in zip(looked, findings, strict=True)
         }
-        mask = _stack_planes(planes, looked, len(stack.pixels))
+        mask = stack_planes(planes, looked, len(stack.pixels))
         if score < self.presence_threshold or not mask.mask.size:
             return PhraseGrounding(
                 phrase=phrase,
@@ -174,7 +166,7 @@ class SliceEngine(ABC):
                 mask_origin=(0, 0, 0),
                 boxes=(),
             )
-        boxes = slice_boxes(mask, smallest_pixels=4)
+        boxes = self._boxes(mask, findings, looked, stack)
         return PhraseGrounding(
             phrase=phrase,
             score=score,
@@ -182,8 +174,36 @@ class SliceEngine(ABC):
             uncertainty=1.0 - score,
             mask=mask.mask,
             mask_origin=mask.origin,
-            boxes=tuple(Box(index, xyxy, score) for index, xyxy in boxes),
+            boxes=boxes,
         )
+
+    def _boxes(
+        self,
+        mask: SourceMask,
+        findings: Sequence[Finding],
+        looked: NDArray[np.int64],
+        stack: ImageStack,
+    ) -> tuple[Box, ...]:
+        """Box every piece; a piece is as sure as the best finding in it."""
+        rows, columns = stack.pixels.shape[1:3]
+        extent = self.pictures.extent(rows, columns)
+        boxes: list[Box] = []
+        last, sure = -1, dict[tuple[float, ...], float]()
+        for index, xyxy in slice_boxes(mask, smallest_pixels=4):
+            # Slices come in order, so each looked one is painted once.
+            seen = int(np.abs(looked - index).argmin())
+            if seen != last:
+                last = seen
+                sure = piece_scores(
+                    paint_scores(
+                        findings[seen],
+                        self.presence_threshold,
+                        (rows, columns),
+                        extent,
+                    )
+                )
+            boxes.append(Box(index, xyxy, float(np.clip(sure[xyxy], 0.0, 1.0))))
+        return tuple(boxes)
 
 
 def _check(pixels: NDArray[Any]) -> None:
@@ -221,66 +241,3 @@ def _looked_at(stack: ImageStack) -> NDArray[np.int64]:
         if (count > stride // 2)
         else np.zeros(1, dtype=np.int64)
     )
-
-
-def _region(
-    finding: Finding,
-    threshold: float,
-    shape: tuple[int, int],
-    extent: tuple[float, float],
-) -> NDArray[np.bool_]:
-    """Paint the findings above the threshold on (rows, columns)."""
-    plane = np.zeros(shape, dtype=np.bool_)
-    width, height = extent
-    for i in np.flatnonzero(finding.scores >= threshold):
-        if finding.masks is not None:
-            plane |= _resize(finding.masks[i], shape, extent)
-            continue
-        x0, y0, x1, y1 = finding.boxes_xyxy[i].clip(0.0, 1.0)
-        left, top = int(np.floor(x0 * width)), int(np.floor(y0 * height))
-        right, bottom = int(np.ceil(x1 * width)), int(np.ceil(y1 * height))
-        plane[top:bottom, left:right] = True
-    return plane
-
-
-def _resize(
-    mask: NDArray[np.bool_], shape: tuple[int, int], extent: tuple[float, float]
-) -> NDArray[np.bool_]:
-    """Sample a mask over the prepared picture at the source's pixel centres."""
-    rows, columns = shape
-    width, height = extent
-    y = (np.arange(rows) + 0.5) / height * mask.shape[0]
-    x = (np.arange(columns) + 0.5) / width * mask.shape[1]
-    sampled: NDArray[np.bool_] = mask[
-        np.ix_(
-            y.astype(np.int64).clip(0, mask.shape[0] - 1),
-            x.astype(np.int64).clip(0, mask.shape[1] - 1),
-        )
-    ]
-    return sampled
-
-
-def _stack_planes(
-    planes: dict[int, NDArray[np.bool_]], looked: NDArray[np.int64], count: int
-) -> SourceMask:
-    """Give every slice the plane of the nearest slice that was looked at, and crop."""
-    filled = {place: plane for place, plane in planes.items() if plane.any()}
-    empty = SourceMask(np.zeros((0, 0, 0), dtype=np.bool_), (0, 0, 0))
-    if not filled:
-        return empty
-    union = np.any(list(filled.values()), axis=0)
-    ys, xs = np.flatnonzero(union.any(axis=1)), np.flatnonzero(union.any(axis=0))
-    rows, columns = slice(ys[0], ys[-1] + 1), slice(xs[0], xs[-1] + 1)
-    nearest = looked[np.abs(np.arange(count)[:, None] - looked[None]).argmin(axis=1)]
-    used = np.flatnonzero(np.isin(nearest, list(filled)))
-    first, last = int(used[0]), int(used[-1]) + 1
-    blank = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.bool_)
-    mask = np.stack(
-        [
-            filled[int(nearest[z])][rows, columns]
-            if int(nearest[z]) in filled
-            else blank
-            for z in range(first, last)
-        ]
-    )
-    return SourceMask(mask, (first, int(rows.start), int(columns.start)))

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.engines.checkpoint import EngineError
-from model.engines.slices import Finding, SliceEngine
+from model.engines.planes import Finding
+from model.engines.slices import SliceEngine
 
 __all__ = ["ZeroShotEngine", "caption_groups"]
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from model.engines.checkpoint import EngineError
 from model.engines.generative import parse_boxes
 from model.engines.pictures import PictureSettings, display_pictures, grey_window
-from model.engines.slices import Finding, SliceEngine
+from model.engines.planes import Finding, piece_scores
+from model.engines.slices import SliceEngine
 from model.records import ImageStack
 
 SHARES = st.floats(0.0, 0.9)
@@ -183,6 +184,32 @@ def test_pixels_of_no_known_shape_are_refused(shape):
 def test_an_answer_that_is_no_number_is_an_error(finding):
     with pytest.raises(EngineError, match="finite"):
         OneBox([finding]).ground(make_stack(1), ["liver"])
+
+
+def test_a_box_is_as_sure_as_the_best_finding_in_its_piece():
+    finding = Finding(
+        np.array(
+            [[0, 0, 0.2, 0.2], [0.1, 0.1, 0.3, 0.3], [0.6, 0.6, 1, 1], [0, 0, 1, 1]]
+        ),
+        np.array([0.9, 0.6, 0.7, 0.4]),
+    )
+    sure = box(0, 0, 0.5, 0.5, score=0.8)
+
+    (answer,) = OneBox([finding, sure]).ground(make_stack(2), ["liver"])
+
+    found = [(one.slice_index, pytest.approx(one.score)) for one in answer.boxes]
+    assert found == [(0, 0.9), (0, 0.7), (1, 0.8)]
+    assert answer.score == pytest.approx(0.85)
+
+
+def test_a_piece_within_another_s_box_keeps_its_own_score():
+    ring = np.full((9, 9), 0.5, np.float32)
+    ring[1:-1, 1:-1] = -1
+    ring[4, 4] = 0.9
+
+    scores = piece_scores(ring)
+
+    assert scores == {(0, 0, 9, 9): 0.5, (4, 4, 5, 5): pytest.approx(0.9)}
 
 
 FIRST, SECOND = [0.105, 0.205, 0.305, 0.405], [0.505, 0.505, 0.605, 0.605]
