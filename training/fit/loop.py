@@ -19,6 +19,7 @@ from training.errors import ConfigError
 from training.fit.log import MetricLog
 from training.fit.mixing import MixedStream
 from training.fit.pictures import draw_predictions
+from training.fit.provenance import data_of_checkpoint
 from training.fit.sources import build_stream
 from training.fit.state import STATE_FILE
 from training.fit.trainer import Trainer
@@ -56,7 +57,8 @@ def fit(
     Raises
     ------
     ConfigError
-        `out` holds a run and `resume` is False, or the run is another one.
+        `out` holds a run and `resume` is False, or the run is another one; or the
+        licence of a source is not known.
     TrainingError
         The loss is no number any more.
     """
@@ -154,6 +156,7 @@ def _start_from(trainer: Trainer, folder: Path) -> None:
         )
     try:
         fresh = init_from(trainer.model, folder)
+        trainer.data.update(data_of_checkpoint(folder))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder} cannot be started from: {error}") from error
     named = dict(trainer.model.named_parameters())

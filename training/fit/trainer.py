@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from training.config import StageConfig, TrainingConfig
 from training.errors import ConfigError, TrainingError
 from training.fit.average import MovingAverage
 from training.fit.learner import Learner, Lesson, set_task, to_device
+from training.fit.provenance import Fitted, data_of, metadata_of
 from training.fit.schedule import rate_factor
 from training.fit.shards import (
     clip_gradients,
@@ -69,6 +70,8 @@ class Trainer:
             betas=(0.9, 0.98),
             foreach=False if self.is_sharded else None,  # shards beside whole ones
         )
+        self.data: set[Fitted] = set(data_of(config))
+        """What the weights come from; a start from a checkpoint adds to it"""
         self.step = 0
         self._stage: StageConfig | None = None
         self._runner: nn.Module = self.learner
@@ -211,11 +214,13 @@ class Trainer:
             "average": average,
             "optimizer": gather_nested(self.optimizer.state_dict()),
             "random": torch.get_rng_state(),
+            "data": [asdict(one) for one in sorted(self.data)],
             "others": self.world.gather(others),
         }
         if self.world.is_first:
+            texts = metadata_of(self.data)
             write_folder(
-                lambda aside: _export(self.config.model, average, aside), folder
+                lambda aside: _export(self.config.model, average, texts, aside), folder
             )
             write_state(state, folder)
         self.world.wait()
@@ -242,6 +247,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self._load_optimizer(state["optimizer"])
         self.step = state["step"]
+        self.data |= {Fitted(**one) for one in state.get("data", ())}
         torch.set_rng_state(state["random"])
         mine: dict[str, Any] = state["others"][self.world.rank]
         return mine
@@ -279,9 +285,14 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
-def _export(config: MedGLIPConfig, state: dict[str, Tensor], folder: Path) -> None:
+def _export(
+    config: MedGLIPConfig,
+    state: dict[str, Tensor],
+    texts: dict[str, str],
+    folder: Path,
+) -> None:
     """Write whole weights as a checkpoint folder."""
     with torch.device("meta"):
         model = MedGLIP(config)
     model.load_state_dict(state, strict=False, assign=True)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, metadata=texts)
