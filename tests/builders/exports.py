@@ -14,6 +14,7 @@ from PIL import Image
 from training.build.blocks import write_whole
 from training.build.shards import SampleSource, ShardTask, read_done, write_shard
 from training.layout import (
+    ATTRIBUTION_FILE,
     INDEX_FILE,
     RECORDS_FILE,
     SHARDS_FILE,
@@ -52,6 +53,7 @@ def write_build(folder: Path, records: Sequence[ImageRecord]) -> Path:
     write_whole(folder / RECORDS_FILE, b"".join(lines))
     write_whole(folder / INDEX_FILE, offsets.astype("<i8").tobytes())
     write_whole(folder / SHARDS_FILE, json.dumps({"shards": shards}).encode())
+    write_whole(folder / ATTRIBUTION_FILE, b"# Attribution\n\nthe authors\n")
     return folder
 
 

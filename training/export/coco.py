@@ -15,7 +15,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.export.labels import label_numbers, meaning, placed_regions
+from training.export.labels import (
+    copy_attribution,
+    label_numbers,
+    meaning,
+    origin,
+    placed_regions,
+)
 from training.layout import RecordFile
 from training.records import XYXY, ImageRecord, PhraseRegion, Rle
 from training.rle import rle_area
@@ -24,7 +30,7 @@ __all__ = ["export_coco"]
 
 
 def export_coco(build: Path, out: Path, *, split: str) -> dict[str, int]:
-    """Write one JSON file of a split of a build.
+    """Write one JSON file of a split of a build, and whom to name beside it.
 
     Parameters
     ----------
@@ -66,7 +72,7 @@ def export_coco(build: Path, out: Path, *, split: str) -> dict[str, int]:
                     }
                 )
     categories = [{"id": number, "name": name} for name, number in numbers.items()]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    copy_attribution(build, out.parent)
     content = {"images": images, "annotations": annotations, "categories": categories}
     out.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     return {
@@ -92,6 +98,7 @@ def _image(record: ImageRecord, number: int, numbers: dict[str, int]) -> dict[st
         "height": record.height,
         "width": record.width,
         "caption": record.caption,
+        **origin(record),
         "neg_category_ids": sorted(numbers[name] for name in absent - open_ - shown),
         "not_exhaustive_category_ids": sorted(numbers[name] for name in open_),
     }

@@ -1,12 +1,36 @@
-"""Number the labels of a build, the same way for every format."""
+"""Number the labels of a build, and name its authors, the same for every format."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
+from training.errors import DatasetError
+from training.layout import ATTRIBUTION_FILE
 from training.records import ImageRecord, PhraseRegion
 
-__all__ = ["label_numbers", "meaning", "placed_regions"]
+__all__ = ["copy_attribution", "label_numbers", "meaning", "origin", "placed_regions"]
+
+
+def copy_attribution(build: Path, out: Path) -> None:
+    """Put whom to name beside an export, as every copy of the data needs it.
+
+    Raises
+    ------
+    DatasetError
+        The build does not say whom to name.
+    """
+    path = build / ATTRIBUTION_FILE
+    if not path.is_file():
+        raise DatasetError(f"{ATTRIBUTION_FILE} of the build is not there")
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, out / ATTRIBUTION_FILE)
+
+
+def origin(record: ImageRecord) -> dict[str, str]:
+    """Return what goes with every picture: its dataset, licence and tier of labels."""
+    return {"dataset": record.dataset, "licence": record.licence, "tier": record.tier}
 
 
 def meaning(region: PhraseRegion) -> str:

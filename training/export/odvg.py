@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from training.errors import ConfigError
-from training.export.labels import label_numbers, meaning, placed_regions
+from training.export.labels import (
+    copy_attribution,
+    label_numbers,
+    meaning,
+    origin,
+    placed_regions,
+)
 from training.layout import RecordFile
 from training.records import XYXY, ImageRecord
 
@@ -39,7 +45,7 @@ def export_odvg(
     flavour: Flavour = "mm-gdino",
     task: Task = "grounding",
 ) -> dict[str, int]:
-    """Write ``SPLIT.jsonl``, and the label map of a detection task.
+    """Write ``SPLIT.jsonl``, whom to name, and the label map of a detection task.
 
     Parameters
     ----------
@@ -56,7 +62,7 @@ def export_odvg(
         raise ConfigError(f"there is no ODVG of {flavour!r}")
     records = RecordFile(build)
     numbers = label_numbers(records) if task == "detection" else {}
-    out.mkdir(parents=True, exist_ok=True)
+    copy_attribution(build, out)
     if numbers:
         names = {str(number): name for name, number in numbers.items()}
         text = json.dumps(names, ensure_ascii=False, indent=1) + "\n"
@@ -82,6 +88,8 @@ def _line(
         "filename": f"{Path(record.filename).stem}.png",
         "height": record.height,
         "width": record.width,
+        # Both loaders pass over keys that they do not know.
+        **origin(record),
     }
     if numbers:
         instances = list(_instances(record, numbers))

@@ -16,7 +16,7 @@ from tests.builders.exports import write_build
 from tests.builders.odvg_checks import check_mm_gdino, check_open_groundingdino
 from tests.builders.records import make_record, make_region
 from tests.builders.tiny_dataset import block
-from training.errors import ConfigError
+from training.errors import ConfigError, DatasetError
 from training.export import export_coco, export_odvg, export_pictures
 from training.export.command import add_export_arguments, export_command
 from training.layout import RecordFile
@@ -196,3 +196,35 @@ def test_the_command_writes_the_format_that_is_asked_for(
     assert (out / name).stat().st_size > 0
     assert len(list((out / "images").iterdir())) == 2
     assert "files: 2" in capsys.readouterr().out
+    assert "the authors" in (out / "ATTRIBUTION.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("task", ["grounding", "detection"])
+@pytest.mark.parametrize("flavour", ["mm-gdino", "open-groundingdino"])
+def test_a_line_says_whose_data_it_is(
+    built: Path, tmp_path: Path, flavour: Any, task: Any
+) -> None:
+    export_odvg(built, tmp_path / "out", split="train", flavour=flavour, task=task)
+
+    record = RecordFile(built)[0]
+    for line in _lines(tmp_path / "out" / "train.jsonl"):
+        assert line["dataset"] == record.dataset
+        assert line["licence"] == record.licence
+        assert line["tier"] == record.tier
+
+
+def test_a_picture_of_coco_says_whose_data_it_is(coco: COCO, built: Path) -> None:
+    record = RecordFile(built)[0]
+
+    said = {(one["dataset"], one["licence"], one["tier"]) for one in coco.loadImgs([1])}
+
+    assert said == {(record.dataset, record.licence, record.tier)}
+
+
+def test_what_names_nobody_is_not_passed_on(built: Path, tmp_path: Path) -> None:
+    (built / "ATTRIBUTION.md").unlink()
+
+    for export in (export_odvg, export_coco):
+        with pytest.raises(DatasetError, match="ATTRIBUTION"):
+            export(built, tmp_path / "out" / "x", split="train")
+    assert not (tmp_path / "out").exists()
