@@ -20,6 +20,8 @@ def test_twenty_thousand_regions_are_written_streamed_and_reported(tmp_path):
     found = measure_scale(20_000, tmp_path, seconds=0.5, side=96, workers=(0, 1))
 
     assert found["images"] == 4000
+    assert found["write_s"] > 0
+    assert found["write_cpu_s"] > 0
     assert found["pass"]["each_once"]
     assert len(found["pass"]["rss_mib"]) == 11
     assert [one["workers"] for one in found["stream"]] == [0, 1]

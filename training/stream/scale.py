@@ -107,7 +107,7 @@ def measure_scale(
     found: dict[str, Any] = {"regions": regions, "machine": _machine()}
     try:
         say("writing the records")
-        with _timed(found, "build"):
+        with _timed(found, "write"):
             found["images"] = write_synthetic(folder, regions=regions, side=side)
         found["size"] = _sizes(folder)
         say("one shuffled pass over all records")

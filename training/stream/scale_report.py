@@ -14,8 +14,8 @@ def summary(found: dict[str, Any]) -> Iterator[str]:
     size, whole, resume = found["size"], found["pass"], found["resume"]
     yield (
         f"{found['regions']:,} regions in {found['images']:,} records written in "
-        f"{found['build_s']:.0f} s: {size['records_mib']:,.0f} MiB, index "
-        f"{size['index_mib']:.1f} MiB"
+        f"{found['write_s']:.0f} s: {size['records_mib']:,.0f} MiB, index "
+        f"{size['index_mib']:.1f} MiB; that is records written, not a build of pictures"
     )
     yield (
         f"one shuffled pass over all records: {whole['records_per_s']:,.0f} a second "
