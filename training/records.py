@@ -1,8 +1,9 @@
 """Hold one image and its phrases: a superset of ODVG, one JSON object a line.
 
-Unknown keys are ignored by MM-Grounding-DINO's and Open-GroundingDino's loaders, so
-the same line serves them, too. A region may have no box at all: the phrase was looked
-for and is not there.
+MM-Grounding-DINO and Open-GroundingDino read what ``python -m training export`` makes
+of these lines, not the lines themselves: a region may have no box at all (the phrase
+was looked for and is not there), which breaks one loader, several boxes break the
+other, and the pictures are 16 bit PNG files inside tar files.
 
 References
 ----------
