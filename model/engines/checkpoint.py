@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import transformers
 
-__all__ = ["EngineCheckpoint", "EngineError", "load_network", "unread_weights"]
+__all__ = [
+    "EngineCheckpoint",
+    "EngineError",
+    "load_network",
+    "tokenize_whole",
+    "unread_weights",
+]
 
 
 class EngineError(ValueError):
@@ -109,3 +116,19 @@ def unread_weights(told: dict[str, Any]) -> str:
     lost = sorted({*told["missing_keys"], *(key[0] for key in told["mismatched_keys"])})
     more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
     return ", ".join(lost[:3]) + more
+
+
+def tokenize_whole(tokenizer: Any, texts: Sequence[str], *, length: int) -> Any:
+    """Return texts as padded rows of `length` tokens, (texts, length).
+
+    Raises
+    ------
+    EngineError
+        A text has more tokens: what is cut off would be answered for unasked.
+    """
+    longest = max(len(ids) for ids in tokenizer(list(texts))["input_ids"])
+    if longest > length:
+        raise EngineError(f"a phrase of {longest} tokens; {length} fit")
+    return tokenizer(
+        list(texts), padding="max_length", max_length=length, return_tensors="pt"
+    )

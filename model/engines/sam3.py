@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.engines.checkpoint import EngineError
+from model.engines.checkpoint import EngineError, tokenize_whole
 from model.engines.planes import Finding
 from model.engines.slices import SliceEngine
 
@@ -42,13 +42,8 @@ class Sam3Engine(SliceEngine):
         """Return masks of every phrase on every picture."""
         pixels = self.pictures.prepare(pictures).to(self.device)
         vision = self.network.get_vision_features(pixel_values=pixels)
-        read = self._tokenizer(
-            list(phrases),
-            padding="max_length",
-            truncation=True,
-            max_length=self._tokens,
-            return_tensors="pt",
-        ).to(self.device)
+        read = tokenize_whole(self._tokenizer, phrases, length=self._tokens)
+        read = read.to(self.device)
         answers: list[list[Finding]] = [[] for _ in pictures]
         for row in range(len(phrases)):
             found = self.network(

@@ -15,14 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.engines.checkpoint import EngineError
+from model.engines.checkpoint import EngineError, tokenize_whole
 from model.engines.planes import Finding
 from model.engines.slices import SliceEngine
 
-__all__ = ["ZeroShotEngine", "caption_groups"]
+__all__ = ["ZeroShotEngine", "caption_groups", "task_groups"]
 
 _CAPTION_TOKENS = 256
 """What Grounding DINO's text side was trained with."""
+
+_TASK_TOKENS = 77
+"""Length of a task and of a class in OmDet-Turbo's own processor."""
 
 _NMS_IOU = 0.5
 
@@ -90,13 +93,8 @@ class ZeroShotEngine(SliceEngine):
     def _queries(self, pixels: Tensor, phrases: list[str]) -> tuple[Tensor, Tensor]:
         """Ask each phrase as one query of its own (OWL-ViT, OWLv2)."""
         # Padding with id 0: OWL takes a row that begins with it for no query at all.
-        read = self._tokenizer(
-            phrases,
-            padding="max_length",
-            truncation=True,
-            max_length=self.network.config.text_config.max_position_embeddings,
-            return_tensors="pt",
-        ).to(self.device)
+        limit = self.network.config.text_config.max_position_embeddings
+        read = tokenize_whole(self._tokenizer, phrases, length=limit).to(self.device)
         count = len(pixels)
         answer = self.network(
             pixel_values=pixels,
@@ -108,29 +106,30 @@ class ZeroShotEngine(SliceEngine):
         return boxes, scores
 
     def _classes(self, pixels: Tensor, phrases: list[str]) -> tuple[Tensor, Tensor]:
-        """Ask phrases as classes of one task (OmDet-Turbo)."""
+        """Ask phrases as classes of tasks "Detect one, two." (OmDet-Turbo)."""
         limit = self.network.config.text_config.max_position_embeddings
-        common: dict[str, Any] = {
-            "padding": "max_length",
-            "truncation": True,
-            "max_length": min(77, limit),
-            "return_tensors": "pt",
-        }
-        classes = self._tokenizer(phrases, **common).to(self.device)
-        task = "Detect {}.".format(", ".join(phrases))
-        tasks = self._tokenizer([task] * len(pixels), **common).to(self.device)
+        length = min(_TASK_TOKENS, limit)
         count = len(pixels)
-        answer = self.network(
-            pixel_values=pixels,
-            classes_input_ids=classes["input_ids"].repeat(count, 1),
-            classes_attention_mask=classes["attention_mask"].repeat(count, 1),
-            classes_structure=torch.full((count,), len(phrases), device=self.device),
-            tasks_input_ids=tasks["input_ids"],
-            tasks_attention_mask=tasks["attention_mask"],
-        )
-        scores = answer.decoder_class_logits.sigmoid()[..., : len(phrases)]
-        boxes = answer.decoder_coord_logits[:, :, None].expand(*scores.shape, 4)
-        return boxes, scores
+        boxes, scores = [], []
+        for group in task_groups(phrases, self._tokenizer, length=length):
+            asked = [phrases[i] for i in group]
+            classes = tokenize_whole(self._tokenizer, asked, length=length)
+            task = tokenize_whole(self._tokenizer, [_task(asked)], length=length)
+            answer = self.network(
+                pixel_values=pixels,
+                classes_input_ids=self._rows(classes["input_ids"], count),
+                classes_attention_mask=self._rows(classes["attention_mask"], count),
+                classes_structure=torch.full((count,), len(asked), device=self.device),
+                tasks_input_ids=self._rows(task["input_ids"], count),
+                tasks_attention_mask=self._rows(task["attention_mask"], count),
+            )
+            own = answer.decoder_class_logits.sigmoid()[..., : len(asked)]
+            scores.append(own)
+            boxes.append(answer.decoder_coord_logits[:, :, None].expand(*own.shape, 4))
+        return torch.cat(boxes, dim=2), torch.cat(scores, dim=2)
+
+    def _rows(self, tokens: Tensor, pictures: int) -> Tensor:
+        return tokens.to(self.device).repeat(pictures, 1)
 
 
 def caption_groups(phrases: Sequence[str], tokenizer: Any) -> list[list[int]]:
@@ -153,6 +152,36 @@ def caption_groups(phrases: Sequence[str], tokenizer: Any) -> list[list[int]]:
         groups[-1].append(i)
         room -= length
     return [group for group in groups if group]
+
+
+def task_groups(
+    phrases: Sequence[str], tokenizer: Any, *, length: int
+) -> list[list[int]]:
+    """Pack phrases, in order, into tasks of at most `length` tokens.
+
+    Raises
+    ------
+    EngineError
+        The task of one phrase alone is too long.
+    """
+    groups: list[list[int]] = []
+    for i, phrase in enumerate(phrases):
+        joined = [phrases[j] for j in groups[-1]] if groups else []
+        if joined and _task_tokens([*joined, phrase], tokenizer) <= length:
+            groups[-1].append(i)
+            continue
+        if (alone := _task_tokens([phrase], tokenizer)) > length:
+            raise EngineError(f"a phrase's task of {alone} tokens; {length} fit")
+        groups.append([i])
+    return groups
+
+
+def _task_tokens(phrases: Sequence[str], tokenizer: Any) -> int:
+    return len(tokenizer(_task(phrases))["input_ids"])
+
+
+def _task(phrases: Sequence[str]) -> str:
+    return "Detect {}.".format(", ".join(phrases))
 
 
 def _owners(input_ids: Tensor, tokenizer: Any) -> Tensor:

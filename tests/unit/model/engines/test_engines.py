@@ -10,7 +10,7 @@ import transformers
 from model.engines.checkpoint import EngineCheckpoint, EngineError
 from model.engines.generative import GenerativeEngine
 from model.engines.sam3 import Sam3Engine
-from model.engines.zero_shot import ZeroShotEngine, caption_groups
+from model.engines.zero_shot import ZeroShotEngine, caption_groups, task_groups
 from model.records import ImageStack
 from tests.builders.tiny_engines import (
     ARCHITECTURES,
@@ -140,6 +140,34 @@ def test_many_phrases_are_asked_in_several_captions(engines):
         assert len(tokenizer(caption)["input_ids"]) <= 256
     with pytest.raises(EngineError, match="tokens"):
         caption_groups(["word " * 400], tokenizer)
+
+
+@pytest.mark.parametrize("name", ["owlv2", "owlvit", "omdet-turbo", "sam3"])
+def test_a_phrase_that_does_not_fit_is_refused_not_cut(engines, name):
+    picture = np.zeros((1, 40, 60, 3), np.uint8)
+
+    with pytest.raises(EngineError, match=r"tokens; \d+ fit"):
+        engines[name].see(picture, ["liver", "left kidney " * 30])
+
+
+def test_many_classes_are_asked_in_several_tasks(engines):
+    engine = engines["omdet-turbo"]
+    phrases = ["left kidney nodule", "liver", "aorta"] * 10
+    picture = np.random.default_rng(1).integers(0, 255, (2, 40, 60, 3), np.uint8)
+
+    groups = task_groups(phrases, engine._tokenizer, length=48)
+    many = engine.see(picture, phrases)
+    few = engine.see(picture, [phrases[i] for i in groups[-1]])
+
+    assert len(groups) > 1
+    assert [i for group in groups for i in group] == list(range(30))
+    for group in groups:
+        task = "Detect {}.".format(", ".join(phrases[i] for i in group))
+        assert len(engine._tokenizer(task)["input_ids"]) <= 48
+    for all_answers, last_answers in zip(many, few, strict=True):
+        assert len(all_answers) == 30
+        for place, own in zip(groups[-1], last_answers, strict=True):
+            assert np.allclose(all_answers[place].scores, own.scores, atol=1e-5)
 
 
 def test_weights_that_could_run_code_are_not_opened(tmp_path):
