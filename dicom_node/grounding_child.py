@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import resource
 import sys
 import warnings
@@ -140,7 +141,18 @@ def _checkpoint_folder(request: Answer) -> Path:
         # Weights that cannot run code, configurations and vocabularies.
         allow_patterns=["*.safetensors", "*.json", "*.txt", "*.model"],
     )
+    _go_offline()
     return Path(fetched)
+
+
+def _go_offline() -> None:
+    """Keep libraries from the network from here on: the fetch was all they get."""
+    from huggingface_hub import constants
+
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        os.environ[name] = "1"
+    # Read from the environment at import, which lies behind.
+    constants.HF_HUB_OFFLINE = True
 
 
 def _device(name: str) -> str:

@@ -54,8 +54,12 @@ class EngineCheckpoint:
             # A pickle can run code when it is opened; it is never opened here.
             raise EngineError("no .safetensors file: convert the weights first")
         digest = hashlib.sha256()
-        read = [*weights, *sorted(folder.glob("*.json")), *sorted(folder.glob("*.txt"))]
-        for file in read:
+        read = [
+            file
+            for pattern in ("*.json", "*.txt", "*.model")
+            for file in sorted(folder.glob(pattern))
+        ]
+        for file in [*weights, *read]:
             digest.update(file.name.encode())
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())

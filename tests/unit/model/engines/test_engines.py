@@ -231,6 +231,16 @@ def test_the_identity_changes_with_the_weights(tmp_path):
     assert first.sha256 != other.sha256
 
 
+@pytest.mark.parametrize("name", ["spiece.model", "merges.txt", "vocab.json"])
+def test_the_identity_changes_with_the_vocabulary(tmp_path, name):
+    folder = write_checkpoint("owlvit", tmp_path)
+    before = EngineCheckpoint.open(folder).sha256
+
+    (folder / name).write_bytes(b"other words")
+
+    assert EngineCheckpoint.open(folder).sha256 != before
+
+
 def test_a_model_of_the_hub_keeps_its_name(tmp_path):
     folder = (
         tmp_path / "models--IDEA-Research--grounding-dino-tiny/snapshots" / ("a" * 40)
