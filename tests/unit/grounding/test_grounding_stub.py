@@ -73,7 +73,7 @@ def test_the_bundled_checkpoint_is_used_when_none_is_named(make_worker):
 
 
 def test_a_name_that_is_no_engine_is_refused_with_those_that_are():
-    with pytest.raises(SettingsError, match=r"'gpt' is none of: grounded-generation, medglip"):
+    with pytest.raises(SettingsError, match=r"'gpt' is none of: grounded-gen"):
         GroundingWorker(ModelSettings(engine="gpt"))
 
 

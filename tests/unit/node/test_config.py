@@ -91,7 +91,7 @@ def test_the_environment_wins_over_the_file(tmp_path):
         ("[[destinations]]\nname = 'a/b'\n", "destinations.0.name"),
         ("node = 1\n", "node"),
         ("[node\n", "TOML"),
-        ("[model]\nengine = 'gpt'\n", "model.engine: 'gpt' is none of: grounded-generation, medglip"),
+        ("[model]\nengine = 'gpt'\n", "model.engine: 'gpt' is none of: grounded-gen"),
         ("[node]\nquiet_time_s = inf\n", "node.quiet_time_s"),
         ("[node]\nquiet_time_s = nan\n", "node.quiet_time_s"),
         ("[model]\ntimeout_s = inf\n", "model.timeout_s"),
