@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(rest)
     try:
         _find(command.run)(options)
-    except (TrainingError, NodeError) as error:
+    except (TrainingError, NodeError, FileNotFoundError) as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from error
 

@@ -208,7 +208,10 @@ class TrainingConfig:
         ConfigError
             A name is unknown, or values contradict each other.
         """
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from error
         for change in changes:
             _set(raw, change)
         return cls.from_dict(raw)
