@@ -237,6 +237,12 @@ class TrainingConfig:
         """
         raw = dict(settings)
         model = _model(raw.pop("model", {}))
+        for name in ("sources", "stages"):
+            tables = raw.get(name, [])
+            if not isinstance(tables, list | tuple) or not all(
+                isinstance(one, dict) for one in tables
+            ):
+                raise ConfigError(f"{name} is a list of tables: write [[{name}]]")
         if "sources" in raw:
             raw["sources"] = tuple(_record(SourceConfig, s) for s in raw["sources"])
         if "stages" in raw:

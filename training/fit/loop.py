@@ -113,6 +113,8 @@ def _run(
             if trainer.step % config.save_every == 0:
                 _save(trainer, stream, out, log)
                 is_saved = True
+        if stage is not None and trainer.step % config.log_every:
+            _report(trainer, log, bar, stage)
     if not is_saved:
         _save(trainer, stream, out, log)
 
@@ -200,7 +202,7 @@ def fit_command(options: argparse.Namespace) -> Path:
     out = options.out or Path("runs") / options.config.stem
     with start_world(config.device) as world:
         stream = build_stream(config, world)
-        return fit(
+        folder = fit(
             config,
             stream,
             out,
@@ -208,3 +210,6 @@ def fit_command(options: argparse.Namespace) -> Path:
             resume=options.resume,
             world=world,
         )
+        if world.is_first:
+            sys.stdout.write(f"{folder}\n")
+        return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from training.errors import DatasetError
@@ -74,6 +74,18 @@ def find_cases(root: Path, description: Node) -> Iterator[NnUNetCase]:
 
 
 def _listed_cases(root: Path, description: Node) -> Iterator[NnUNetCase]:
+    """Yield what the lists name.
+
+    Where only the training list has labels it is no split: all cases are in it, and
+    the build draws one.
+    """
+    cases = list(_cases_of_lists(root, description))
+    is_split = any(case.split != "train" for case in cases)
+    for case in cases:
+        yield case if is_split else replace(case, split=None)
+
+
+def _cases_of_lists(root: Path, description: Node) -> Iterator[NnUNetCase]:
     for key, split in _LISTS.items():
         for item in description.items(key):
             if not isinstance(item.value, dict) or "label" not in item:
@@ -100,7 +112,7 @@ def _found_cases(root: Path, description: Node) -> Iterator[NnUNetCase]:
     for path in paths:
         name = case_name(path)
         channels = sorted(folder.glob(f"{_literal(name)}_[0-9][0-9][0-9][0-9]{ending}"))
-        yield NnUNetCase(name, tuple((one, None) for one in channels), path, "train")
+        yield NnUNetCase(name, tuple((one, None) for one in channels), path, None)
 
 
 def _files(path: Path) -> tuple[tuple[Path, int | None], ...]:

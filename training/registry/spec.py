@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from training.errors import ConfigError
 
 __all__ = ["DatasetSpec", "Licence", "load_registry", "load_spec"]
 
@@ -71,14 +73,33 @@ def load_spec(path: Path) -> DatasetSpec:
 
     Raises
     ------
-    ValueError
-        A field is missing, unknown or of the wrong kind; the message names it.
+    ConfigError
+        The file cannot be read, or a field is missing, unknown or of the wrong kind;
+        the message names file and field.
     """
-    return DatasetSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return DatasetSpec.model_validate(raw)
+    except ValidationError as error:
+        places = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}"
+            for one in error.errors()
+        )
+        raise ConfigError(f"{path}: {places}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def load_registry(folder: Path | None = None) -> dict[str, DatasetSpec]:
-    """Read every ``*.yaml`` of a folder; the bundled registry when None."""
+    """Read every ``*.yaml`` of a folder; the bundled registry when None.
+
+    Raises
+    ------
+    ConfigError
+        There is no such folder, or one of its files is no specification.
+    """
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder of dataset specifications")
     source = folder or Path(str(resources.files("training") / "registry"))
     specs = [load_spec(path) for path in sorted(source.glob("*.yaml"))]
     return {spec.id: spec for spec in specs}

@@ -47,3 +47,43 @@ def test_what_a_person_can_mend_is_said_without_a_traceback(capsys, tmp_path):
     err = capsys.readouterr().err
     assert "no.toml" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id: mine\ncolour: blue\n", "colour"),
+        ("id: [\n", "mine.yaml"),
+        ("", "file"),
+    ],
+)
+def test_a_dataset_of_one_s_own_with_a_mistake_is_named(capsys, tmp_path, text, said):
+    (tmp_path / "mine.yaml").write_text(text)
+    words = ["build", "--registry", f"mine={tmp_path}", "--specs", str(tmp_path)]
+
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--out", str(tmp_path / "out")])
+
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert "mine.yaml" in err
+    assert said in err
+
+
+def test_a_folder_of_specifications_that_is_not_there_is_named(capsys, tmp_path):
+    words = ["build", "--registry", f"mine={tmp_path}", "--specs", str(tmp_path / "no")]
+
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--out", str(tmp_path / "out")])
+
+    assert ended.value.code == 2
+    assert "no folder of dataset specifications" in capsys.readouterr().err
+
+
+def test_sources_that_are_no_tables_are_a_mistake(capsys, tmp_path):
+    (tmp_path / "run.toml").write_text("steps = 1\n")
+
+    with pytest.raises(SystemExit):
+        main(["fit", str(tmp_path / "run.toml"), "--set", "sources=1"])
+
+    assert "[[sources]]" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_version_two_has_channels_regions_and_an_ignored_label(tmp_path: Path) -
     np.testing.assert_array_equal(first.load().pixels, volume(1))
     np.testing.assert_array_equal(second.load().pixels, volume(2))
     assert (first.image_id, second.image_id) == ("demo_0001/T1", "demo_0001/FLAIR")
-    assert (first.modality, first.view, first.split) == ("MR", "T1", "train")
+    assert (first.modality, first.view, first.split) == ("MR", "T1", None)
     assert first.patient_id == second.patient_id == "demo_0001"
     np.testing.assert_array_equal(mask(first, "whole tumor"), np.isin(LABELS, [1, 2]))
     np.testing.assert_array_equal(mask(second, "core"), LABELS == 2)
