@@ -69,8 +69,9 @@ code was written, and two changes followed such a look (the model card says whic
 
 _ABLATION = """## What each option is worth
 
-Each switch of the network and of its training, on and off, same seeds, same budget, on
-the synthetic task of the tests (noise pictures with shapes; a phrase per shape; phrases
+Switches of the network and of its training, on and off, same seeds, same budget (one
+that `python -m training ablate` knows and that has no row was not measured), on the
+synthetic task of the tests (noise pictures with shapes; a phrase per shape; phrases
 that are absent). It shows whether an option does its work, not what it is worth on
 patients: for that there are too few. Gains within two standard errors are called
 none."""
