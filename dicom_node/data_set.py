@@ -32,20 +32,37 @@ class Tag(IntEnum):
     SOP_CLASS_UID = 0x00080016
     SOP_INSTANCE_UID = 0x00080018
     STUDY_DATE = 0x00080020
+    SERIES_DATE = 0x00080021
     STUDY_TIME = 0x00080030
+    SERIES_TIME = 0x00080031
     ACCESSION_NUMBER = 0x00080050
     MODALITY = 0x00080060
+    MANUFACTURER = 0x00080070
+    INSTITUTION_NAME = 0x00080080
+    REFERRING_PHYSICIAN_NAME = 0x00080090
     CODE_VALUE = 0x00080100
     CODING_SCHEME_DESIGNATOR = 0x00080102
+    STATION_NAME = 0x00081010
+    STUDY_DESCRIPTION = 0x00081030
     SERIES_DESCRIPTION = 0x0008103E
     MANUFACTURER_MODEL_NAME = 0x00081090
+    PATIENT_NAME = 0x00100010
     PATIENT_ID = 0x00100020
+    ISSUER_OF_PATIENT_ID = 0x00100021
+    PATIENT_BIRTH_DATE = 0x00100030
+    PATIENT_SEX = 0x00100040
+    BODY_PART_EXAMINED = 0x00180015
+    PROTOCOL_NAME = 0x00181030
     CONTRIBUTING_EQUIPMENT_SEQUENCE = 0x0018A001
     STUDY_INSTANCE_UID = 0x0020000D
     SERIES_INSTANCE_UID = 0x0020000E
     STUDY_ID = 0x00200010
     SERIES_NUMBER = 0x00200011
+    INSTANCE_NUMBER = 0x00200013
     FRAME_OF_REFERENCE_UID = 0x00200052
+    NUMBER_OF_FRAMES = 0x00280008
+    ROWS = 0x00280010
+    COLUMNS = 0x00280011
     PURPOSE_OF_REFERENCE_CODE_SEQUENCE = 0x0040A170
     PIXEL_DATA = 0x7FE00010
 
@@ -109,6 +126,8 @@ class DataSetScan:
     """Of each item: model name, and code and scheme of its purpose."""
     end: int = 0
     """Where the walk ended."""
+    is_little: bool = True
+    """How the numbers among the values are encoded."""
 
 
 @dataclass(slots=True)
@@ -169,7 +188,7 @@ class _Walk:
         self._data = data
         self._position = start
         self._group = group
-        self._scan = DataSetScan()
+        self._scan = DataSetScan(is_little=is_little)
         self._elements = 0
         self._depth = 0
         end = len(data)

@@ -25,7 +25,7 @@ import pydicom
 from pydicom.uid import CTImageStorage
 from rich.console import Console
 
-from dicom_node.config import DestinationSettings, LimitSettings
+from dicom_node.config import DicomPeer, LimitSettings
 from dicom_node.deliver import echo, send_objects
 from dicom_node.errors import DeliveryError, NodeError, SettingsError
 from dicom_node.identity import derive_uid
@@ -164,7 +164,7 @@ def prepare_study(reference: Path, folder: Path) -> tuple[Path, ...]:
 
 
 @contextmanager
-def _start_node(data_dir: Path, pacs_port: int) -> Iterator[DestinationSettings]:
+def _start_node(data_dir: Path, pacs_port: int) -> Iterator[DicomPeer]:
     """Run ``dicom-node serve`` as an operator would, with a settings file."""
     data_dir.mkdir()
     dicom_port, web_port = _free_ports(2)
@@ -195,7 +195,7 @@ def _start_node(data_dir: Path, pacs_port: int) -> Iterator[DestinationSettings]
             env=environment,
         )
         try:
-            address = DestinationSettings(
+            address = DicomPeer(
                 name="node", ae_title="GROUNDING", host="127.0.0.1", port=dicom_port
             )
             _wait_for_echo(process, address, data_dir / "node.log")
@@ -218,7 +218,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _wait_for_echo(
-    process: subprocess.Popen[bytes], address: DestinationSettings, log: Path
+    process: subprocess.Popen[bytes], address: DicomPeer, log: Path
 ) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:

@@ -136,9 +136,11 @@ def _destinations(settings: NodeSettings) -> Iterator[DoctorFinding]:
     if not settings.destinations:
         yield DoctorFinding(True, "no destinations listed: results stay in data_dir")
     for one in settings.destinations:
+        if one.kind != "dimse":
+            continue
         where = f"destination {one.name} ({one.ae_title}@{one.host}:{one.port})"
         try:
-            echo(one, ae_title=settings.node.ae_title)
+            echo(one.peer, ae_title=settings.node.ae_title)
         except DeliveryError as error:
             yield DoctorFinding(False, f"{where}: {error}")
         else:

@@ -16,6 +16,13 @@ NodeError
 │   ├── PixelDecodingError
 │   └── GeometryError
 ├── ReportError
+│   ├── ReportRefusedError
+│   └── PatientMismatchError
+├── RuleError
+├── RetrieveError
+├── WorklistError
+├── CorrectionError
+├── AccessError
 ├── GroundingError
 │   ├── ModelLoadError
 │   └── WorkerLostError
@@ -31,9 +38,11 @@ NodeError
 from __future__ import annotations
 
 __all__ = [
+    "AccessError",
     "AssociationRefusedError",
     "CannotUnderstandError",
     "ConnectionLostError",
+    "CorrectionError",
     "DatasetMismatchError",
     "DeliveryError",
     "GeometryError",
@@ -46,17 +55,22 @@ __all__ = [
     "ObjectError",
     "OpenDataError",
     "OutOfResourcesError",
+    "PatientMismatchError",
     "PeerTooSlowError",
     "PixelDecodingError",
     "ProcessLostError",
     "ProtocolViolationError",
     "ReceiveError",
     "ReportError",
+    "ReportRefusedError",
+    "RetrieveError",
+    "RuleError",
     "SettingsError",
     "StoreError",
     "StoreRefusedError",
     "TransportError",
     "WorkerLostError",
+    "WorklistError",
 ]
 
 
@@ -142,6 +156,34 @@ class GeometryError(ImagingError):
 
 class ReportError(NodeError):
     """The report cannot be read."""
+
+
+class ReportRefusedError(ReportError):
+    """The report names no study, or nothing that can be read."""
+
+
+class PatientMismatchError(ReportError):
+    """The report and the study that it names are of different patients."""
+
+
+class RuleError(NodeError):
+    """A rule cannot be understood."""
+
+
+class RetrieveError(NodeError):
+    """An archive could not be asked, or did not send what it has."""
+
+
+class WorklistError(NodeError):
+    """The worklist manager could not be asked."""
+
+
+class CorrectionError(NodeError):
+    """The correction does not fit what it corrects."""
+
+
+class AccessError(NodeError):
+    """The caller may not do that."""
 
 
 class GroundingError(NodeError):

@@ -11,12 +11,13 @@ import hashlib
 import mmap
 import re
 import struct
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
-from pydicom.charset import python_encoding
+from pydicom.charset import convert_encodings, decode_bytes
 
 from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.data_set import DataSetScan, Tag, scan_data_set
@@ -37,6 +38,11 @@ __all__ = [
     "read_data_set_header",
     "read_header",
 ]
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_DELIMITERS = {ord(one) for one in "\\^="}
+"""After these, the first character set holds again (PS3.5 6.1.2.5.3)."""
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _PREFIX_BYTES = 132
@@ -85,6 +91,42 @@ class InstanceHeader:
     """True: Contributing Equipment names this node as Processing Equipment."""
     data_set_offset: int
     """Where the data set begins in the file, in bytes."""
+    study: Mapping[str, str] = field(default_factory=dict)
+    """What is said of patient and study, by keyword; empty values are left out."""
+    series: Mapping[str, str] = field(default_factory=dict)
+    """What is said of the series, by keyword."""
+    image: Mapping[str, int] = field(default_factory=dict)
+    """Instance Number, rows, columns and frames, by keyword."""
+
+
+_STUDY = {
+    "StudyDate": Tag.STUDY_DATE,
+    "StudyTime": Tag.STUDY_TIME,
+    "AccessionNumber": Tag.ACCESSION_NUMBER,
+    "InstitutionName": Tag.INSTITUTION_NAME,
+    "ReferringPhysicianName": Tag.REFERRING_PHYSICIAN_NAME,
+    "StudyDescription": Tag.STUDY_DESCRIPTION,
+    "PatientName": Tag.PATIENT_NAME,
+    "PatientID": Tag.PATIENT_ID,
+    "IssuerOfPatientID": Tag.ISSUER_OF_PATIENT_ID,
+    "PatientBirthDate": Tag.PATIENT_BIRTH_DATE,
+    "PatientSex": Tag.PATIENT_SEX,
+    "StudyID": Tag.STUDY_ID,
+}
+"""What QIDO-RS, rules and the page know of a study without opening its files."""
+
+_SERIES = {
+    "Modality": Tag.MODALITY,
+    "SeriesDate": Tag.SERIES_DATE,
+    "SeriesTime": Tag.SERIES_TIME,
+    "SeriesDescription": Tag.SERIES_DESCRIPTION,
+    "SeriesNumber": Tag.SERIES_NUMBER,
+    "BodyPartExamined": Tag.BODY_PART_EXAMINED,
+    "ProtocolName": Tag.PROTOCOL_NAME,
+    "Manufacturer": Tag.MANUFACTURER,
+    "StationName": Tag.STATION_NAME,
+}
+"""The same of a series."""
 
 
 def is_uid(text: str) -> bool:
@@ -300,7 +342,37 @@ def _read_data_set(data: bytes | mmap.mmap, envelope: Envelope) -> InstanceHeade
         ),
         is_own_result=_is_own_result(scan),
         data_set_offset=envelope.data_set_offset,
+        study=_texts(scan, _STUDY),
+        series=_texts(scan, _SERIES),
+        image=_numbers(scan),
     )
+
+
+def _texts(scan: DataSetScan, tags: Mapping[str, Tag]) -> dict[str, str]:
+    found = {keyword: _text(scan.values, tag) for keyword, tag in tags.items()}
+    # A database keeps no NUL, and nothing that is no text.
+    return {
+        keyword: cleaned
+        for keyword, text in found.items()
+        if (cleaned := _UNPRINTABLE.sub("", text).strip())
+    }
+
+
+def _numbers(scan: DataSetScan) -> dict[str, int]:
+    found = {}
+    for keyword, tag in (
+        ("InstanceNumber", Tag.INSTANCE_NUMBER),
+        ("NumberOfFrames", Tag.NUMBER_OF_FRAMES),
+    ):
+        text = _text(scan.values, tag)
+        if _INTEGER.fullmatch(text):
+            found[keyword] = int(text)
+    order: Literal["little", "big"] = "little" if scan.is_little else "big"
+    for keyword, tag in (("Rows", Tag.ROWS), ("Columns", Tag.COLUMNS)):
+        value = scan.values.get(tag, b"")
+        if len(value) == 2:
+            found[keyword] = int.from_bytes(value, order)
+    return found
 
 
 def _uid(values: Mapping[int, bytes], tag: Tag) -> str:
@@ -328,13 +400,17 @@ def _is_own_result(scan: DataSetScan) -> bool:
 
 
 def _text(values: Mapping[int, bytes], tag: Tag) -> str:
-    """Decode a value, by the first character set that the data set names."""
+    """Decode a value by the character sets that the data set names (PS3.5 6.1)."""
     value = values.get(tag, b"").strip(b" \0")
     if value.isascii() and b"\x1b" not in value:
         return value.decode("ascii")
     names = values.get(Tag.SPECIFIC_CHARACTER_SET, b"").decode("ascii", "replace")
-    name = names.split("\\")[0].strip(" \0") or "ISO_IR 6"
     try:
-        return value.decode(python_encoding.get(name, "latin-1"))
-    except (LookupError, UnicodeError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            encodings = convert_encodings(
+                [one.strip(" \0") for one in names.split("\\")]
+            )
+            return decode_bytes(value, encodings, _DELIMITERS)
+    except (LookupError, UnicodeError, ValueError):
         return value.decode("latin-1")

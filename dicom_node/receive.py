@@ -173,6 +173,9 @@ class InstanceReceiver:
             peer_address=request.peer_address,
             received_at=self._clock(),
             is_own_result=header.is_own_result,
+            study=header.study,
+            series=header.series,
+            image=header.image,
         )
         outcome = self._ledger.record_instance(instance)
         log.info(

@@ -122,6 +122,9 @@ def _reindex(store: Store, data_dir: Path, path: Path) -> bool:
             peer_address="",
             received_at=datetime.fromtimestamp(facts.st_mtime, UTC),
             is_own_result=header.is_own_result,
+            study=header.study,
+            series=header.series,
+            image=header.image,
         )
     )
     log.info("file_reindexed", path=path.as_posix())

@@ -23,6 +23,7 @@ __all__ = [
     "Finding",
     "FrameReference",
     "ImageSeries",
+    "IncomingReport",
     "Laterality",
     "Mask",
     "NotProcessed",
@@ -30,9 +31,12 @@ __all__ = [
     "Phrase",
     "PhraseResult",
     "PhraseStatus",
+    "PriorStudy",
     "ReceivedInstance",
     "Region",
     "Report",
+    "ReportChannel",
+    "ReportStatus",
     "ResultObject",
     "StoredInstance",
     "StudyReady",
@@ -92,6 +96,53 @@ class ReceivedInstance:
     received_at: datetime
     is_own_result: bool = False
     """True: this node made it; it is kept and never processed."""
+    study: Mapping[str, str] = field(default_factory=dict)
+    """What it says of patient and study, by keyword (`header.InstanceHeader`)."""
+    series: Mapping[str, str] = field(default_factory=dict)
+    """What it says of its series."""
+    image: Mapping[str, int] = field(default_factory=dict)
+    """Instance Number, rows, columns and frames."""
+
+
+class ReportStatus(StrEnum):
+    """How far a report is: HL7 table 0123 and FHIR DiagnosticReport.status."""
+
+    PRELIMINARY = "preliminary"
+    FINAL = "final"
+    CORRECTED = "corrected"
+    """It replaces what was sent before."""
+    CANCELLED = "cancelled"
+    """It is withdrawn: nothing of it counts."""
+
+
+class ReportChannel(StrEnum):
+    """The door that a report came in by."""
+
+    HL7 = "hl7"
+    FHIR = "fhir"
+    REST = "rest"
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingReport:
+    """A report as a sender hands it over, before a study is found for it.
+
+    At least one of ``study_instance_uid`` and ``accession_number`` is set.
+    """
+
+    text: str
+    channel: ReportChannel
+    status: ReportStatus
+    identifier: str
+    """What its sender calls it: filler order number, resource id; another text with
+    the same sender and identifier replaces it. Empty: one report for each study."""
+    sender: str
+    """Sending application, or the person who wrote it here."""
+    received_at: datetime
+    study_instance_uid: str | None = None
+    accession_number: str | None = None
+    patient_id: str | None = None
+    """Where both the report and the study have one, they must agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +170,21 @@ class StudyReady:
     content_version: str
     instances: tuple[StoredInstance, ...]
     predecessor_version: str | None = None
+    reports: tuple[Report, ...] = ()
+    """Reports that came by another way than as documents of the study."""
+    priors: tuple[PriorStudy, ...] = ()
+    """Earlier studies of the patient that are here, newest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """Report text and where it came from.
 
-    ``source`` is ``sr:<SOP Instance UID>``, ``file`` or ``argument``.
-    ``sop_class_uid`` is set for documents, so that results can refer to them.
+    ``source`` is ``sr:<SOP Instance UID>``, ``pdf:<SOP Instance UID>``,
+    ``cda:<SOP Instance UID>``, ``hl7:<number>``, ``fhir:<number>``,
+    ``rest:<number>`` (the number is the node's own), ``tag:<keyword>``,
+    ``prior:<source>``, ``file`` or ``argument``. ``sop_class_uid`` is set for
+    documents, so that results can refer to them.
     """
 
     text: str
@@ -134,6 +192,23 @@ class Report:
     sop_instance_uid: str | None = None
     sop_class_uid: str | None = None
     series_instance_uid: str | None = None
+    status: ReportStatus | None = None
+    """None: its source does not say."""
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether it asks rather than states: the reason for the study."""
+        return self.source.startswith("tag:")
+
+
+@dataclass(frozen=True, slots=True)
+class PriorStudy:
+    """An earlier study of the same patient: shown as such, never drawn on this one."""
+
+    study_instance_uid: str
+    study_date: str
+    """DA as in the study, YYYYMMDD; empty where it has none."""
+    reports: tuple[Report, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +249,9 @@ class Phrase:
     @property
     def is_stated(self) -> bool:
         """Whether a report states it; otherwise the model alone decides about it."""
-        return self.source not in {"argument", "vocabulary"}
+        return self.source not in {"argument", "vocabulary"} and not (
+            self.source.startswith("tag:")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +422,8 @@ class StudyResult:
     their content date, so that the same input gives the same bytes wherever and
     whenever it is processed."""
     predecessors: tuple[ObjectReference, ...] = ()
+    priors: tuple[PriorStudy, ...] = ()
+    """Earlier studies, as `StudyReady.priors`."""
     instances: tuple[StoredInstance, ...] = ()
     """Every instance of the study: where the study module comes from when no series
     could be processed."""

@@ -15,7 +15,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.config import DestinationSettings
+from dicom_node.config import DicomPeer
 from dicom_node.errors import AssociationRefusedError
 
 __all__ = ["Link", "Timeouts", "associate"]
@@ -80,7 +80,7 @@ class Link:
 @contextmanager
 def associate(
     contexts: list[PresentationContext],
-    destination: DestinationSettings,
+    peer: DicomPeer,
     *,
     ae_title: str,
     timeouts: Timeouts,
@@ -91,7 +91,7 @@ def associate(
     ----------
     contexts : list of PresentationContext
         What to propose, at most 128.
-    destination : DestinationSettings
+    peer : DicomPeer
         Whom to call.
     ae_title : str
         Calling AE title.
@@ -113,10 +113,10 @@ def associate(
     entity.network_timeout = timeouts.response_s
     link = Link()
     association = entity.associate(
-        destination.host,
-        destination.port,
+        peer.host,
+        peer.port,
         contexts=contexts,
-        ae_title=destination.ae_title,
+        ae_title=peer.ae_title,
         evt_handlers=[
             (evt.EVT_CONN_OPEN, lambda _event: link.was_open.set()),
             (evt.EVT_CONN_CLOSE, link.close),

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from dicom_node.audit import EventKind
 from dicom_node.records import ReceivedInstance
+from dicom_node.store.catalogue import describe_study
 from dicom_node.store.events import record_event
 from dicom_node.store.schema import StudyState, events, instances, studies
 
@@ -82,13 +83,20 @@ def insert_instance(
             received_at=instance.received_at,
             is_own_result=instance.is_own_result,
             is_conflict=is_conflict,
+            attributes=dict(instance.image),
         )
     )
+    describe_study(connection, study_id, instance)
     if counts:
         connection.execute(
             update(studies)
+            .where(studies.c.id == study_id, studies.c.is_prior.is_(False))
+            .values(state=StudyState.COLLECTING)
+        )
+        connection.execute(
+            update(studies)
             .where(studies.c.id == study_id)
-            .values(state=StudyState.COLLECTING, last_received_at=instance.received_at)
+            .values(last_received_at=instance.received_at)
         )
     record_event(
         connection,

@@ -18,7 +18,9 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.types import BigInteger, TypeDecorator
 
@@ -27,13 +29,20 @@ __all__ = [
     "StudyState",
     "UtcDateTime",
     "VersionState",
+    "commitments",
+    "corrections",
     "deliveries",
     "events",
     "instances",
     "metadata",
+    "reports",
     "results",
+    "series",
     "studies",
+    "switches",
+    "users",
     "versions",
+    "workitems",
 ]
 
 
@@ -48,6 +57,8 @@ class StudyState(StrEnum):
     PROCESSING = "processing"
     DONE = "done"
     FAILED = "failed"
+    IGNORED = "ignored"
+    """A rule says that it is not processed."""
 
 
 class VersionState(StrEnum):
@@ -62,12 +73,16 @@ class VersionState(StrEnum):
     """Given up; ``reason`` says why. It can be requeued."""
     SUPERSEDED = "superseded"
     """A newer version came before this one was processed."""
+    IGNORED = "ignored"
+    """A rule says that it is not processed; ``rule`` names it."""
 
 
 class DeliveryState(StrEnum):
     """Where one result stands with one destination."""
 
     PENDING = "pending"
+    STORED = "stored"
+    """The destination took it and was asked to commit to it (PS3.4 J)."""
     DELIVERED = "delivered"
     DEAD = "dead"
     """Given up after seven days, or the destination was removed."""
@@ -126,11 +141,37 @@ studies = Table(
     Column("first_received_at", UtcDateTime, nullable=False),
     Column("last_received_at", UtcDateTime, nullable=False),
     Column("latest_version_id", Integer),
+    Column("is_prior", Boolean, nullable=False, server_default=false()),
+    Column("accession_number", String(64)),
+    Column("patient_id", String(64)),
+    Column("study_date", String(8)),
+    Column("attributes", JSON),
     Index(None, "state", "last_received_at"),
     Index(None, "is_forced"),
+    Index(None, "accession_number"),
+    Index(None, "patient_id", "study_date"),
+    Index(None, "last_received_at"),
     sqlite_autoincrement=True,
 )
-"""``latest_version_id`` is the newest version; ``is_forced`` asks to process now."""
+"""``latest_version_id`` is the newest version; ``is_forced`` asks to process now;
+``is_prior``: it was fetched for comparison and is not processed unless asked for.
+``attributes`` maps the keywords of `header.InstanceHeader.study` to values of the
+first instance that had one; three of them are columns, to be searched."""
+
+series = Table(
+    "series",
+    metadata,
+    _key(),
+    Column("study_id", ForeignKey("studies.id"), nullable=False),
+    _uid("series_instance_uid"),
+    Column("modality", String(16)),
+    Column("attributes", JSON, nullable=False),
+    UniqueConstraint("study_id", "series_instance_uid"),
+    Index(None, "series_instance_uid"),
+    sqlite_autoincrement=True,
+)
+"""The series of a study, those of returned results too; ``attributes`` as in
+`studies`."""
 
 instances = Table(
     "instances",
@@ -149,6 +190,7 @@ instances = Table(
     Column("received_at", UtcDateTime, nullable=False),
     Column("is_own_result", Boolean, nullable=False),
     Column("is_conflict", Boolean, nullable=False),
+    Column("attributes", JSON),
     UniqueConstraint("sop_instance_uid", "sha256"),
     Index(None, "study_id", "id"),
     Index(None, "path"),
@@ -175,13 +217,19 @@ versions = Table(
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("result_dir", String(512)),
+    Column("last_report_id", Integer),
+    Column("rule", String(64)),
+    Column("model", String(64)),
+    Column("priority", String(16)),
     UniqueConstraint("study_id", "content_version"),
     Index(None, "state"),
     sqlite_autoincrement=True,
 )
 """``run`` counts requests to process this version. ``predecessors`` maps a
 fingerprint (model and configuration) to the result objects that its results
-supersede: chosen once, so that a repeated run writes the same bytes."""
+supersede: chosen once, so that a repeated run writes the same bytes.
+``last_report_id``: the newest report that it holds. ``rule``, ``model`` and
+``priority`` say what was decided about it."""
 
 results = Table(
     "results",
@@ -218,6 +266,8 @@ deliveries = Table(
     Column("last_status", Integer),
     Column("last_comment", String(256)),
     Column("delivered_at", UtcDateTime),
+    Column("stored_at", UtcDateTime),
+    Column("transaction_uid", String(64)),
     UniqueConstraint("result_id", "destination"),
     Index(None, "destination", "state"),
     Index(None, "version_id", "destination", "state"),
@@ -225,6 +275,112 @@ deliveries = Table(
 )
 """The outbox. A crash between the receiver's success and our commit sends the same
 UID and bytes once more; nothing else is ever sent twice."""
+
+reports = Table(
+    "reports",
+    metadata,
+    _key(),
+    Column("channel", String(16), nullable=False),
+    Column("sender", String(128), nullable=False),
+    Column("identifier", String(128), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("study_instance_uid", String(64)),
+    Column("accession_number", String(64)),
+    Column("patient_id", String(64)),
+    Column("text", Text, nullable=False),
+    _uid("sha256"),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("study_id", ForeignKey("studies.id")),
+    Column("predecessor_id", ForeignKey("reports.id")),
+    Column("is_current", Boolean, nullable=False),
+    Index(None, "study_id", "id"),
+    Index(None, "study_instance_uid"),
+    Index(None, "accession_number"),
+    Index(None, "channel", "sender", "identifier"),
+    sqlite_autoincrement=True,
+)
+"""Reports that came by HL7, FHIR or REST. ``study_id`` is empty until its study is
+here; ``is_current``: no later one replaced it. ``sha256`` covers text and status."""
+
+corrections = Table(
+    "corrections",
+    metadata,
+    _key(),
+    Column("study_id", ForeignKey("studies.id"), nullable=False),
+    Column("version_id", ForeignKey("versions.id"), nullable=False),
+    _uid("tracking_uid"),
+    Column("action", String(16), nullable=False),
+    Column("frames", JSON, nullable=False),
+    Column("comment", String(1024), nullable=False),
+    Column("person", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Index(None, "study_id", "id"),
+    sqlite_autoincrement=True,
+)
+"""What people said of regions: accepted, rejected, redrawn (``frames`` then holds
+the new outline). Rows are only added; the newest about a region counts."""
+
+commitments = Table(
+    "commitments",
+    metadata,
+    _key(),
+    _uid("transaction_uid"),
+    Column("role", String(8), nullable=False),
+    Column("peer", String(64), nullable=False),
+    Column("items", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("answered_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False),
+    Column("detail", JSON, nullable=False),
+    UniqueConstraint("role", "peer", "transaction_uid"),
+    Index(None, "state"),
+    sqlite_autoincrement=True,
+)
+"""Storage commitment (PS3.4 J): as ``scu`` of what we sent to a destination, as
+``scp`` of what a peer sent to us and how it is told."""
+
+workitems = Table(
+    "workitems",
+    metadata,
+    _key(),
+    _uid("workitem_uid", unique=True),
+    _uid("transaction_uid"),
+    Column("study_id", ForeignKey("studies.id")),
+    Column("study_instance_uid", String(64)),
+    Column("state", String(16), nullable=False),
+    Column("claimed_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("detail", JSON, nullable=False),
+    Index(None, "state"),
+    Index(None, "study_id"),
+    sqlite_autoincrement=True,
+)
+"""Work that was claimed from a UPS worklist (PS3.18 11)."""
+
+users = Table(
+    "users",
+    metadata,
+    _key(),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("password_hash", String(255), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("session_epoch", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""Who may sign in. ``session_epoch`` grows when a password or role changes, and ends
+the sessions before it."""
+
+switches = Table(
+    "switches",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", JSON, nullable=False),
+    Column("changed_by", String(64), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+"""What an operator turned on or off while the node runs: ``paused``, ``draining``."""
 
 owner = Table(
     "owner",

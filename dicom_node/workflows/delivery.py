@@ -186,7 +186,7 @@ class Delivery:
                 )
                 for one in whole
             ],
-            destination,
+            destination.peer,
             ae_title=self._ae_title,
             on_outcome=record,
         )

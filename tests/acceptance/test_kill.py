@@ -18,7 +18,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from dicom_node.config import DestinationSettings
+from dicom_node.config import DicomPeer
 from dicom_node.deliver import SendOutcome, Timeouts, send_objects
 from dicom_node.errors import StoreError
 from dicom_node.header import instance_sha256, read_header
@@ -75,7 +75,7 @@ def write_image(folder: Path, study: str, number: int, size: int) -> Path:
 def send_until_acknowledged(
     paths: list[Path],
     study: str,
-    node: DestinationSettings,
+    node: DicomPeer,
     acknowledged: Acknowledged,
 ) -> None:
     left = {path: pydicom.dcmread(path).SOPInstanceUID for path in paths}
@@ -96,7 +96,7 @@ def send_until_acknowledged(
 def keep_sending(
     sender: int,
     folder: Path,
-    node: DestinationSettings,
+    node: DicomPeer,
     acknowledged: Acknowledged,
     stop: threading.Event,
 ) -> None:
@@ -139,9 +139,7 @@ def kill_again_and_again(folder: Path, url: str | None, kills: int) -> None:
     acknowledged = Acknowledged()
     stop = threading.Event()
     port, data_dir = free_port(), folder / "data"
-    address = DestinationSettings(
-        name="node", ae_title="GROUNDING", host="127.0.0.1", port=port
-    )
+    address = DicomPeer(name="node", ae_title="GROUNDING", host="127.0.0.1", port=port)
 
     def slow_answer(_uid: str) -> int:
         time.sleep(0.05)

@@ -102,7 +102,7 @@ def write_settings(
         "min_free_bytes = 0",
     ]
     for one in destinations:
-        values = one.model_dump()
+        values = one.model_dump(mode="json", exclude_defaults=True)
         lines.append("[[destinations]]")
         lines += [f"{key} = {json.dumps(values[key])}" for key in values]
     path = folder / "node.toml"

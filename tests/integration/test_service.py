@@ -25,7 +25,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from rich.console import Console
 
 from dicom_node.audit import configure_logging
-from dicom_node.config import DestinationSettings, NodeSettings
+from dicom_node.config import DestinationSettings, DicomPeer, NodeSettings
 from dicom_node.deliver import send_objects
 from dicom_node.errors import ObjectError, SettingsError, StoreError
 from dicom_node.service import NodeService
@@ -111,7 +111,7 @@ def write_ct(
 
 
 def send(node: NodeService, *paths: Path) -> None:
-    address = DestinationSettings(
+    address = DicomPeer(
         name="node", ae_title="GROUNDING", host="127.0.0.1", port=node.port
     )
     outcomes = send_objects(paths, address, ae_title="PACS")

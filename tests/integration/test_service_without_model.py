@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from dicom_node.config import DestinationSettings, NodeSettings
+from dicom_node.config import DicomPeer, NodeSettings
 from dicom_node.deliver import send_objects
 from dicom_node.errors import ModelLoadError, SettingsError, StoreError
 from dicom_node.service import NodeService
@@ -72,7 +72,7 @@ def send(node: NodeService, folder: Path, study: str) -> None:
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     path = folder / f"{study}.dcm"
     ds.save_as(path, enforce_file_format=True)
-    address = DestinationSettings(
+    address = DicomPeer(
         name="node", ae_title="GROUNDING", host="127.0.0.1", port=node.port
     )
     (outcome,) = send_objects([path], address, ae_title="PACS")

@@ -11,7 +11,7 @@ from pydicom.uid import JPEG2000, CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
-from dicom_node.config import DestinationSettings
+from dicom_node.config import DicomPeer
 from dicom_node.deliver import (
     Sendable,
     SendOutcome,
@@ -29,7 +29,7 @@ QUICK = Timeouts(connect_s=2.0, associate_s=2.0, response_s=1.0)
 
 @dataclass
 class Peer:
-    destination: DestinationSettings
+    destination: DicomPeer
     stored: dict[str, bytes] = field(default_factory=dict)
     syntaxes: list[str] = field(default_factory=list)
     associations: list[int] = field(default_factory=list)
@@ -51,7 +51,7 @@ def peer(
         # One context per proposal: the peer takes whichever syntax is in it.
         entity.add_supported_context(sop_class, syntaxes)
     entity.add_supported_context(Verification)
-    destination = DestinationSettings(
+    destination = DicomPeer(
         name="peer", ae_title="PEER", host="127.0.0.1", port=free_port()
     )
     running = Peer(destination)
@@ -197,9 +197,7 @@ def test_what_a_peer_does_not_accept_is_named(tmp_path: Path) -> None:
 
 
 def test_a_destination_that_is_not_there_cannot_be_reached(tmp_path: Path) -> None:
-    nobody = DestinationSettings(
-        name="x", ae_title="X", host="127.0.0.1", port=free_port()
-    )
+    nobody = DicomPeer(name="x", ae_title="X", host="127.0.0.1", port=free_port())
 
     outcomes = send_objects(
         [write(tmp_path, 1), write(tmp_path, 2)], nobody, ae_title="NODE"

@@ -21,7 +21,7 @@ from conformance.profile import (
     VERIFICATION_SOP_CLASS_UID,
     judge_send_status,
 )
-from dicom_node.config import DestinationSettings
+from dicom_node.config import DestinationSettings, DicomPeer
 from dicom_node.errors import (
     AssociationRefusedError,
     CannotUnderstandError,
@@ -65,7 +65,7 @@ class SendOutcome:
     reason: str
 
 
-def parse_destination(text: str) -> DestinationSettings:
+def parse_destination(text: str) -> DicomPeer:
     """Read ``AET@HOST:PORT``; an IPv6 address stands in brackets.
 
     Raises
@@ -82,7 +82,7 @@ def parse_destination(text: str) -> DestinationSettings:
     try:
         return DestinationSettings(
             name="destination", ae_title=ae_title, host=host.strip("[]"), port=int(port)
-        )
+        ).peer
     except ValidationError as error:
         msg = f"{text}: {error.errors()[0]['msg']}"
         raise ValueError(msg) from error
@@ -118,7 +118,7 @@ def read_sendable(path: Path) -> Sendable:
 
 def send_objects(
     objects: Iterable[Path | ResultObject | Sendable],
-    destination: DestinationSettings,
+    peer: DicomPeer,
     *,
     ae_title: str,
     timeouts: Timeouts | None = None,
@@ -130,7 +130,7 @@ def send_objects(
     ----------
     objects : iterable of pathlib.Path, ResultObject or Sendable
         What to send.
-    destination : DestinationSettings
+    peer : DicomPeer
         Where to.
     ae_title : str
         Calling AE title.
@@ -162,14 +162,14 @@ def send_objects(
             note(index, SendOutcome(path, "", False, None, str(error)))
     for group in _fill_associations(readable):
         for index, outcome in _send_group(
-            group, destination, ae_title=ae_title, timeouts=timeouts or Timeouts()
+            group, peer, ae_title=ae_title, timeouts=timeouts or Timeouts()
         ):
             note(index, outcome)
     return tuple(outcomes[index] for index in range(len(wanted)))
 
 
 def echo(
-    destination: DestinationSettings,
+    peer: DicomPeer,
     *,
     ae_title: str,
     timeouts: Timeouts | None = None,
@@ -191,7 +191,7 @@ def echo(
     )
     context = build_context(VERIFICATION_SOP_CLASS_UID, list(syntaxes))
     with associate(
-        [context], destination, ae_title=ae_title, timeouts=timeouts or Timeouts()
+        [context], peer, ae_title=ae_title, timeouts=timeouts or Timeouts()
     ) as link:
         status = link.association.send_c_echo().get("Status")
     if status is None:
@@ -233,7 +233,7 @@ def _fill_associations(
 
 def _send_group(
     group: Sequence[tuple[int, Sendable]],
-    destination: DestinationSettings,
+    peer: DicomPeer,
     *,
     ae_title: str,
     timeouts: Timeouts,
@@ -243,9 +243,7 @@ def _send_group(
     )
     contexts = [build_context(sop_class, syntax) for sop_class, syntax in pairs]
     try:
-        with associate(
-            contexts, destination, ae_title=ae_title, timeouts=timeouts
-        ) as link:
+        with associate(contexts, peer, ae_title=ae_title, timeouts=timeouts) as link:
             accepted = {
                 (str(one.abstract_syntax), str(one.transfer_syntax[0]))
                 for one in link.association.accepted_contexts

@@ -1,0 +1,223 @@
+"""The tables that stand once: who the node is, its model, its pages, its limits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+__all__ = [
+    "ENGINES",
+    "PROFILE_NAMES",
+    "AETitle",
+    "Engine",
+    "LimitSettings",
+    "ModelSettings",
+    "Name",
+    "NodeSection",
+    "Port",
+    "ProfileName",
+    "ReportSettings",
+    "ScheduleSettings",
+    "Seconds",
+    "Section",
+    "WebSettings",
+    "check_ae_title",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where the worker process finds a model, as ``module:attribute`` names.
+
+    ``loader`` is called with the checkpoint's folder and ``device=``; ``bundled``
+    without arguments, and returns the folder of the checkpoint that is used when the
+    settings name none; None: they must name one.
+    """
+
+    loader: str
+    bundled: str | None = None
+
+
+ENGINES = {
+    "medglip": Engine(
+        "model:GroundingModel.from_pretrained", "model:bundled_checkpoint"
+    ),
+    "zero-shot-detection": Engine("model.engines.zero_shot:ZeroShotEngine"),
+    "sam3": Engine("model.engines.sam3:Sam3Engine"),
+    "grounded-generation": Engine("model.engines.generative:GenerativeEngine"),
+}
+"""The engines that ``[model] engine`` can name."""
+
+
+def check_ae_title(value: str) -> str:
+    """Return an AE title without the spaces around it.
+
+    PS3.5 6.2, VR AE: 16 bytes, no backslash or control characters, not blank.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+
+    """
+    title = value.strip(" ")
+    if not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]{1,16}", title):
+        msg = "an AE title has 1 to 16 printable ASCII characters and no backslash"
+        raise ValueError(msg)
+    return title
+
+
+AETitle = Annotated[str, AfterValidator(check_ae_title)]
+"""An application entity title, PS3.5 6.2."""
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+"""At most a day."""
+
+
+TimeOfDay = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+"""HH:MM, local time."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+"""What logs, status, metrics and file names call a thing that the operator named."""
+
+ProfileName = Literal[
+    "default", "ohif", "slicer", "weasis", "labelmap", "fractional", "pacs"
+]
+"""Which objects are made, encoded how: `objects/profiles.py` describes each."""
+
+PROFILE_NAMES: tuple[str, ...] = ProfileName.__args__  # type: ignore[attr-defined]
+"""The names, as values."""
+
+
+class Section(BaseModel):
+    """A table of the settings."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+
+class NodeSection(Section):
+    """``[node]``: who the node is and where it keeps things."""
+
+    ae_title: AETitle = "GROUNDING"
+    """The node's own AE title; callers must call it by this name."""
+    host: str = "127.0.0.1"
+    """Address to listen on; ``0.0.0.0`` listens on every interface."""
+    port: Port = 11112
+    """DICOM port; 0 picks a free one (the log says which)."""
+    data_dir: Path = Path("node-data")
+    """Folder for images, results and, by default, the database."""
+    database_url: str | None = None
+    """SQLAlchemy URL; None: SQLite in ``data_dir``."""
+    quiet_time_s: Seconds = 10.0
+    """A study is complete when nothing arrived for this long and no association
+    that brought some of it is open; one that brings no more holds it for ten times
+    this long, at least a minute."""
+
+
+class ModelSettings(Section):
+    """``[model]``: what grounds the phrases."""
+
+    engine: str = "medglip"
+    """``medglip``; or, with a checkpoint in the layout of transformers:
+    ``zero-shot-detection`` (Grounding DINO, MM-Grounding-DINO, OWL-ViT, OWLv2,
+    OmDet-Turbo), ``sam3``, ``grounded-generation`` (Florence-2, LLaVA as MAIRA-2)."""
+    checkpoint: Path | None = None
+    """Folder of the weights; None: the bundled checkpoint, which only medglip has."""
+    hub_id: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+    """Model on the Hugging Face hub, ``owner/name``, fetched once; None: nothing is
+    ever fetched."""
+    hub_revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    """Commit of `hub_id`, 40 hexadecimal digits: a name alone may mean another model
+    tomorrow."""
+    presence_threshold: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """A phrase is present from this score on; None: as the engine is calibrated."""
+    device: str = "auto"
+    """``auto``: cuda when there, else cpu; or ``cpu``, ``cuda``, ``cuda:1``."""
+    timeout_s: Seconds = 1800.0
+    """Grounding one series is given up after this long."""
+    memory_limit_mb: Annotated[int, Field(gt=0)] = 12_288
+    """Private memory that the worker process may use beside the model's device."""
+
+
+class WebSettings(Section):
+    """``[web]``: the pages, REST, FHIR, DICOMweb, /health and /metrics.
+
+    Without a user (`dicom-node user add`) and without ``[oidc]`` everything can be
+    read from this machine and nothing changed; from elsewhere nothing is shown but
+    ``/health/live``.
+    """
+
+    enabled: bool = True
+    """False: no web server."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 8042
+    """HTTP port; 0 picks a free one."""
+    profile: ProfileName = "ohif"
+    """Which set of result objects the page and DICOMweb show; it is always made."""
+    session_s: Seconds = 43_200.0
+    """A person signs in again after this long."""
+    behind_tls: bool = False
+    """True: a proxy in front speaks HTTPS; cookies are then sent over HTTPS only."""
+    viewer_dir: Path | None = None
+    """Folder of a built OHIF (its ``dist``), served below ``/viewer``; None: none."""
+    max_upload_bytes: Annotated[int, Field(gt=0)] = 4 << 30
+    """Largest request body that is accepted."""
+
+
+class ReportSettings(Section):
+    """``[reports]``: which report text counts."""
+
+    preliminary: bool = True
+    """Preliminary reports are processed too; the final one makes a new version."""
+    tags: bool = True
+    """Without a report, the reason for the study in the images' tags is asked about;
+    the model alone decides what of it is there."""
+    hold_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 0.0
+    """A complete study without a report waits this long for one."""
+
+
+class ScheduleSettings(Section):
+    """``[schedule]``: when work that a rule marks as off-peak is done."""
+
+    off_peak_begins: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = (
+        "20:00"
+    )
+    """Local time of day, HH:MM."""
+    off_peak_ends: TimeOfDay = "06:00"
+    """Local time of day; the next day where it is earlier than the begin."""
+
+
+class LimitSettings(Section):
+    """``[limits]``: what a peer may ask of the node."""
+
+    max_associations: Annotated[int, Field(gt=0)] = 128
+    """Open associations; one more is refused as a transient condition."""
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 24)] = 131_072
+    """Largest P-DATA PDU that is accepted (PS3.8 D.1)."""
+    max_instance_bytes: Annotated[int, Field(gt=0)] = 4 << 30
+    """Largest instance that is accepted."""
+    pdu_timeout_s: Seconds = 30.0
+    """A PDU that has begun must be complete after this long."""
+    idle_timeout_s: Seconds = 120.0
+    """A silent association is aborted after this long."""
+    min_free_bytes: Annotated[int, Field(ge=0)] = 1 << 30
+    """Instances are refused with 0xA700 when less disk than this is free."""
+    decode_timeout_s: Seconds = 120.0
+    """Decoding one instance's pixels is given up after this long."""
+    decode_memory_mb: Annotated[int, Field(gt=0)] = 4096
+    """Address space of the decoding process."""
+    max_pixels_bytes: Annotated[int, Field(gt=0)] = 2 << 30
+    """Largest decoded size of one instance."""
+    commitment_timeout_s: Seconds = 3600.0
+    """A storage commitment that is not answered after this long is asked for again."""
+    max_message_bytes: Annotated[int, Field(gt=0, le=1 << 28)] = 16 << 20
+    """Largest HL7 message or FHIR resource that is accepted."""

@@ -1,0 +1,93 @@
+"""Everything the operator decides, checked as a whole."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import model_validator
+
+from dicom_node.config.peers import (
+    ArchiveSettings,
+    CallerSettings,
+    DestinationSettings,
+    Hl7Settings,
+    NamedModelSettings,
+    OidcSettings,
+    RuleSettings,
+    UpsSettings,
+)
+from dicom_node.config.sections import (
+    ENGINES,
+    LimitSettings,
+    ModelSettings,
+    NodeSection,
+    ReportSettings,
+    ScheduleSettings,
+    Section,
+    WebSettings,
+)
+
+__all__ = ["NodeSettings"]
+
+
+class NodeSettings(Section):
+    """Everything the operator decides."""
+
+    node: NodeSection = NodeSection()
+    model: ModelSettings = ModelSettings()
+    web: WebSettings = WebSettings()
+    oidc: OidcSettings = OidcSettings()
+    reports: ReportSettings = ReportSettings()
+    hl7: Hl7Settings = Hl7Settings()
+    ups: UpsSettings = UpsSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    limits: LimitSettings = LimitSettings()
+    callers: tuple[CallerSettings, ...] = ()
+    destinations: tuple[DestinationSettings, ...] = ()
+    archives: tuple[ArchiveSettings, ...] = ()
+    rules: tuple[RuleSettings, ...] = ()
+    models: tuple[NamedModelSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        for table in ("destinations", "archives", "rules", "models"):
+            names = [one.name for one in getattr(self, table)]
+            if len(names) != len(set(names)):
+                msg = f"{table}: two {table} have the same name"
+                raise ValueError(msg)
+        known = {one.name for one in self.models}
+        for rule in self.rules:
+            if rule.model is not None and rule.model not in known:
+                msg = f"rules.{rule.name}.model: there is no model {rule.model!r}"
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _check_engines(self) -> Self:
+        _check_engine("model", self.model)
+        for one in self.models:
+            _check_engine(f"models.{one.name}", one)
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL of the node's own tables."""
+        if self.node.database_url:
+            return self.node.database_url
+        return f"sqlite:///{(self.node.data_dir / 'node.sqlite').resolve()}"
+
+
+def _check_engine(where: str, model: ModelSettings) -> None:
+    if model.engine not in ENGINES:
+        known = ", ".join(sorted(ENGINES))
+        msg = f"{where}.engine: {model.engine!r} is none of: {known}"
+        raise ValueError(msg)
+    if model.checkpoint and model.hub_id:
+        msg = f"{where}: checkpoint and hub_id name two models"
+        raise ValueError(msg)
+    if (model.hub_id is None) != (model.hub_revision is None):
+        msg = f"{where}: hub_id and hub_revision belong together"
+        raise ValueError(msg)
+    if not (model.checkpoint or model.hub_id or ENGINES[model.engine].bundled):
+        msg = f"{where}.checkpoint: the engine {model.engine} brings no weights"
+        raise ValueError(msg)
