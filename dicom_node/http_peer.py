@@ -1,4 +1,4 @@
-"""A client for a peer's web service: how it is told who we are, how long it may take."""
+"""A client for a peer's web service: who we are, how long it may take."""
 
 from __future__ import annotations
 
