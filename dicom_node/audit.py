@@ -38,6 +38,14 @@ class EventKind(StrEnum):
     RESULT_DELIVERED = "result_delivered"
     DELIVERY_FAILED = "delivery_failed"
     DELIVERY_DEAD = "delivery_dead"
+    SWITCH_CHANGED = "switch_changed"
+    """An operator turned something on or off."""
+    USER_CHANGED = "user_changed"
+    """A person who may sign in was added, changed or removed."""
+    SIGNED_IN = "signed_in"
+    SIGN_IN_REFUSED = "sign_in_refused"
+    REGION_CORRECTED = "region_corrected"
+    """A person accepted, rejected or redrew a region."""
 
 
 class Counters:

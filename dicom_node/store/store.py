@@ -24,6 +24,7 @@ from dicom_node.store import waiting as _waiting
 from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
 from dicom_node.store.schema import owner, studies
+from dicom_node.store.switches import SwitchStore
 
 __all__ = ["Store"]
 
@@ -48,6 +49,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self.switches = SwitchStore(self._database)
 
     def __enter__(self) -> Self:
         return self
