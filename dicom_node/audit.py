@@ -33,6 +33,8 @@ class EventKind(StrEnum):
     STUDY_REQUEUED = "study_requeued"
     STUDY_PROCESSED = "study_processed"
     STUDY_FAILED = "study_failed"
+    STUDY_IGNORED = "study_ignored"
+    """A rule leaves it out."""
     STUDY_SUPERSEDED = "study_superseded"
     """Newer images came before this version was processed."""
     RESULT_DELIVERED = "result_delivered"

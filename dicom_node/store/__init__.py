@@ -1,5 +1,6 @@
 """The node's memory: tables, migrations and queries on SQLite or PostgreSQL."""
 
+from dicom_node.store.decisions import RecordedDecision
 from dicom_node.store.instances import InstanceOutcome, RecordedFile
 from dicom_node.store.outbox import AttemptOutcome, OutboxItem, Parcel
 from dicom_node.store.requeue import RequeueOutcome
@@ -25,6 +26,7 @@ __all__ = [
     "OutboxItem",
     "Parcel",
     "RecentError",
+    "RecordedDecision",
     "RecordedFile",
     "RequeueOutcome",
     "StatusSnapshot",

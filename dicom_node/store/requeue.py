@@ -87,7 +87,14 @@ def requeue_study(
         connection.execute(
             update(versions)
             .where(versions.c.id == study.latest_version_id)
-            .values(state=VersionState.READY, run=versions.c.run + 1, reason=None)
+            .values(
+                state=VersionState.READY,
+                run=versions.c.run + 1,
+                reason=None,
+                rule=None,
+                model=None,
+                priority=None,
+            )
         )
         set_study_state(connection, study.latest_version_id, StudyState.READY)
     connection.execute(

@@ -13,7 +13,8 @@ from sqlalchemy import select, text, update
 
 from dicom_node.audit import EventKind
 from dicom_node.errors import StoreError
-from dicom_node.records import ReceivedInstance, ResultObject
+from dicom_node.records import ReceivedInstance, ResultObject, StoredInstance
+from dicom_node.store import decisions as _decisions
 from dicom_node.store import instances as _instances
 from dicom_node.store import outbox as _outbox
 from dicom_node.store import requeue as _requeue
@@ -143,6 +144,40 @@ class Store:
         """Return the versions that wait for a worker or were with one."""
         with self._database.read() as connection:
             return _versions.unfinished_versions(connection)
+
+    def version_instances(
+        self, version_id: int, *, data_dir: Path
+    ) -> tuple[StoredInstance, ...]:
+        """Return what a version holds, without taking it into work."""
+        with self._database.read() as connection:
+            return _versions.version_instances(
+                connection, version_id, data_dir=data_dir
+            )
+
+    def decision(self, version_id: int) -> _decisions.RecordedDecision | None:
+        """Return what was decided about a version; None: nothing yet."""
+        with self._database.read() as connection:
+            return _decisions.read_decision(connection, version_id)
+
+    def record_decision(
+        self,
+        version_id: int,
+        *,
+        run: int,
+        decision: _decisions.RecordedDecision,
+        is_processed: bool,
+        now: datetime,
+    ) -> None:
+        """Record a decision; a version that is not to be processed ends here."""
+        with self._database.write() as connection:
+            _decisions.record_decision(
+                connection,
+                version_id,
+                run=run,
+                decision=decision,
+                is_processed=is_processed,
+                now=now,
+            )
 
     def start_version(
         self,

@@ -33,6 +33,7 @@ __all__ = [
     "set_study_state",
     "start_version",
     "unfinished_versions",
+    "version_instances",
 ]
 
 
@@ -231,6 +232,16 @@ def start_version(
         ),
         predecessors=tuple(ObjectReference(*one) for one in predecessors[fingerprint]),
     )
+
+
+def version_instances(
+    connection: Connection, version_id: int, *, data_dir: Path
+) -> tuple[StoredInstance, ...]:
+    """Return what a version holds, without taking it into work."""
+    row = connection.execute(
+        select(versions).where(versions.c.id == version_id)
+    ).one_or_none()
+    return () if row is None else _instances(connection, row, data_dir)
 
 
 def fail_version(

@@ -1,0 +1,125 @@
+"""What is decided about a version before it is queued: rule, model, priority, hours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from dicom_node.assembly import Clock
+from dicom_node.config import NodeSettings
+from dicom_node.rules import PRIORITIES, Decision, RuleBook, study_tags
+from dicom_node.store import RecordedDecision, Store, VersionKey
+from dicom_node.workflows.schedule import off_peak_delay_s
+
+__all__ = ["Choice", "Chooser"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a version is queued."""
+
+    is_processed: bool
+    model: str | None
+    priority: int
+    delay_s: float
+    """How long it waits for its hours."""
+
+
+class Chooser:
+    """Decides about versions, once each, and remembers.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+        Rules and off-peak hours.
+    store : Store
+        Keeps the decisions.
+    clock : Clock
+        The wall clock.
+
+    Raises
+    ------
+    RuleError
+        A rule cannot be understood.
+
+    """
+
+    def __init__(self, settings: NodeSettings, store: Store, *, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._schedule = settings.schedule
+        self._data_dir = settings.node.data_dir.resolve()
+        self._book = RuleBook(settings.rules)
+        self._off_peak = {one.name for one in settings.rules if one.off_peak}
+
+    def choose(self, key: VersionKey, *, is_requested: bool = False) -> Choice:
+        """Decide about a version; a decision that was made before holds.
+
+        Parameters
+        ----------
+        key : VersionKey
+            The version.
+        is_requested : bool
+            A person asks for it: it is urgent, and no rule keeps it out or back.
+
+        Raises
+        ------
+        StoreError
+            The database could not answer.
+
+        """
+        known = self._store.decision(key.version_id)
+        if known is not None and not is_requested:
+            return self._choice(known)
+        decision = self._decide(key)
+        recorded = RecordedDecision(
+            decision.rule,
+            decision.model,
+            "urgent" if is_requested else decision.priority,
+        )
+        is_processed = decision.is_processed or is_requested
+        self._store.record_decision(
+            key.version_id,
+            run=key.run,
+            decision=recorded,
+            is_processed=is_processed,
+            now=self._clock(),
+        )
+        if not is_processed:
+            log.info(
+                "study_ignored",
+                study_instance_uid=key.study_instance_uid,
+                rule=decision.rule,
+            )
+            return Choice(False, None, PRIORITIES["low"], 0.0)
+        return self._choice(recorded)
+
+    def model_of(self, version_id: int) -> str | None:
+        """Return the name of the model that a version is processed by."""
+        known = self._store.decision(version_id)
+        return None if known is None else known.model
+
+    def delay_s(self, version_id: int) -> float:
+        """Return how long a version still has to wait for its hours, in seconds."""
+        known = self._store.decision(version_id)
+        return 0.0 if known is None else self._choice(known).delay_s
+
+    def _decide(self, key: VersionKey) -> Decision:
+        if not self._book:
+            return Decision()
+        instances = self._store.version_instances(
+            key.version_id, data_dir=self._data_dir
+        )
+        return self._book.decide(study_tags(instances))
+
+    def _choice(self, known: RecordedDecision) -> Choice:
+        waits = known.rule in self._off_peak and known.priority != "urgent"
+        return Choice(
+            is_processed=True,
+            model=known.model,
+            priority=PRIORITIES[known.priority],
+            delay_s=off_peak_delay_s(self._schedule, self._clock()) if waits else 0.0,
+        )
