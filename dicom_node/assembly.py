@@ -45,8 +45,17 @@ _log = structlog.get_logger(__name__)
 class AssemblerHooks(Protocol):
     """Who acts on what the assembler finds."""
 
-    def version_ready(self, key: VersionKey) -> None:
-        """Put a version to work; doing so twice must change nothing."""
+    def version_ready(self, key: VersionKey, *, is_requested: bool = False) -> None:
+        """Put a version to work; doing so twice must change nothing.
+
+        Parameters
+        ----------
+        key : VersionKey
+            The version.
+        is_requested : bool
+            A person asks for it: no rule keeps it out or back.
+
+        """
 
     def study_requested(self, study: CollectingStudy) -> None:
         """Put to work at once what a study still has to do: process, deliver."""
@@ -106,7 +115,7 @@ class Assembler:
         self._association_of = association_of
         self._open: dict[Hashable, set[str]] = {}
         self._released_at: dict[str, datetime] = {}
-        self._untold: list[VersionKey] = []
+        self._untold: list[tuple[VersionKey, bool]] = []
         self._wake = threading.Event()
         self._is_stopping = threading.Event()
 
@@ -164,7 +173,7 @@ class Assembler:
             )
             if key is not None:
                 opened.append(key)
-                self._untold.append(key)
+                self._untold.append((key, study.is_forced))
                 _log.info(
                     "study_ready",
                     study_instance_uid=key.study_instance_uid,
@@ -173,7 +182,8 @@ class Assembler:
             elif study.is_forced:
                 self._store.clear_request(study.study_id)
         while self._untold:
-            self._hooks.version_ready(self._untold[0])
+            key, is_requested = self._untold[0]
+            self._hooks.version_ready(key, is_requested=is_requested)
             del self._untold[0]
         return tuple(opened)
 

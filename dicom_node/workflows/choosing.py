@@ -97,15 +97,17 @@ class Chooser:
             return Choice(False, None, PRIORITIES["low"], 0.0)
         return self._choice(recorded)
 
-    def model_of(self, version_id: int) -> str | None:
-        """Return the name of the model that a version is processed by."""
-        known = self._store.decision(version_id)
-        return None if known is None else known.model
+    def recall(self, version_id: int) -> Choice:
+        """Return what was decided about a version, as of now.
 
-    def delay_s(self, version_id: int) -> float:
-        """Return how long a version still has to wait for its hours, in seconds."""
+        Raises
+        ------
+        StoreError
+            The database could not answer.
+
+        """
         known = self._store.decision(version_id)
-        return 0.0 if known is None else self._choice(known).delay_s
+        return self._choice(known or RecordedDecision(None, None, "normal"))
 
     def _decide(self, key: VersionKey) -> Decision:
         if not self._book:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node import __version__
-from dicom_node.config import NodeSettings
-from dicom_node.errors import NodeError, WorkerLostError
+from dicom_node.config import ModelSettings, NodeSettings
+from dicom_node.errors import ModelLoadError, NodeError, WorkerLostError
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
 from dicom_node.workflows.delivery import delivery_delay_s
 
 if TYPE_CHECKING:
-    from dicom_node.grounding import Grounder
+    from dicom_node.grounding import Grounder, ModelIdentity
+    from dicom_node.imaging import PixelReader
     from dicom_node.pipeline import Rooms
 
 __all__ = ["PipelineProcessor"]
@@ -40,9 +41,9 @@ class PipelineProcessor:
     Parameters
     ----------
     settings : NodeSettings
-        Model, limits and the destinations' profiles.
+        Models, limits and the destinations' profiles.
     make_grounder : callable, optional
-        Makes who grounds; a `GroundingWorker` with the configured model when absent.
+        Makes who grounds with a model; a `GroundingWorker` when absent.
 
     """
 
@@ -50,13 +51,18 @@ class PipelineProcessor:
         self,
         settings: NodeSettings,
         *,
-        make_grounder: Callable[[], Grounder] | None = None,
+        make_grounder: Callable[[ModelSettings], Grounder] | None = None,
     ) -> None:
         self._settings = settings
         self._make_grounder = make_grounder or self._make_worker
         self._losses: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
-        self._rooms: Rooms | None = None
+        self._models: dict[str | None, ModelSettings] = {
+            None: settings.model,
+            **{one.name: one for one in settings.models},
+        }
+        self._reader: PixelReader | None = None
+        self._grounders: dict[str | None, Grounder] = {}
         self._is_stopped = threading.Event()
         self._keeper: threading.Thread | None = None
         self._last_trouble = "it is being loaded"
@@ -64,22 +70,34 @@ class PipelineProcessor:
     @property
     def trouble(self) -> str | None:
         """Why the model is not loaded; None: it is."""
-        rooms = self._rooms
-        if rooms is not None and _is_ready(rooms.grounder):
+        grounder = self._grounders.get(None)
+        if grounder is not None and _is_ready(grounder):
             return None
         return self._last_trouble
 
     @property
-    def fingerprint(self) -> str:
-        """What decides the results besides the study: model and software.
+    def identity(self) -> ModelIdentity | None:
+        """Which model answers by default; None: it is not loaded."""
+        grounder = self._grounders.get(None)
+        if grounder is None or not _is_ready(grounder):
+            return None
+        return grounder.identity
+
+    def fingerprint(self, model: str | None = None) -> str:
+        """Return what decides the results besides the study: model and software.
+
+        Parameters
+        ----------
+        model : str, optional
+            A name of ``[[models]]``; the default model when absent.
 
         Raises
         ------
         ModelLoadError
-            There is no model.
+            There is no such model, or it cannot be loaded.
 
         """
-        identity = self._open().grounder.identity
+        identity = self._open(model).grounder.identity
         parts = [identity.name, identity.version, identity.sha256, __version__]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -98,16 +116,14 @@ class PipelineProcessor:
         """End the rooms' processes."""
         with self._lock:
             self._is_stopped.set()
-            rooms = self._rooms
-        if rooms is not None:
-            rooms.reader.close()
-            stop = getattr(rooms.grounder, "stop", None)
-            if stop is not None:
-                stop()
-                # The thread may have been about to load it again.
-                while self._keeper is not None and self._keeper.is_alive():
-                    self._keeper.join(0.1)
-                    stop()
+            reader, grounders = self._reader, list(self._grounders.values())
+        if reader is not None:
+            reader.close()
+        _stop(grounders)
+        # The thread may have been about to load one again.
+        while self._keeper is not None and self._keeper.is_alive():
+            self._keeper.join(0.1)
+            _stop(grounders)
 
     def process(
         self,
@@ -115,6 +131,7 @@ class PipelineProcessor:
         *,
         out_dir: Path,
         predecessors: tuple[ObjectReference, ...],
+        model: str | None = None,
     ) -> Sequence[ResultObject]:
         """Ground a study's phrases and write its objects.
 
@@ -130,7 +147,7 @@ class PipelineProcessor:
         try:
             processed = process_study(
                 ready,
-                rooms=self._open(),
+                rooms=self._open(model),
                 out_dir=out_dir,
                 profiles=profiles_of(self._settings),
                 predecessors=predecessors,
@@ -148,7 +165,7 @@ class PipelineProcessor:
         while not self._is_stopped.wait(delay_s):
             delay_s = _LOOK_S
             try:
-                grounder = self._open().grounder
+                grounder = self._open(None).grounder
                 if failures == 0 and _is_ready(grounder):
                     continue
                 load = getattr(grounder, "load", None)
@@ -170,12 +187,12 @@ class PipelineProcessor:
                 self._last_trouble = "its process ended and is being replaced"
                 log.info("model_loaded", name=identity.name, version=identity.version)
 
-    def _make_worker(self) -> Grounder:
+    def _make_worker(self, settings: ModelSettings) -> Grounder:
         from dicom_node.grounding import GroundingWorker
 
-        return GroundingWorker(self._settings.model)
+        return GroundingWorker(settings)
 
-    def _open(self) -> Rooms:
+    def _open(self, model: str | None) -> Rooms:
         # Imported here: what receives must listen before all this is loaded.
         from dicom_node.imaging import PixelReader
         from dicom_node.pipeline import Rooms
@@ -183,12 +200,21 @@ class PipelineProcessor:
         with self._lock:
             if self._is_stopped.is_set():
                 raise WorkerLostError("the node is stopping")
-            if self._rooms is None:
-                self._rooms = Rooms(
-                    reader=PixelReader(self._settings.limits),
-                    grounder=self._make_grounder(),
-                )
-            return self._rooms
+            if model not in self._models:
+                msg = f"a rule names the model {model}, which is not configured"
+                raise ModelLoadError(msg)
+            if self._reader is None:
+                self._reader = PixelReader(self._settings.limits)
+            if model not in self._grounders:
+                self._grounders[model] = self._make_grounder(self._models[model])
+            return Rooms(reader=self._reader, grounder=self._grounders[model])
+
+
+def _stop(grounders: Sequence[Grounder]) -> None:
+    for one in grounders:
+        stop = getattr(one, "stop", None)
+        if stop is not None:
+            stop()
 
 
 def _is_ready(grounder: Grounder) -> bool:

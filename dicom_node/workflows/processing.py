@@ -62,9 +62,15 @@ class StudyProcessor(Protocol):
     def trouble(self) -> str | None:
         """Why it could not begin at once, free of patient data; None: it could."""
 
-    @property
-    def fingerprint(self) -> str:
-        """What decides the results besides the study: model and configuration."""
+    def fingerprint(self, model: str | None = None) -> str:
+        """Return what decides the results besides the study: model and software.
+
+        Parameters
+        ----------
+        model : str, optional
+            A name of ``[[models]]``; the default model when absent.
+
+        """
 
     def start(self) -> None:
         """Get ready in the background, and stay ready."""
@@ -78,6 +84,7 @@ class StudyProcessor(Protocol):
         *,
         out_dir: Path,
         predecessors: tuple[ObjectReference, ...],
+        model: str | None = None,
     ) -> Sequence[ResultObject]:
         """Write the result objects into a folder and return them.
 
@@ -125,10 +132,12 @@ class Processing:
         for name in (RESULTS, _UNFINISHED):
             (self._data_dir / name).mkdir(parents=True, exist_ok=True)
 
-    def process(self, version_id: int, run: int, *, is_last: bool) -> bool:
+    def process(
+        self, version_id: int, run: int, *, is_last: bool, model: str | None = None
+    ) -> bool:
         """Process a version; False: try again later. A door: errors become states."""
         try:
-            self._process_once(version_id, run)
+            self._process_once(version_id, run, model)
         except (
             StoreError,
             OutOfResourcesError,
@@ -163,8 +172,8 @@ class Processing:
         self._counters.studies.labels("failed").inc()
         return True
 
-    def _process_once(self, version_id: int, run: int) -> None:
-        fingerprint = self._processor.fingerprint
+    def _process_once(self, version_id: int, run: int, model: str | None) -> None:
+        fingerprint = self._processor.fingerprint(model)
         work = self._store.start_version(
             version_id,
             run=run,
@@ -181,7 +190,7 @@ class Processing:
             shutil.rmtree(leftover, ignore_errors=True)
         part.mkdir(mode=0o700)
         objects = self._processor.process(
-            work.ready, out_dir=part, predecessors=work.predecessors
+            work.ready, out_dir=part, predecessors=work.predecessors, model=model
         )
         _sync_tree(part)
         part.rename(folder)

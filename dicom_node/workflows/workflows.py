@@ -30,7 +30,9 @@ from dicom_node.assembly import Clock, system_clock
 from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
+from dicom_node.rules import PRIORITIES
 from dicom_node.store import CollectingStudy, Parcel, Store, VersionKey
+from dicom_node.workflows.choosing import Chooser
 from dicom_node.workflows.delivery import (
     Delivery,
     delivery_delay_s,
@@ -47,7 +49,13 @@ from dicom_node.workflows.engine import (
 from dicom_node.workflows.names import parcel_name, work_name
 from dicom_node.workflows.processing import NO_MODEL, Processing, StudyProcessor
 
-__all__ = ["Workflows"]
+__all__ = ["PAUSED", "Workflows"]
+
+PAUSED = "paused"
+"""The switch that keeps versions from being processed; deliveries go on."""
+
+_LOOK_S = 0.5
+"""How often it is looked whether the pause is over."""
 
 _DELIVERIES_AT_ONCE = 2
 """Associations to one destination at a time."""
@@ -85,6 +93,11 @@ class Workflows:
     clock : Clock
         The wall clock.
 
+    Raises
+    ------
+    RuleError
+        A rule of the settings cannot be understood.
+
     """
 
     def __init__(
@@ -114,6 +127,7 @@ class Workflows:
             is_stopping=self._is_stopping,
         )
         self._delivery = Delivery(settings, store, counters=counters, clock=clock)
+        self._chooser = Chooser(settings, store, clock=clock)
 
     @property
     def is_alive(self) -> bool:
@@ -199,14 +213,19 @@ class Workflows:
             if not only_overdue or parcel.next_attempt_at < latest:
                 self._submit_parcel(parcel)
 
-    def version_ready(self, key: VersionKey) -> None:
-        """Queue a version; doing so twice changes nothing."""
+    def version_ready(self, key: VersionKey, *, is_requested: bool = False) -> None:
+        """Decide about a version and queue it; doing so twice changes nothing."""
+        choice = self._chooser.choose(key, is_requested=is_requested)
+        if not choice.is_processed:
+            return
         state = self._submit(
             work_name(key),
             _PROCESS_QUEUE,
             self._process_version,
             key.version_id,
             key.run,
+            priority=choice.priority,
+            delay_s=choice.delay_s,
         )
         if state == _CRASHED:
             self._store.fail_version(
@@ -220,7 +239,7 @@ class Workflows:
         """Do at once what is still to be done for a study."""
         for key in self._store.unfinished_versions():
             if key.study_instance_uid == study.study_instance_uid:
-                self.version_ready(key)
+                self.version_ready(key, is_requested=True)
                 self._hurry(work_name(key))
         parcels = self._store.pending_parcels(study_id=study.study_id)
         for parcel in first_in_line(parcels):
@@ -240,7 +259,9 @@ class Workflows:
                 # A workflow that slept would keep the others from the worker.
                 with (
                     SetWorkflowID(next_id(str(DBOS.workflow_id))),
-                    SetEnqueueOptions(delay_seconds=again["delay_s"]),
+                    SetEnqueueOptions(
+                        delay_seconds=again["delay_s"], priority=again["priority"]
+                    ),
                 ):
                     DBOS.enqueue_workflow(
                         _PROCESS_QUEUE,
@@ -283,18 +304,23 @@ class Workflows:
     def _process(
         self, version_id: int, run: int, attempt: int, began_at: str | None
     ) -> dict[str, Any] | None:
+        self._wait_while_paused()
+        choice = self._chooser.recall(version_id)
         now = self._clock()
         began = now if began_at is None else datetime.fromisoformat(began_at)
+        again = {"began_at": began.isoformat(), "priority": choice.priority}
+        if choice.delay_s:  # its hours passed while it waited for others
+            return {**again, "delay_s": choice.delay_s}
         with self._step():
             is_over = self._processing.process(
-                version_id, run, is_last=now - began >= _PATIENCE
+                version_id,
+                run,
+                is_last=now - began >= _PATIENCE,
+                model=choice.model,
             )
         if not is_over:
             self._has_waiting.set()
-            return {
-                "delay_s": delivery_delay_s(attempt),
-                "began_at": began.isoformat(),
-            }
+            return {**again, "delay_s": delivery_delay_s(attempt)}
         if self._has_waiting.is_set():
             # What was away is back: the others need not wait for their time.
             self._has_waiting.clear()
@@ -302,6 +328,19 @@ class Workflows:
                 if key.version_id != version_id:
                     self._hurry(work_name(key))
         return None
+
+    def _wait_while_paused(self) -> None:
+        # The one worker of the queue waits here, so nothing else is begun.
+        while self._is_paused():
+            if self._is_stopping.wait(_LOOK_S):
+                raise StoreError("the node stops while work is paused")
+
+    def _is_paused(self) -> bool:
+        try:
+            return bool(self._store.switches.get(PAUSED))
+        except StoreError as error:
+            log.warning("pause_unknown", reason=str(error))
+            return False  # what follows needs the database and waits for it
 
     def _new_parcels(self, version_id: int) -> list[tuple[int, str, str]]:
         # What waits for an earlier version's parcel is sent by whoever sends that.
@@ -359,6 +398,8 @@ class Workflows:
         queue: str,
         workflow: Callable[..., None],
         *arguments: int | str,
+        priority: int = PRIORITIES["normal"],
+        delay_s: float = 0.0,
     ) -> str:
         """Queue work unless it is queued; return the state of its workflow.
 
@@ -372,7 +413,10 @@ class Workflows:
             workflow_id = (
                 first_id(name) if known is None else next_id(known.workflow_id)
             )
-            with SetWorkflowID(workflow_id):
+            options = SetEnqueueOptions(
+                priority=priority, delay_seconds=delay_s or None
+            )
+            with SetWorkflowID(workflow_id), options:
                 DBOS.enqueue_workflow(queue, workflow, *arguments)
         except (SQLAlchemyError, dbos_error.DBOSException) as error:
             msg = f"the work could not be queued ({type(error).__name__})"

@@ -33,13 +33,16 @@ class QuickProcessor:
     def __init__(
         self, fingerprint: str = "quick-1", *, delay_s: float = 0.0, objects: int = 1
     ) -> None:
-        self.fingerprint = fingerprint
+        self.name = fingerprint
         self.trouble: str | None = None
         self.processed: list[StudyReady] = []
         self.failure: Exception | None = None
         self._delay_s = delay_s
         self._objects = objects
         self._is_stopped = threading.Event()
+
+    def fingerprint(self, model: str | None = None) -> str:
+        return self.name if model is None else f"{self.name}:{model}"
 
     def start(self) -> None:
         self._is_stopped.clear()
@@ -53,6 +56,7 @@ class QuickProcessor:
         *,
         out_dir: Path,
         predecessors: tuple[ObjectReference, ...],
+        model: str | None = None,
     ) -> Sequence[ResultObject]:
         self.processed.append(ready)
         if self._is_stopped.wait(self._delay_s):
@@ -70,7 +74,7 @@ class QuickProcessor:
         self, ready: StudyReady, out_dir: Path, number: int, before: Sequence[str]
     ) -> ResultObject:
         uid = derive_uid(
-            "quick", ready.content_version, self.fingerprint, str(number), *before
+            "quick", ready.content_version, self.fingerprint(), str(number), *before
         )
         document = Dataset()
         document.SOPClassUID = BasicTextSRStorage

@@ -38,7 +38,7 @@ class Recorder:
         self.requested: list[str] = []
         self.failures = 0
 
-    def version_ready(self, key: VersionKey) -> None:
+    def version_ready(self, key: VersionKey, *, is_requested: bool = False) -> None:
         if self.failures:
             self.failures -= 1
             raise StoreError

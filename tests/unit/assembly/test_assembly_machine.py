@@ -56,7 +56,7 @@ class AssemblyMachine(RuleBasedStateMachine):
             association_of=lambda: self.association,
         )
 
-    def version_ready(self, key: VersionKey) -> None:
+    def version_ready(self, key: VersionKey, *, is_requested: bool = False) -> None:
         self.told.append(key)
 
     def study_requested(self, study: CollectingStudy) -> None:

@@ -32,7 +32,7 @@ def keeping(
     monkeypatch.setattr(pipeline_processor, "delivery_delay_s", lambda _number: 0.05)
     settings = ModelSettings(engine="stub", device="cpu", checkpoint=checkpoint)
     worker = GroundingWorker(settings, engines={"stub": STUB})
-    processor = PipelineProcessor(NodeSettings(), make_grounder=lambda: worker)
+    processor = PipelineProcessor(NodeSettings(), make_grounder=lambda _model: worker)
     processor.start()
     try:
         yield processor, worker
@@ -101,7 +101,7 @@ def test_a_study_that_ends_the_model_each_time_is_told_as_not_processed(
 ) -> None:
     make_ct_series(tmp_path / "in", slices=2)
     ready = gather_studies([tmp_path / "in"]).studies[0]
-    processor = PipelineProcessor(NodeSettings(), make_grounder=LosingGrounder)
+    processor = PipelineProcessor(NodeSettings(), make_grounder=lambda _model: LosingGrounder())
     out_dir = tmp_path / "out"
     out_dir.mkdir()
 
