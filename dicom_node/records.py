@@ -209,6 +209,8 @@ class PriorStudy:
     study_date: str
     """DA as in the study, YYYYMMDD; empty where it has none."""
     reports: tuple[Report, ...]
+    instances: tuple[StoredInstance, ...] = ()
+    """Its instances that are here: report documents are read from them."""
 
 
 @dataclass(frozen=True, slots=True)

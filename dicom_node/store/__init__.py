@@ -1,9 +1,23 @@
 """The node's memory: tables, migrations and queries on SQLite or PostgreSQL."""
 
+from dicom_node.store.catalogue import (
+    CatalogueInstance,
+    CatalogueSeries,
+    CatalogueStore,
+    CatalogueStudy,
+    StudyFilter,
+)
 from dicom_node.store.decisions import RecordedDecision
 from dicom_node.store.instances import InstanceOutcome, RecordedFile
 from dicom_node.store.outbox import AttemptOutcome, OutboxItem, Parcel
+from dicom_node.store.reports import (
+    ReportOutcome,
+    ReportReceipt,
+    ReportStore,
+    StoredReport,
+)
 from dicom_node.store.requeue import RequeueOutcome
+from dicom_node.store.retrievals import KnownSeries, KnownStudy, Retrieval
 from dicom_node.store.schema import DeliveryState, StudyState, VersionState
 from dicom_node.store.snapshot import (
     DeliveryStatus,
@@ -18,20 +32,32 @@ from dicom_node.store.versions import CollectingStudy, VersionKey, Work
 
 __all__ = [
     "AttemptOutcome",
+    "CatalogueInstance",
+    "CatalogueSeries",
+    "CatalogueStore",
+    "CatalogueStudy",
     "CollectingStudy",
     "DeliveryState",
     "DeliveryStatus",
     "DestinationStatus",
     "InstanceOutcome",
+    "KnownSeries",
+    "KnownStudy",
     "OutboxItem",
     "Parcel",
     "RecentError",
     "RecordedDecision",
     "RecordedFile",
+    "ReportOutcome",
+    "ReportReceipt",
+    "ReportStore",
     "RequeueOutcome",
+    "Retrieval",
     "StatusSnapshot",
     "Store",
     "StoreCounts",
+    "StudyFilter",
+    "StoredReport",
     "StudyState",
     "StudyStatus",
     "VersionKey",

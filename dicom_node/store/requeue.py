@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from dicom_node.audit import EventKind
 from dicom_node.errors import StoreError
 from dicom_node.store.events import record_event
 from dicom_node.store.outbox import enter_missing, revive_deliveries
-from dicom_node.store.schema import StudyState, VersionState, studies, versions
+from dicom_node.store.schema import (
+    StudyState,
+    VersionState,
+    instances,
+    studies,
+    versions,
+)
 from dicom_node.store.versions import set_study_state
 
 __all__ = ["RequeueOutcome", "requeue_study"]
@@ -67,6 +74,8 @@ def requeue_study(
     if study is None:
         msg = "no study with this UID was received"
         raise StoreError(msg, study_instance_uid=study_instance_uid)
+    if study.is_prior:
+        study = _take_up_prior(connection, study.id)
     undelivered = revive_deliveries(
         connection, study.id, destinations=destinations, now=now
     )
@@ -108,3 +117,25 @@ def requeue_study(
         detail={"outcome": outcome.name.lower()},
     )
     return outcome
+
+
+def _take_up_prior(connection: Connection, study_id: int) -> Row[Any]:
+    """Let a study that was fetched to compare with be one to process."""
+    has_images = connection.scalar(
+        select(instances.c.id)
+        .where(
+            instances.c.study_id == study_id,
+            instances.c.is_own_result.is_(False),
+            instances.c.is_conflict.is_(False),
+        )
+        .limit(1)
+    )
+    values: dict[str, Any] = {"is_prior": False}
+    if has_images is not None:
+        values["state"] = StudyState.COLLECTING
+    return connection.execute(
+        update(studies)
+        .where(studies.c.id == study_id)
+        .values(values)
+        .returning(studies)
+    ).one()

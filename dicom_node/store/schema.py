@@ -37,6 +37,7 @@ __all__ = [
     "metadata",
     "reports",
     "results",
+    "retrievals",
     "series",
     "studies",
     "switches",
@@ -217,10 +218,11 @@ versions = Table(
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("result_dir", String(512)),
-    Column("last_report_id", Integer),
+    Column("report_ids", JSON),
     Column("rule", String(64)),
     Column("model", String(64)),
     Column("priority", String(16)),
+    Column("priors", JSON),
     UniqueConstraint("study_id", "content_version"),
     Index(None, "state"),
     sqlite_autoincrement=True,
@@ -228,8 +230,9 @@ versions = Table(
 """``run`` counts requests to process this version. ``predecessors`` maps a
 fingerprint (model and configuration) to the result objects that its results
 supersede: chosen once, so that a repeated run writes the same bytes.
-``last_report_id``: the newest report that it holds. ``rule``, ``model`` and
-``priority`` say what was decided about it."""
+``report_ids``: the reports that it counts, oldest first. ``rule``, ``model`` and
+``priority`` say what was decided about it. ``priors`` are the earlier studies that it
+is compared with, each with its newest instance and report: chosen once, too."""
 
 results = Table(
     "results",
@@ -381,6 +384,27 @@ switches = Table(
     Column("changed_at", UtcDateTime, nullable=False),
 )
 """What an operator turned on or off while the node runs: ``paused``, ``draining``."""
+
+retrievals = Table(
+    "retrievals",
+    metadata,
+    _key(),
+    Column("study_id", ForeignKey("studies.id"), nullable=False),
+    Column("version_id", ForeignKey("versions.id"), nullable=False),
+    Column("run", Integer, nullable=False),
+    Column("archive", String(64), nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("arrived", Integer, nullable=False),
+    Column("missing", JSON, nullable=False),
+    Column("reason", String(1024)),
+    Column("ended_at", UtcDateTime, nullable=False),
+    UniqueConstraint("version_id", "run", "archive"),
+    Index(None, "study_id", "id"),
+    sqlite_autoincrement=True,
+)
+"""What an archive was asked for before a run of a version was processed. ``missing``:
+the instances that it announced and did not deliver, which are not asked for again
+unless a person asks; ``reason``: why it was less than it announced."""
 
 owner = Table(
     "owner",

@@ -14,6 +14,7 @@ from dicom_node.audit import EventKind
 from dicom_node.errors import StoreError
 from dicom_node.records import ObjectReference, StoredInstance, StudyReady
 from dicom_node.store.events import record_event
+from dicom_node.store.priors import choose_priors, read_priors
 from dicom_node.store.schema import (
     StudyState,
     VersionState,
@@ -211,6 +212,9 @@ def start_version(
         predecessors[fingerprint] = [
             list(one) for one in _superseded(connection, row, fingerprint)
         ]
+    priors = row.priors
+    if priors is None:
+        priors = choose_priors(connection, row.study_id)
     connection.execute(
         update(versions)
         .where(versions.c.id == version_id)
@@ -219,6 +223,7 @@ def start_version(
             started_at=now,
             reason=None,
             predecessors=predecessors,
+            priors=priors,
         )
     )
     set_study_state(connection, version_id, StudyState.PROCESSING)
@@ -229,6 +234,7 @@ def start_version(
             content_version=row.content_version,
             instances=_instances(connection, row, data_dir),
             predecessor_version=_predecessor_version(connection, row),
+            priors=read_priors(connection, priors, data_dir=data_dir),
         ),
         predecessors=tuple(ObjectReference(*one) for one in predecessors[fingerprint]),
     )

@@ -220,7 +220,7 @@ def upgrade() -> None:
         )
 
     with op.batch_alter_table("versions", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("last_report_id", sa.Integer(), nullable=True))
+        batch_op.add_column(sa.Column("report_ids", sa.JSON(), nullable=True))
         batch_op.add_column(sa.Column("rule", sa.String(length=64), nullable=True))
         batch_op.add_column(sa.Column("model", sa.String(length=64), nullable=True))
         batch_op.add_column(sa.Column("priority", sa.String(length=16), nullable=True))
