@@ -1,0 +1,287 @@
+"""Paint pictures for people: a slice with regions drawn on it, and a legend beside it.
+
+Everything a picture says is drawn into its pixels: what is marked, in which colour,
+which sides of the patient its edges are, and that it is not for diagnosis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from dicom_node.fonts import font, has_letter
+from dicom_node.records import ImageSeries
+
+__all__ = [
+    "NO_LETTER",
+    "SOFT_TISSUE_HU",
+    "WARNING",
+    "Layer",
+    "grey_limits",
+    "paint",
+    "paint_text",
+    "sides_of",
+]
+
+WARNING = "AI - not for diagnostic use"
+"""What every picture says."""
+
+SOFT_TISSUE_HU = (-160.0, 240.0)
+"""Window 400 at level 40, which most abdominal CT is read in."""
+
+NO_LETTER = "\N{WHITE SQUARE}"
+"""Drawn for a character that the font does not have."""
+
+_DEFAULT_SIDE = 820
+"""The longer side of the slice in the picture, in pixels."""
+_LEGEND_WIDTH = 430
+_LINE_HEIGHT = 24
+_MARGIN = 20
+_FONT_SIZE = 16
+_FILL_OPACITY = 0.38
+_BACKGROUND = (16, 18, 22)
+_TEXT = (235, 235, 235)
+_YELLOW = (255, 210, 0)
+_WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A region: its label, RGB colour and mask of shape (frames, rows, columns)."""
+
+    label: str
+    rgb: tuple[int, int, int]
+    mask: npt.NDArray[np.bool_]
+
+
+def paint(
+    pixels: npt.NDArray[np.generic],
+    layers: Sequence[Layer],
+    *,
+    modality: str,
+    pixel_spacing_mm: tuple[float, float] | None,
+    title: str,
+    sides: tuple[str, str] | None = None,
+    limits: tuple[float, float] | None = None,
+    notes: Sequence[str] = (),
+    side: int = _DEFAULT_SIDE,
+) -> Image.Image:
+    """Draw layers on one frame, with a legend beside it.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        Shape ``(rows, columns)`` in modality units, or ``(rows, columns, 3)`` RGB.
+    layers : sequence of Layer
+        Masks of shape ``(1, rows, columns)``; empty ones are left out.
+    modality : str
+        Decides what is black and white where `limits` is absent.
+    pixel_spacing_mm : tuple of float, optional
+        Between rows, between columns: the picture keeps the true proportions.
+    title : str
+        First line of the legend.
+    sides : tuple of str, optional
+        What the left and right edges of the picture are of the patient: R, L, A ...
+    limits : tuple of float, optional
+        The values that are black and white.
+    notes : sequence of str
+        What the legend says below the layers.
+    side : int
+        The longer side of the frame in the picture, in pixels.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB; the frame fills it from the top left corner, the legend is right of it.
+
+    """
+    drawn = [layer for layer in layers if layer.mask.any()]
+    height, width = _display_size(pixels.shape[:2], pixel_spacing_mm, side)
+    grey = Image.fromarray(_to_display(pixels, limits or grey_limits(pixels, modality)))
+    canvas = np.asarray(
+        grey.convert("RGB").resize((width, height), Image.Resampling.BICUBIC),
+        dtype=np.float32,
+    ).copy()
+    for layer in drawn:
+        mask = np.asarray(
+            Image.fromarray(layer.mask[0]).resize(
+                (width, height), Image.Resampling.NEAREST
+            )
+        )
+        colour = np.array(layer.rgb, dtype=np.float32)
+        canvas[mask] += _FILL_OPACITY * (colour - canvas[mask])
+        canvas[mask & ~ndimage.binary_erosion(mask, iterations=2)] = colour
+    legend = list(_legend_lines(title, drawn, notes))
+    page = Image.new(
+        "RGB",
+        (width + _LEGEND_WIDTH, max(height, (len(legend) + 1) * _LINE_HEIGHT)),
+        _BACKGROUND,
+    )
+    page.paste(Image.fromarray(canvas.round().astype(np.uint8)), (0, 0))
+    _draw_lines(page, legend, left=width + _MARGIN)
+    _draw_marks(page, width, height, sides=sides)
+    return page
+
+
+def paint_text(
+    title: str, paragraphs: Sequence[str], *, size: tuple[int, int] = (1024, 1024)
+) -> tuple[Image.Image, ...]:
+    """Draw text on as many pages as it needs.
+
+    Parameters
+    ----------
+    title : str
+        First line of every page.
+    paragraphs : sequence of str
+        Each begins a line; an empty one leaves a line free.
+    size : tuple of int
+        Columns and rows of a page.
+
+    """
+    width, height = size
+    lines = [
+        _Line(text, None, _TEXT)
+        for paragraph in paragraphs
+        for text in _wrapped(paragraph, width - 2 * _MARGIN)
+    ]
+    room = height // _LINE_HEIGHT - 5
+    parts = [lines[start : start + room] for start in range(0, len(lines), room)]
+    pages = []
+    for number, part in enumerate(parts or [[]], start=1):
+        head = title if len(parts) < 2 else f"{title} ({number} of {len(parts)})"
+        page = Image.new("RGB", size, _BACKGROUND)
+        heading = [_Line(head, None, _WHITE), _Line("", None, _TEXT)]
+        _draw_lines(page, [*heading, *part], left=_MARGIN)
+        _draw_marks(page, width, height, sides=None)
+        pages.append(page)
+    return tuple(pages)
+
+
+def grey_limits(pixels: npt.NDArray[np.generic], modality: str) -> tuple[float, float]:
+    """Return which values to show black and white: soft tissue for CT, else by share.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        In modality units, larger is brighter.
+    modality : str
+        As in Modality (0008,0060).
+
+    """
+    if modality == "CT":
+        return SOFT_TISSUE_HU
+    low, high = np.percentile(pixels.astype(np.float32), (1, 99.5))
+    return float(low), float(high)
+
+
+def sides_of(series: ImageSeries) -> tuple[str, str] | None:
+    """Name the sides of the patient at the left and right edge, PS3.3 C.7.6.1.1.1."""
+    if series.orientation_lps is not None:
+        row = np.asarray(series.orientation_lps[:3])
+    elif series.affine_lps is not None:
+        row = series.affine_lps[:3, 2]
+    else:
+        return None
+    axis = int(np.abs(row).argmax())
+    towards, away = (("L", "R"), ("P", "A"), ("H", "F"))[axis]
+    return (away, towards) if row[axis] > 0 else (towards, away)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    text: str
+    swatch: tuple[int, int, int] | None
+    """The colour that is shown before the text."""
+    colour: tuple[int, int, int]
+
+
+def _legend_lines(
+    title: str, layers: Sequence[Layer], notes: Sequence[str]
+) -> Iterator[_Line]:
+    indent = 26
+    room = _LEGEND_WIDTH - 2 * _MARGIN
+    for text in _wrapped(title, room):
+        yield _Line(text, None, _TEXT)
+    for layer in layers:
+        for number, text in enumerate(_wrapped(layer.label, room - indent)):
+            yield _Line(text, layer.rgb if number == 0 else _BACKGROUND, _TEXT)
+    for note in notes:
+        for text in _wrapped(note, room):
+            yield _Line(text, None, _TEXT)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Break a text into lines of at most `width` pixels; long words are broken."""
+    letters = font(_FONT_SIZE)
+    shown = "".join(one if has_letter(one) else NO_LETTER for one in text)
+    lines: list[str] = []
+    line = ""
+    for word in shown.split():
+        candidate = f"{line} {word}" if line else word
+        if letters.getlength(candidate) <= width:
+            line = candidate
+            continue
+        if line:
+            lines.append(line)
+        while letters.getlength(word) > width:
+            fits = next(
+                count
+                for count in range(len(word) - 1, 0, -1)
+                if count == 1 or letters.getlength(word[:count]) <= width
+            )
+            lines.append(word[:fits])
+            word = word[fits:]
+        line = word
+    return [*lines, line]
+
+
+def _display_size(
+    shape: tuple[int, ...], pixel_spacing_mm: tuple[float, float] | None, side: int
+) -> tuple[int, int]:
+    spacing = pixel_spacing_mm or (1.0, 1.0)
+    height, width = shape[0] * spacing[0], shape[1] * spacing[1]
+    scale = side / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _to_display(
+    pixels: npt.NDArray[np.generic], limits: tuple[float, float]
+) -> npt.NDArray[np.uint8]:
+    if pixels.ndim == 3:
+        return pixels.astype(np.uint8)
+    low, high = limits
+    scaled = (pixels.astype(np.float32) - low) / max(high - low, 1e-6)
+    return (scaled.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _draw_lines(page: Image.Image, lines: Sequence[_Line], *, left: int) -> None:
+    draw = ImageDraw.Draw(page)
+    letters = font(_FONT_SIZE)
+    for number, line in enumerate(lines):
+        top = 10 + number * _LINE_HEIGHT
+        start = left
+        if line.swatch is not None:
+            draw.rectangle((left, top + 3, left + 15, top + 17), fill=line.swatch)
+            start = left + 26
+        draw.text((start, top), line.text, font=letters, fill=line.colour)
+
+
+def _draw_marks(
+    page: Image.Image, width: int, height: int, *, sides: tuple[str, str] | None
+) -> None:
+    # On the slice itself, so that a cut-out keeps them.
+    draw = ImageDraw.Draw(page)
+    letters = font(18)
+    draw.text(
+        (width / 2, height - 12), WARNING, font=letters, fill=_YELLOW, anchor="ms"
+    )
+    if sides is not None:
+        draw.text((10, height / 2), sides[0], font=letters, fill=_WHITE, anchor="lm")
+        draw.text(
+            (width - 10, height / 2), sides[1], font=letters, fill=_WHITE, anchor="rm"
+        )
