@@ -23,6 +23,7 @@ NodeError
 ├── WorklistError
 ├── CorrectionError
 ├── AccessError
+├── DicomwebError
 ├── GroundingError
 │   ├── ModelLoadError
 │   └── WorkerLostError
@@ -45,6 +46,7 @@ __all__ = [
     "CorrectionError",
     "DatasetMismatchError",
     "DeliveryError",
+    "DicomwebError",
     "GeometryError",
     "GroundingError",
     "ImagingError",
@@ -180,6 +182,12 @@ class WorklistError(NodeError):
 
 class CorrectionError(NodeError):
     """The correction does not fit what it corrects."""
+
+
+class DicomwebError(NodeError):
+    """A DICOMweb request cannot be answered; ``status`` is the HTTP status."""
+
+    status: int = 400
 
 
 class AccessError(NodeError):

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, insert, select, update
 
 from dicom_node.audit import EventKind
 from dicom_node.records import ReceivedInstance
-from dicom_node.store.catalogue import describe_study
+from dicom_node.store.describe import describe_study
 from dicom_node.store.events import record_event
+from dicom_node.store.report_joins import meet_reports
 from dicom_node.store.schema import StudyState, events, instances, studies
 
 __all__ = [
@@ -86,7 +87,7 @@ def insert_instance(
             attributes=dict(instance.image),
         )
     )
-    describe_study(connection, study_id, instance)
+    is_news = describe_study(connection, study_id, instance)
     if counts:
         connection.execute(
             update(studies)
@@ -98,6 +99,8 @@ def insert_instance(
             .where(studies.c.id == study_id)
             .values(last_received_at=instance.received_at)
         )
+    if is_news:
+        meet_reports(connection, study_id, now=instance.received_at)
     record_event(
         connection,
         EventKind.INSTANCE_CONFLICT if is_conflict else EventKind.INSTANCE_RECEIVED,
