@@ -78,7 +78,7 @@ class Counters:
         )
         self.deliveries = Counter(
             "dicom_node_delivery_attempts",
-            "C-STORE requests to destinations.",
+            "Results sent to destinations, by outcome.",
             ["destination", "outcome"],
             registry=registry,
         )

@@ -1,21 +1,18 @@
-"""Results on their way out: C-STORE to application entities."""
+"""Results on their way out: C-STORE, STOW-RS, or files in a folder."""
 
-from dicom_node.deliver.dimse import (
-    Sendable,
-    SendOutcome,
-    Timeouts,
-    echo,
-    parse_destination,
-    read_sendable,
-    send_objects,
-)
+from dicom_node.deliver.dimse import echo, parse_destination, send_objects
+from dicom_node.deliver.records import Sendable, SendOutcome, read_sendable
+from dicom_node.deliver.send import check, send
+from dicom_node.scu import Timeouts
 
 __all__ = [
     "SendOutcome",
     "Sendable",
     "Timeouts",
+    "check",
     "echo",
     "parse_destination",
     "read_sendable",
+    "send",
     "send_objects",
 ]

@@ -6,14 +6,11 @@ Files go out byte for byte as they lie on disk, compressed ones compressed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pydicom.uid
 from pydantic import ValidationError
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_file_meta_info
 from pynetdicom.presentation import build_context
 
 from conformance.profile import (
@@ -22,6 +19,13 @@ from conformance.profile import (
     judge_send_status,
 )
 from dicom_node.config import DestinationSettings, DicomPeer
+from dicom_node.deliver.records import (
+    OnOutcome,
+    Sendable,
+    SendOutcome,
+    failed,
+    read_sendable,
+)
 from dicom_node.errors import (
     AssociationRefusedError,
     CannotUnderstandError,
@@ -30,39 +34,9 @@ from dicom_node.errors import (
 from dicom_node.records import ResultObject
 from dicom_node.scu import Link, Timeouts, associate
 
-__all__ = [
-    "SendOutcome",
-    "Sendable",
-    "Timeouts",
-    "echo",
-    "parse_destination",
-    "read_sendable",
-    "send_objects",
-]
+__all__ = ["echo", "parse_destination", "send_objects"]
 
 _MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd identifiers from 1 to 255
-
-
-@dataclass(frozen=True, slots=True)
-class Sendable:
-    """A file and what must be negotiated to send it."""
-
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class SendOutcome:
-    """What became of one file. ``reason`` is empty when it was simply stored."""
-
-    path: Path
-    sop_instance_uid: str
-    is_delivered: bool
-    status: int | None
-    """C-STORE status; None: it was not asked, or did not answer."""
-    reason: str
 
 
 def parse_destination(text: str) -> DicomPeer:
@@ -88,41 +62,13 @@ def parse_destination(text: str) -> DicomPeer:
         raise ValueError(msg) from error
 
 
-def read_sendable(path: Path) -> Sendable:
-    """Read what must be negotiated to send a file.
-
-    Raises
-    ------
-    CannotUnderstandError
-        It is no DICOM file with file meta information (PS3.10 7.1).
-
-    """
-    try:
-        meta = read_file_meta_info(path)
-        return Sendable(
-            path=path,
-            sop_class_uid=str(meta.MediaStorageSOPClassUID),
-            sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
-            transfer_syntax_uid=str(meta.TransferSyntaxUID),
-        )
-    except (
-        InvalidDicomError,
-        BytesLengthException,
-        AttributeError,
-        NotImplementedError,
-        OSError,
-        ValueError,
-    ) as error:
-        raise CannotUnderstandError("it is not a DICOM file") from error
-
-
 def send_objects(
     objects: Iterable[Path | ResultObject | Sendable],
     peer: DicomPeer,
     *,
     ae_title: str,
     timeouts: Timeouts | None = None,
-    on_outcome: Callable[[SendOutcome], None] | None = None,
+    on_outcome: OnOutcome | None = None,
 ) -> tuple[SendOutcome, ...]:
     """Send files to one destination.
 
@@ -252,7 +198,7 @@ def _send_group(
                 yield index, _send_one(link, one, accepted, number=number)
     except AssociationRefusedError as error:
         for index, one in group:
-            yield index, _failed(one, str(error))
+            yield index, failed(one, str(error))
 
 
 def _send_one(
@@ -263,30 +209,26 @@ def _send_one(
     number: int,
 ) -> SendOutcome:
     if (one.sop_class_uid, one.transfer_syntax_uid) not in accepted:
-        return _failed(
+        return failed(
             one,
             f"it does not accept {_name(one.sop_class_uid)} "
             f"as {_name(one.transfer_syntax_uid)}",
         )
     if link.is_closed.is_set() or not link.association.is_established:
-        return _failed(one, "the association ended before it was sent")
+        return failed(one, "the association ended before it was sent")
     try:
         # PS3.7 9.1.1.1.1: Message ID distinguishes outstanding requests, 16 bits.
         answer = link.association.send_c_store(one.path, msg_id=number % 65_535 + 1)
     except OSError:
-        return _failed(one, "the file cannot be read")
+        return failed(one, "the file cannot be read")
     except (AttributeError, RuntimeError, ValueError):
-        return _failed(one, "the association ended while it was sent")
+        return failed(one, "the association ended while it was sent")
     status = answer.get("Status")
     row = judge_send_status(status)
     note = row.note
     if status is not None and not row.is_delivered:
         note = f"{note} (0x{status:04X})"
     return SendOutcome(one.path, one.sop_instance_uid, row.is_delivered, status, note)
-
-
-def _failed(one: Sendable, reason: str) -> SendOutcome:
-    return SendOutcome(one.path, one.sop_instance_uid, False, None, reason)
 
 
 def _name(uid: str) -> str:

@@ -59,6 +59,7 @@ class OutboxItem:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    study_instance_uid: str
     sha256: str
 
 
@@ -69,7 +70,7 @@ class AttemptOutcome:
     delivery_id: int
     is_delivered: bool
     status: int | None
-    """C-STORE status; None: it was never asked."""
+    """What it answered, `deliver.SendOutcome`; None: it was never asked."""
     comment: str
     """Why, in words of ours: a peer's comment may hold anything."""
 
@@ -138,6 +139,7 @@ def pending_items(
             sop_class_uid=row.sop_class_uid,
             sop_instance_uid=row.sop_instance_uid,
             transfer_syntax_uid=row.transfer_syntax_uid,
+            study_instance_uid=row.study_instance_uid,
             sha256=row.sha256,
         )
         for row in rows

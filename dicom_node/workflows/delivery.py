@@ -19,7 +19,7 @@ import structlog
 from dicom_node.assembly import Clock
 from dicom_node.audit import Counters
 from dicom_node.config import DestinationSettings, NodeSettings
-from dicom_node.deliver import Sendable, SendOutcome, send_objects
+from dicom_node.deliver import Sendable, SendOutcome, send
 from dicom_node.store import AttemptOutcome, OutboxItem, Parcel, Store
 from dicom_node.workflows.names import parcel_name
 
@@ -176,17 +176,21 @@ class Delivery:
                         reason="the file is missing or damaged",
                     )
                 )
-        send_objects(
+        if destination.kind == "folder" and len(whole) < len(items):
+            # A folder is a whole result: what is not damaged waits for the rest.
+            return delivered
+        send(
             [
                 Sendable(
                     one.path,
                     one.sop_class_uid,
                     one.sop_instance_uid,
                     one.transfer_syntax_uid,
+                    one.study_instance_uid,
                 )
                 for one in whole
             ],
-            destination.peer,
+            destination,
             ae_title=self._ae_title,
             on_outcome=record,
         )

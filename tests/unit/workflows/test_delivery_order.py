@@ -25,7 +25,7 @@ class FakePeer:
         self.is_away = False
         self.meanwhile = lambda: None
 
-    def send_objects(self, objects, destination, *, ae_title, on_outcome) -> None:  # type: ignore[no-untyped-def]
+    def send(self, objects, destination, *, ae_title, on_outcome) -> None:  # type: ignore[no-untyped-def]
         for one in objects:
             if not self.is_away:
                 self.arrived.append(one.sop_instance_uid)
@@ -51,7 +51,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def peer(monkeypatch: pytest.MonkeyPatch) -> FakePeer:
     fake = FakePeer()
-    monkeypatch.setattr("dicom_node.workflows.delivery.send_objects", fake.send_objects)
+    monkeypatch.setattr("dicom_node.workflows.delivery.send", fake.send)
     return fake
 
 
