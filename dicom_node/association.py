@@ -85,6 +85,8 @@ class DicomServer:
         Told about each durable instance.
     on_release : OnRelease, optional
         Told when an association has ended. Both are called from its thread.
+    is_draining : callable, optional
+        Returns whether new associations are refused until further notice.
 
     """
 
@@ -96,7 +98,9 @@ class DicomServer:
         ledger: InstanceLedger,
         on_instance: OnInstance | None = None,
         on_release: OnRelease | None = None,
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_draining = is_draining
         self.limits = settings.limits
         self.receiver = InstanceReceiver(spool, ledger, on_instance=on_instance)
         self._settings = settings
@@ -208,6 +212,7 @@ class DicomServer:
         """Let an association in, or say why not."""
         node = self._settings.node
         reason = None
+        is_draining = self._is_draining()
         with self._lock:
             if not request.protocol_version & 1:
                 reason = "protocol_version"
@@ -219,8 +224,10 @@ class DicomServer:
                 self._settings.callers, request.calling_ae_title, address
             ):
                 reason = "calling"
-            elif self.is_stopping or (
-                len(self._admitted) >= self.limits.max_associations
+            elif (
+                self.is_stopping
+                or is_draining
+                or len(self._admitted) >= self.limits.max_associations
             ):
                 reason = "limit"
             if reason is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -34,6 +35,8 @@ conformance_app = typer.Typer(
     no_args_is_help=True, help="What the node claims over DICOM; judge SEG and SR."
 )
 app.add_typer(conformance_app, name="conformance")
+rules_app = typer.Typer(no_args_is_help=True, help="Which studies are processed.")
+app.add_typer(rules_app, name="rules")
 
 _out = Console()
 _err = Console(stderr=True)
@@ -188,6 +191,85 @@ def requeue(
     from dicom_node.status import requeue_study
 
     _out.print(requeue_study(load_settings(config), study))
+
+
+@app.command()
+def pause(config: ConfigOption = None) -> None:
+    """Process nothing more until `resume`; receiving and delivering go on."""
+    from dicom_node.operate import set_paused
+
+    set_paused(load_settings(config), True)
+    _out.print("paused: studies are received and wait; results are still delivered")
+
+
+@app.command()
+def resume(config: ConfigOption = None) -> None:
+    """Go on after `pause` or `drain`."""
+    from dicom_node.operate import set_draining, set_paused
+
+    settings = load_settings(config)
+    set_paused(settings, False)
+    set_draining(settings, False)
+    _out.print("resumed")
+
+
+@app.command()
+def drain(
+    config: ConfigOption = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when nothing is left to do.")
+    ] = False,
+) -> None:
+    """Accept no new association and finish what is here, to stop without loss."""
+    from dicom_node.operate import read_remaining, set_draining
+
+    settings = load_settings(config)
+    set_draining(settings, True)
+    left = read_remaining(settings)
+    with _err.status("draining") as told:
+        while wait and not left.is_empty:
+            told.update(
+                f"draining: {left.collecting} studies collect, {left.queued} wait for "
+                f"the worker, {left.undelivered} results are undelivered"
+            )
+            time.sleep(1.0)
+            left = read_remaining(settings)
+    if left.is_empty:
+        _out.print("nothing is left to do: the node can be stopped")
+        return
+    _out.print(
+        f"draining: {left.collecting} studies collect, {left.queued} wait for the "
+        f"worker, {left.undelivered} results are undelivered",
+        soft_wrap=True,
+    )
+
+
+@rules_app.command("test")
+def rules_test(paths: PathsArgument, config: ConfigOption = None) -> None:
+    """Say which rule fits files, each taken as the first image of a series."""
+    from dicom_node.rules import try_rules
+    from dicom_node.study_files import list_files
+
+    settings = load_settings(config)
+    try:
+        files = list_files(paths)
+    except FileNotFoundError as error:
+        _fail(str(error), 2)
+    trial = try_rules(files, settings.rules)
+    for step in trial.steps:
+        mark = "[green]fits[/]" if step.is_match else "[dim]no[/]"
+        why = f"  ({step.trouble})" if step.trouble else ""
+        _out.print(f"{mark:>18}  {step.rule}{why}", soft_wrap=True)
+        _out.print(f"          {step.when}", soft_wrap=True, markup=False)
+    made = trial.decision
+    if not made.is_processed:
+        _out.print(f"not processed: rule {made.rule}")
+        return
+    hours = ", in off-peak hours" if made.is_off_peak else ""
+    _out.print(
+        f"processed by {made.model or 'the default model'}, {made.priority}{hours}: "
+        + (f"rule {made.rule}" if made.rule else "no rule fits")
+    )
 
 
 @app.command()

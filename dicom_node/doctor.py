@@ -10,9 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dicom_node.config import NodeSettings
-from dicom_node.deliver import echo
-from dicom_node.errors import DeliveryError, NodeError, StoreError
+from dicom_node.deliver import check
+from dicom_node.errors import (
+    DeliveryError,
+    NodeError,
+    RuleError,
+    SettingsError,
+    StoreError,
+)
 from dicom_node.grounding import GroundingWorker
+from dicom_node.rules import RuleBook
 from dicom_node.service import LOCK_FILE
 from dicom_node.store import Store
 
@@ -38,8 +45,8 @@ def examine(settings: NodeSettings) -> tuple[DoctorFinding, ...]:
 
     """
     findings: list[DoctorFinding] = []
-    for check in (_folder, _database, _ports, _callers, _destinations, _model):
-        findings.extend(check(settings))
+    for look in (_folder, _database, _ports, _callers, _destinations, _rules, _model):
+        findings.extend(look(settings))
     return tuple(findings)
 
 
@@ -136,15 +143,28 @@ def _destinations(settings: NodeSettings) -> Iterator[DoctorFinding]:
     if not settings.destinations:
         yield DoctorFinding(True, "no destinations listed: results stay in data_dir")
     for one in settings.destinations:
-        if one.kind != "dimse":
-            continue
-        where = f"destination {one.name} ({one.ae_title}@{one.host}:{one.port})"
+        where = {
+            "dimse": f"{one.ae_title}@{one.host}:{one.port}",
+            "stow": one.url,
+            "folder": one.folder,
+        }[one.kind]
+        about = f"destination {one.name} ({where})"
         try:
-            echo(one.peer, ae_title=settings.node.ae_title)
-        except DeliveryError as error:
-            yield DoctorFinding(False, f"{where}: {error}")
+            sign = check(one, ae_title=settings.node.ae_title)
+        except (DeliveryError, SettingsError) as error:
+            yield DoctorFinding(False, f"{about}: {error}")
         else:
-            yield DoctorFinding(True, f"{where} answers C-ECHO")
+            yield DoctorFinding(True, f"{about} {sign}")
+
+
+def _rules(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    try:
+        RuleBook(settings.rules)
+    except RuleError as error:
+        yield DoctorFinding(False, str(error))
+        return
+    if settings.rules:
+        yield DoctorFinding(True, f"{len(settings.rules)} rules are understood")
 
 
 def _model(settings: NodeSettings) -> Iterator[DoctorFinding]:

@@ -34,9 +34,11 @@ __all__ = [
     "Decision",
     "RuleBook",
     "RuleStep",
+    "RuleTrial",
     "Tags",
     "read_tags",
     "study_tags",
+    "try_rules",
 ]
 
 Tags: TypeAlias = Mapping[str, Any]
@@ -96,6 +98,16 @@ class RuleStep:
     """Why it could not be evaluated on some series: an element is absent there."""
 
 
+@dataclass(frozen=True, eq=False)
+class RuleTrial:
+    """What the rules made of some files."""
+
+    decision: Decision
+    steps: tuple[RuleStep, ...]
+    tags: tuple[Tags, ...]
+    """Of each file; they hold patient data."""
+
+
 class RuleBook:
     """The rules of a node, in their order.
 
@@ -146,6 +158,29 @@ class RuleBook:
                 )
                 return decision, tuple(steps)
         return Decision(), tuple(steps)
+
+
+def try_rules(paths: Sequence[Path], rules: Sequence[RuleSettings]) -> RuleTrial:
+    """Say what the rules make of files, as if each were the first of a series.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+        DICOM files of one study.
+    rules : sequence of RuleSettings
+        The rules.
+
+    Raises
+    ------
+    RuleError
+        A rule cannot be understood.
+    CannotUnderstandError
+        A file is no DICOM file.
+
+    """
+    tags = tuple(read_tags(path) for path in paths)
+    decision, steps = RuleBook(rules).trace(tags)
+    return RuleTrial(decision, steps, tags)
 
 
 def study_tags(instances: Iterable[StoredInstance]) -> tuple[Tags, ...]:

@@ -27,8 +27,9 @@ from dicom_node.assembly import Assembler
 from dicom_node.association import DicomServer
 from dicom_node.audit import Counters, EventKind, configure_logging
 from dicom_node.config import NodeSettings
-from dicom_node.errors import NodeError, SettingsError, StoreError
+from dicom_node.errors import NodeError, RuleError, SettingsError, StoreError
 from dicom_node.reconcile import reconcile
+from dicom_node.rules import RuleBook
 from dicom_node.spool import Spool, write_whole
 from dicom_node.store import Store
 from dicom_node.web import (
@@ -38,8 +39,9 @@ from dicom_node.web import (
     check_disk,
     examine,
     make_app,
+    make_parts,
 )
-from dicom_node.workflows import PipelineProcessor, StudyProcessor, Workflows
+from dicom_node.workflows import DRAINING, PipelineProcessor, StudyProcessor, Workflows
 
 __all__ = ["LOCK_FILE", "NodeService"]
 
@@ -50,6 +52,7 @@ LOCK_FILE = "node.lock"
 """Held by the running node, in its data folder."""
 
 _HOUSEKEEPING_S = 60.0
+_DRAIN_LOOK_S = 0.5
 _STOP_GRACE_S = 5
 """Work that takes longer is left to the next start: it is durable."""
 
@@ -81,6 +84,8 @@ class NodeService:
         self._threads: list[threading.Thread] = []
         self._missing_files = 0
         self._is_reconciled = False
+        self._drains = False
+        self._drain_looked_at = -_DRAIN_LOOK_S
         self._started_at = datetime.now(UTC)
 
     def __enter__(self) -> Self:
@@ -118,6 +123,7 @@ class NodeService:
 
         """
         began = time.monotonic()
+        _check_rules(self._settings)
         self._started_at = datetime.now(UTC)
         settings = self._settings
         spool = self._spool = Spool(
@@ -127,6 +133,7 @@ class NodeService:
         self._store = Store(settings.database_url)
         self._claim_database()
         leftovers = spool.remove_leftovers()
+        self._store.switches.set(DRAINING, False, by="start")
         self._workflows = Workflows(
             settings, self._store, self._processor, counters=Counters(self._registry)
         )
@@ -140,6 +147,7 @@ class NodeService:
             spool=spool,
             ledger=self._assembler,
             on_release=self._assembler.association_released,
+            is_draining=self._is_draining,
         )
         self._registry.register(
             NodeCollector(
@@ -219,6 +227,7 @@ class NodeService:
                 ("dicom", self._check_dicom),
                 ("worker", self._check_worker),
                 ("files", self._check_files),
+                ("work", self._check_work),
                 ("model", self._check_model),
             )
         )
@@ -241,8 +250,10 @@ class NodeService:
     def _start_web(self) -> WebServer | None:
         if not self._settings.web.enabled:
             return None
-        app = make_app(examine=self.examine, registry=self._registry)
-        web = WebServer(app, self._settings.web)
+        parts = make_parts(
+            self._settings, self._store, examine=self.examine, registry=self._registry
+        )
+        web = WebServer(make_app(parts), self._settings.web)
         web.start()
         return web
 
@@ -283,6 +294,22 @@ class NodeService:
             return False
         return True
 
+    def _is_draining(self) -> bool:
+        # Asked for each association: a look at the database now and then is enough.
+        now = time.monotonic()
+        if now - self._drain_looked_at >= _DRAIN_LOOK_S:
+            self._drain_looked_at = now
+            try:
+                self._drains = bool(self._store.switches.get(DRAINING))
+            except StoreError:
+                return self._drains  # who sends is told that the database is away
+        return self._drains
+
+    def _check_work(self) -> str | None:
+        if self._is_draining():
+            return "it drains: nothing new is accepted"
+        return None
+
     def _check_disk(self) -> str | None:
         reserved = self._settings.limits.min_free_bytes
         return check_disk(self._data_dir, min_free_bytes=reserved)
@@ -312,6 +339,13 @@ class NodeService:
         # Instances are accepted all the same: their studies wait for the model.
         trouble = self._processor.trouble
         return None if trouble is None else f"the model is not loaded: {trouble}"
+
+
+def _check_rules(settings: NodeSettings) -> None:
+    try:
+        RuleBook(settings.rules)
+    except RuleError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _lock(path: Path) -> int:

@@ -16,7 +16,13 @@ from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
 from dicom_node.store import StatusSnapshot, Store
 
-__all__ = ["NodeStatus", "read_status", "requeue_study", "status_tables"]
+__all__ = [
+    "NodeStatus",
+    "read_status",
+    "requeue_study",
+    "require_database",
+    "status_tables",
+]
 
 _SHORT = 12
 """Characters of a content version that are shown."""
@@ -44,7 +50,7 @@ def read_status(settings: NodeSettings) -> NodeStatus:
         There is no database, or it cannot answer.
 
     """
-    _require_database(settings)
+    require_database(settings)
     with Store(settings.database_url) as store:
         return NodeStatus(store.snapshot(), settings.node.data_dir.resolve())
 
@@ -60,7 +66,7 @@ def requeue_study(settings: NodeSettings, study_instance_uid: str) -> str:
         There is no database, it cannot answer, or it has no such study.
 
     """
-    _require_database(settings)
+    require_database(settings)
     with Store(settings.database_url) as store:
         outcome = store.requeue_study(
             study_instance_uid,
@@ -105,7 +111,8 @@ def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
         yield Text(f"  {when} {what}{about}: {error.reason}")
 
 
-def _require_database(settings: NodeSettings) -> None:
+def require_database(settings: NodeSettings) -> None:
+    """Raise StoreError unless a node has worked here."""
     # Opening would make an empty one, and the answer would be "nothing received".
     path = settings.database_url.removeprefix("sqlite:///")
     if path != settings.database_url and not Path(path).exists():

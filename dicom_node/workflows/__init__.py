@@ -3,9 +3,10 @@
 from dicom_node.workflows.delivery import delivery_delay_s
 from dicom_node.workflows.pipeline_processor import PipelineProcessor
 from dicom_node.workflows.processing import RESULTS, StudyProcessor
-from dicom_node.workflows.workflows import PAUSED, Workflows
+from dicom_node.workflows.workflows import DRAINING, PAUSED, Workflows
 
 __all__ = [
+    "DRAINING",
     "PAUSED",
     "RESULTS",
     "PipelineProcessor",

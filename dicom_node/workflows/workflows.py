@@ -49,7 +49,10 @@ from dicom_node.workflows.engine import (
 from dicom_node.workflows.names import parcel_name, work_name
 from dicom_node.workflows.processing import NO_MODEL, Processing, StudyProcessor
 
-__all__ = ["PAUSED", "Workflows"]
+__all__ = ["DRAINING", "PAUSED", "Workflows"]
+
+DRAINING = "draining"
+"""The switch that keeps new associations out while what is here is finished."""
 
 PAUSED = "paused"
 """The switch that keeps versions from being processed; deliveries go on."""

@@ -101,7 +101,9 @@ def test_a_study_that_ends_the_model_each_time_is_told_as_not_processed(
 ) -> None:
     make_ct_series(tmp_path / "in", slices=2)
     ready = gather_studies([tmp_path / "in"]).studies[0]
-    processor = PipelineProcessor(NodeSettings(), make_grounder=lambda _model: LosingGrounder())
+    processor = PipelineProcessor(
+        NodeSettings(), make_grounder=lambda _model: LosingGrounder()
+    )
     out_dir = tmp_path / "out"
     out_dir.mkdir()
 

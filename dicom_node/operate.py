@@ -1,0 +1,83 @@
+"""`dicom-node pause`, `resume` and `drain`: told to the node through its database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dicom_node.config import NodeSettings
+from dicom_node.status import require_database
+from dicom_node.store import DeliveryState, Store, StudyState
+from dicom_node.workflows import DRAINING, PAUSED
+
+__all__ = ["Remaining", "read_remaining", "set_draining", "set_paused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """What a node that drains still has to do."""
+
+    collecting: int
+    """Studies that wait for their quiet time."""
+    queued: int
+    """Versions that wait for the worker or are with it."""
+    undelivered: int
+    """Results that a destination lacks."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the node can be stopped without leaving work."""
+        return not (self.collecting or self.queued or self.undelivered)
+
+
+def set_paused(settings: NodeSettings, paused: bool, *, by: str = "terminal") -> None:
+    """Stop or go on with processing; receiving and delivering go on.
+
+    Raises
+    ------
+    StoreError
+        There is no database, or it cannot answer.
+
+    """
+    _switch(settings, PAUSED, paused, by)
+
+
+def set_draining(
+    settings: NodeSettings, draining: bool, *, by: str = "terminal"
+) -> None:
+    """Refuse new associations, or accept them again; work goes on.
+
+    Raises
+    ------
+    StoreError
+        There is no database, or it cannot answer.
+
+    """
+    _switch(settings, DRAINING, draining, by)
+
+
+def read_remaining(settings: NodeSettings) -> Remaining:
+    """Count what is still to be done.
+
+    Raises
+    ------
+    StoreError
+        There is no database, or it cannot answer.
+
+    """
+    require_database(settings)
+    with Store(settings.database_url) as store:
+        counts = store.counts()
+    waits = (DeliveryState.PENDING, DeliveryState.STORED)
+    return Remaining(
+        collecting=counts.studies.get(StudyState.COLLECTING, 0),
+        queued=counts.queued_versions,
+        undelivered=sum(
+            number for (_, state), number in counts.deliveries.items() if state in waits
+        ),
+    )
+
+
+def _switch(settings: NodeSettings, name: str, value: bool, by: str) -> None:
+    require_database(settings)
+    with Store(settings.database_url) as store:
+        store.switches.set(name, value, by=by)
