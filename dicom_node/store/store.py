@@ -22,10 +22,15 @@ from dicom_node.store import results as _results
 from dicom_node.store import snapshot as _snapshot
 from dicom_node.store import versions as _versions
 from dicom_node.store import waiting as _waiting
+from dicom_node.store.catalogue import CatalogueStore
 from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
+from dicom_node.store.pages import PageStore
+from dicom_node.store.reports import ReportStore
+from dicom_node.store.retrievals import RetrievalStore
 from dicom_node.store.schema import owner, studies
 from dicom_node.store.switches import SwitchStore
+from dicom_node.store.users import UserStore
 
 __all__ = ["Store"]
 
@@ -50,7 +55,12 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self.catalogue = CatalogueStore(self._database)
+        self.retrievals = RetrievalStore(self._database)
+        self.reports = ReportStore(self._database)
         self.switches = SwitchStore(self._database)
+        self.users = UserStore(self._database)
+        self.pages = PageStore(self._database)
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,344 @@
+"""Which study a report belongs to, and which of its reports counts.
+
+A report that names a study by its UID belongs to that study and to no other. One
+that names an accession number belongs to the studies of that number: an order may
+have several. An accession number is unique only for its issuer, so the studies must
+be of one patient, and of the report's patient where it names one; when that cannot be
+told the report waits. Nothing is ever guessed between patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from dicom_node.audit import EventKind
+from dicom_node.records import Report, ReportChannel, ReportStatus
+from dicom_node.store.events import record_event
+from dicom_node.store.schema import StudyState, instances, reports, studies
+
+__all__ = [
+    "Doubt",
+    "Match",
+    "collect_again",
+    "counted_report_ids",
+    "has_counted_instance",
+    "is_late_preliminary",
+    "match_studies",
+    "meet_reports",
+    "note_report",
+    "of_study",
+    "read_reports",
+    "settle",
+    "source_of",
+]
+
+
+class Doubt(StrEnum):
+    """Why a report is not joined to a study that it names."""
+
+    OTHER_PATIENT = "the report and the study are of different patients"
+    WHICH_PATIENT = (
+        "several studies have this accession number, and they may be of different "
+        "patients"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The studies that a report belongs to; ``doubt`` is why it is none."""
+
+    study_ids: tuple[int, ...] = ()
+    doubt: Doubt | None = None
+
+
+def match_studies(
+    connection: Connection,
+    *,
+    study_instance_uid: str | None,
+    accession_number: str | None,
+    patient_id: str | None,
+) -> Match:
+    """Find the studies that a report belongs to.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        A transaction.
+    study_instance_uid, accession_number, patient_id : str, optional
+        What the report names; with a UID the accession number is not looked at.
+
+    """
+    if study_instance_uid:
+        named = studies.c.study_instance_uid == study_instance_uid
+    elif accession_number:
+        named = studies.c.accession_number == accession_number
+    else:
+        return Match()
+    rows = connection.execute(
+        select(studies.c.id, studies.c.patient_id).where(named).order_by(studies.c.id)
+    )
+    return _choose([(row.id, row.patient_id) for row in rows], patient_id)
+
+
+def meet_reports(connection: Connection, study_id: int, *, now: datetime) -> None:
+    """Join what waits for a study, when it appears or tells more of itself.
+
+    A report that no longer fits, because the study turns out to be another patient's,
+    waits again.
+    """
+    study = connection.execute(select(studies).where(studies.c.id == study_id)).one()
+    changed = _release_misfits(connection, study, now=now)
+    named = reports.c.study_instance_uid == study.study_instance_uid
+    if study.accession_number:
+        by_order = and_(
+            reports.c.study_instance_uid.is_(None),
+            reports.c.accession_number == study.accession_number,
+        )
+        named = or_(named, by_order)
+    rows = connection.execute(
+        select(reports)
+        .where(
+            named,
+            or_(
+                reports.c.study_id.is_(None),
+                and_(reports.c.study_id != study_id, reports.c.is_current),
+            ),
+        )
+        .order_by(reports.c.id)
+    ).all()
+    for row in rows:
+        match = match_studies(
+            connection,
+            study_instance_uid=row.study_instance_uid,
+            accession_number=row.accession_number,
+            patient_id=row.patient_id,
+        )
+        if study_id not in match.study_ids:
+            if match.doubt is not None and row.is_current:
+                note_report(
+                    connection,
+                    EventKind.REPORT_HELD_BACK,
+                    row,
+                    study_id=study_id,
+                    now=now,
+                    reason=match.doubt,
+                )
+            continue
+        if _join(connection, row, study_id):
+            changed = True
+            note_report(
+                connection, EventKind.REPORT_JOINED, row, study_id=study_id, now=now
+            )
+    if changed:
+        settle(connection, of_study(study_id))
+        collect_again(connection, study_id, now=now)
+
+
+def settle(connection: Connection, group: ColumnElement[bool]) -> None:
+    """Decide which reports of a group are current, and what each replaces.
+
+    In the order of their arrival the next one with the same sender and identifier
+    replaces the one before; but a preliminary report that comes after a final one is
+    late, and never replaces it.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        A write transaction.
+    group : sqlalchemy clause
+        Chooses the rows: the reports of one study, or those that wait for the same.
+
+    """
+    rows = connection.execute(select(reports).where(group).order_by(reports.c.id)).all()
+    current: dict[tuple[str, ...], Row[Any]] = {}
+    replaces: dict[int, int | None] = {}
+    for row in rows:
+        key = (row.channel, row.sender, row.identifier)
+        before = current.get(key)
+        replaces[row.id] = None
+        if before is not None:
+            if is_late_preliminary(row.status, after=before.status):
+                continue
+            replaces[row.id] = before.id
+        current[key] = row
+    newest = {row.id for row in current.values()}
+    for row in rows:
+        is_current, before_id = row.id in newest, replaces[row.id]
+        if (row.is_current, row.predecessor_id) != (is_current, before_id):
+            connection.execute(
+                update(reports)
+                .where(reports.c.id == row.id)
+                .values(is_current=is_current, predecessor_id=before_id)
+            )
+
+
+def is_late_preliminary(status: str, *, after: str) -> bool:
+    """Tell whether a report is a preliminary one that its final one has overtaken."""
+    return status == ReportStatus.PRELIMINARY and after != ReportStatus.PRELIMINARY
+
+
+def counted_report_ids(
+    connection: Connection, study_id: int, *, counts_preliminary: bool
+) -> list[int]:
+    """Return the reports of a study whose text counts, oldest first."""
+    silent = {ReportStatus.CANCELLED}
+    if not counts_preliminary:
+        silent.add(ReportStatus.PRELIMINARY)
+    return list(
+        connection.scalars(
+            select(reports.c.id)
+            .where(
+                reports.c.study_id == study_id,
+                reports.c.is_current,
+                reports.c.status.not_in(silent),
+            )
+            .order_by(reports.c.id)
+        )
+    )
+
+
+def read_reports(
+    connection: Connection, report_ids: Iterable[int]
+) -> tuple[Report, ...]:
+    """Return reports by their rows, which never change in what they say."""
+    rows = connection.execute(
+        select(reports).where(reports.c.id.in_(list(report_ids))).order_by(reports.c.id)
+    )
+    return tuple(
+        Report(text=row.text, source=source_of(row), status=ReportStatus(row.status))
+        for row in rows
+    )
+
+
+def of_study(study_id: int) -> ColumnElement[bool]:
+    """Return the claim that a report was joined to a study."""
+    return reports.c.study_id == study_id
+
+
+def source_of(row: Row[Any]) -> str:
+    """Return what phrases name as their source: the channel and the node's number."""
+    return f"{ReportChannel(row.channel)}:{row.id}"
+
+
+def collect_again(connection: Connection, study_id: int, *, now: datetime) -> None:
+    """Let a study with images of its own wait for the quiet time, from now."""
+    connection.execute(
+        update(studies)
+        .where(
+            studies.c.id == study_id,
+            studies.c.is_prior.is_(False),
+            has_counted_instance(),
+        )
+        .values(state=StudyState.COLLECTING, last_received_at=now)
+    )
+
+
+def has_counted_instance() -> ColumnElement[bool]:
+    """Return the claim that a study of the query has an instance to process."""
+    return exists().where(
+        instances.c.study_id == studies.c.id,
+        instances.c.is_own_result.is_(False),
+        instances.c.is_conflict.is_(False),
+    )
+
+
+def note_report(
+    connection: Connection,
+    kind: EventKind,
+    row: Row[Any],
+    *,
+    study_id: int | None,
+    now: datetime,
+    reason: str | None = None,
+) -> None:
+    """Write an event about a report, without anything that it says."""
+    detail: dict[str, str | int | float | bool | None] = {"status": row.status}
+    if reason is not None:
+        detail["reason"] = str(reason)
+    record_event(
+        connection,
+        kind,
+        at=now,
+        study_id=study_id,
+        subject=source_of(row),
+        detail=detail,
+    )
+
+
+def _choose(candidates: Sequence[tuple[int, str | None]], patient: str | None) -> Match:
+    known = {one for _, one in candidates if one}
+    if patient and known:
+        agreeing = tuple(key for key, one in candidates if one == patient)
+        if agreeing:
+            return Match(agreeing)
+        if any(not one for _, one in candidates):
+            return Match(doubt=Doubt.WHICH_PATIENT)
+        return Match(doubt=Doubt.OTHER_PATIENT)
+    is_one_patient = len(known) == 1 and all(one for _, one in candidates)
+    if len(candidates) > 1 and not is_one_patient:
+        return Match(doubt=Doubt.WHICH_PATIENT)
+    return Match(tuple(key for key, _ in candidates))
+
+
+def _release_misfits(connection: Connection, study: Row[Any], *, now: datetime) -> bool:
+    if not study.patient_id:
+        return False
+    rows = connection.execute(
+        select(reports).where(
+            reports.c.study_id == study.id,
+            reports.c.patient_id.is_not(None),
+            reports.c.patient_id != study.patient_id,
+        )
+    ).all()
+    for row in rows:
+        connection.execute(
+            update(reports).where(reports.c.id == row.id).values(study_id=None)
+        )
+        note_report(
+            connection,
+            EventKind.REPORT_HELD_BACK,
+            row,
+            study_id=study.id,
+            now=now,
+            reason=Doubt.OTHER_PATIENT,
+        )
+    return bool(rows)
+
+
+def _join(connection: Connection, row: Row[Any], study_id: int) -> bool:
+    """Give a study a report that waits, or a copy of one that another study has."""
+    if row.study_id is None:
+        connection.execute(
+            update(reports).where(reports.c.id == row.id).values(study_id=study_id)
+        )
+        return True
+    known = connection.scalar(
+        select(reports.c.id).where(
+            of_study(study_id),
+            reports.c.channel == row.channel,
+            reports.c.sender == row.sender,
+            reports.c.identifier == row.identifier,
+        )
+    )
+    # What was said of this very study weighs more than what was said of the order.
+    if known is not None:
+        return False
+    copy = {key: value for key, value in row._mapping.items() if key != "id"}
+    connection.execute(insert(reports).values(**copy | {"study_id": study_id}))
+    return True
