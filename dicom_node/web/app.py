@@ -1,77 +1,54 @@
-"""The pages: /health for orchestrators, /metrics for Prometheus."""
+"""The web application: every room's routes, behind the same guards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from fastapi import FastAPI
 
 from dicom_node import __version__
-from dicom_node.web.health import HealthReport
+from dicom_node.web.api_health import make_health_router
+from dicom_node.web.api_people import make_people_router
+from dicom_node.web.api_studies import make_studies_router
+from dicom_node.web.guards import BodyLimit, SecurityHeaders
+from dicom_node.web.parts import WebParts
+from dicom_node.web.problems import add_problem_handlers
 
 __all__ = ["make_app"]
 
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+_LARGE = ("/dicomweb/", "/rules/test")
+"""Where instances are uploaded; elsewhere a body is a message."""
 
 
-def make_app(
-    *, examine: Callable[[], HealthReport], registry: CollectorRegistry
-) -> Starlette:
+def make_app(parts: WebParts) -> FastAPI:
     """Make the web application.
 
     Parameters
     ----------
-    examine : callable
-        Looks at the node's health.
-    registry : prometheus_client.CollectorRegistry
-        What ``/metrics`` tells.
+    parts : WebParts
+        The node as its routes see it.
 
     """
-
-    async def live(_request: Request) -> Response:
-        return JSONResponse({"status": "live"}, headers=_HEADERS)
-
-    async def ready(_request: Request) -> Response:
-        report = await run_in_threadpool(examine)
-        return JSONResponse(
-            {"ready": report.is_ready, "reasons": report.problems},
-            status_code=200 if report.is_ready else 503,
-            headers=_HEADERS,
-        )
-
-    async def health(_request: Request) -> Response:
-        report = await run_in_threadpool(examine)
-        return JSONResponse(
-            {
-                "status": "ready" if report.is_ready else "not ready",
-                "version": __version__,
-                "checks": {
-                    name: report.problems.get(name, "ok") for name in report.checks
-                },
-            },
-            status_code=200 if report.is_ready else 503,
-            headers=_HEADERS,
-        )
-
-    async def metrics(_request: Request) -> Response:
-        text = await run_in_threadpool(generate_latest, registry)
-        return Response(text, headers={**_HEADERS, "Content-Type": CONTENT_TYPE_LATEST})
-
-    return Starlette(
-        routes=[
-            Route("/health/live", live),
-            Route("/health/ready", ready),
-            Route("/health", health),
-            Route("/metrics", metrics),
-        ]
+    app = FastAPI(
+        title="DICOM Grounding Node",
+        summary="Report phrases as regions in images. AI - not for diagnostic use.",
+        version=__version__,
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
     )
+    app.state.parts = parts
+    app.state.access = parts.access
+    add_problem_handlers(app)
+    settings = parts.settings
+
+    def limit_of(path: str) -> int:
+        if path.startswith(_LARGE):
+            return settings.web.max_upload_bytes
+        return settings.limits.max_message_bytes
+
+    app.add_middleware(BodyLimit, limit_of=limit_of)
+    app.add_middleware(SecurityHeaders)
+    for router in (make_health_router(), make_people_router(), make_studies_router()):
+        app.include_router(router)
+    return app

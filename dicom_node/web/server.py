@@ -15,6 +15,8 @@ from dicom_node.errors import SettingsError
 __all__ = ["WebServer"]
 
 _START_S = 10.0
+_GRACE_S = 3
+"""What is being answered may take this long when the node stops."""
 
 
 class WebServer:
@@ -33,7 +35,14 @@ class WebServer:
         self._settings = settings
         self._server = uvicorn.Server(
             uvicorn.Config(
-                app, log_config=None, access_log=False, server_header=False, ws="none"
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ws="none",
+                # Whoever connects could say in X-Forwarded-For to be this machine.
+                proxy_headers=False,
+                timeout_graceful_shutdown=_GRACE_S,
             )
         )
         self._socket: socket.socket | None = None

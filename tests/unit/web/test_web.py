@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import shutil
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
-from starlette.testclient import TestClient
 
 from dicom_node.association import ServerStatistics
 from dicom_node.audit import Counters
@@ -16,14 +16,13 @@ from dicom_node.config import WebSettings
 from dicom_node.errors import SettingsError
 from dicom_node.store import Store
 from dicom_node.web import (
-    HealthReport,
     NodeCollector,
     WebServer,
     check_disk,
     examine,
-    make_app,
 )
 from tests.builders.stores import received
+from tests.builders.websites import Site, open_site
 
 STATISTICS = ServerStatistics(
     open_connections=3,
@@ -37,29 +36,32 @@ STATISTICS = ServerStatistics(
 )
 
 
-def client(
-    *, problems: dict[str, str] | None = None, registry: CollectorRegistry | None = None
-) -> TestClient:
-    report = HealthReport(checks=("disk", "worker"), problems=problems or {})
-    return TestClient(
-        make_app(examine=lambda: report, registry=registry or CollectorRegistry())
-    )
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with open_site(tmp_path) as opened:
+        yield opened
 
 
-def test_a_process_that_answers_is_live_whatever_is_wrong() -> None:
-    answer = client(problems={"disk": "full"}).get("/health/live")
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Site]:
+    with open_site(tmp_path, problems={"disk": "full"}) as opened:
+        yield opened
+
+
+def test_a_process_that_answers_is_live_whatever_is_wrong(full_disk: Site) -> None:
+    answer = full_disk.client().get("/health/live")
 
     assert (answer.status_code, answer.json()) == (200, {"status": "live"})
 
 
-def test_a_node_without_problems_is_ready() -> None:
-    answer = client().get("/health/ready")
+def test_a_node_without_problems_is_ready(site: Site) -> None:
+    answer = site.client().get("/health/ready")
 
     assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": {}})
 
 
-def test_a_node_that_is_not_ready_gives_its_reasons() -> None:
-    web = client(problems={"disk": "full"})
+def test_a_node_that_is_not_ready_gives_its_reasons(full_disk: Site) -> None:
+    web = full_disk.client()
 
     ready, health = web.get("/health/ready"), web.get("/health")
 
@@ -71,12 +73,15 @@ def test_a_node_that_is_not_ready_gives_its_reasons() -> None:
     assert health.json()["checks"] == {"disk": "full", "worker": "ok"}
 
 
-@pytest.mark.parametrize("path", ["/health", "/health/live", "/metrics"])
-def test_every_page_tells_the_browser_to_trust_nothing(path: str) -> None:
-    headers = client().get(path).headers
+@pytest.mark.parametrize(
+    "path", ["/health", "/health/live", "/metrics", "/studies", "/nothing"]
+)
+def test_every_answer_tells_the_browser_to_trust_nothing(site: Site, path: str) -> None:
+    headers = site.client().get(path).headers
 
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["content-security-policy"] == "default-src 'self'"
+    assert headers["content-security-policy"].startswith("default-src 'self';")
+    assert headers["cache-control"] == "no-store"
     assert headers["x-frame-options"] == "DENY"
 
 
@@ -109,8 +114,11 @@ def test_a_data_folder_that_is_gone_is_a_problem(tmp_path: Path) -> None:
     )
 
 
-def read_metrics(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
-    text = client(registry=registry).get("/metrics").text
+def read_metrics(
+    folder: Path, registry: CollectorRegistry
+) -> dict[tuple[str, str], float]:
+    with open_site(folder / "site", registry=registry) as site:
+        text = site.client().get("/metrics").text
     return {
         (sample.name, ",".join(sorted(sample.labels.values()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -135,7 +143,7 @@ def test_the_metrics_are_those_of_server_store_and_work(tmp_path: Path) -> None:
             )
         )
 
-        found = read_metrics(registry)
+        found = read_metrics(tmp_path, registry)
 
     expected = {
         ("dicom_node_instances_received_total", "new"): 5,
@@ -169,18 +177,14 @@ def test_metrics_without_a_database_say_that_it_is_away(tmp_path: Path) -> None:
             )
         )
 
-        found = read_metrics(registry)
+        found = read_metrics(tmp_path, registry)
 
     assert found["dicom_node_database_up", ""] == 0
     assert ("dicom_node_studies", "done") not in found
 
 
-def test_the_server_answers_over_http_and_then_no_more() -> None:
-    report = HealthReport(checks=(), problems={})
-    server = WebServer(
-        make_app(examine=lambda: report, registry=CollectorRegistry()),
-        WebSettings(port=0),
-    )
+def test_the_server_answers_over_http_and_then_no_more(site: Site) -> None:
+    server = WebServer(site.app, WebSettings(port=0))
     server.start()
     url = f"http://127.0.0.1:{server.port}/health/live"
 
@@ -192,12 +196,26 @@ def test_the_server_answers_over_http_and_then_no_more() -> None:
         httpx.get(url)
 
 
-def test_a_port_that_is_taken_is_a_settings_error() -> None:
-    app = make_app(examine=lambda: HealthReport((), {}), registry=CollectorRegistry())
-    first = WebServer(app, WebSettings(port=0))
+def test_nobody_becomes_this_machine_by_saying_so(site: Site) -> None:
+    server = WebServer(site.app, WebSettings(port=0))
+    server.start()
+    try:
+        told = httpx.get(
+            f"http://127.0.0.1:{server.port}/studies",
+            headers={"X-Forwarded-For": "192.0.2.7", "Forwarded": "for=192.0.2.7"},
+        )
+    finally:
+        server.stop()
+
+    # Nor anybody else: the connection alone counts.
+    assert told.status_code == 200
+
+
+def test_a_port_that_is_taken_is_a_settings_error(site: Site) -> None:
+    first = WebServer(site.app, WebSettings(port=0))
     first.start()
     try:
         with pytest.raises(SettingsError, match="cannot listen"):
-            WebServer(app, WebSettings(port=first.port)).start()
+            WebServer(site.app, WebSettings(port=first.port)).start()
     finally:
         first.stop()

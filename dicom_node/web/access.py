@@ -1,0 +1,307 @@
+"""Who asks, and what they may do: every route names the role that it needs.
+
+Without a user and without an OpenID provider, this machine may see everything and
+change nothing, and nobody else sees anything. Otherwise whoever asks signs in: with a
+session's cookie, or with a name and password (HTTP Basic) in each request.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+
+from dicom_node.config.peers import Role
+from dicom_node.errors import AccessError
+from dicom_node.store.users import UserStore
+from dicom_node.web.attempts import Attempts
+from dicom_node.web.passwords import Passwords
+from dicom_node.web.sessions import Session, Sessions
+
+__all__ = [
+    "COOKIE",
+    "Access",
+    "Admin",
+    "Anyone",
+    "Editor",
+    "Need",
+    "Person",
+    "Sender",
+    "Viewer",
+    "address_of",
+    "allow_anyone",
+    "is_loopback",
+    "need_of",
+    "require",
+]
+
+COOKIE = "dicom-node-session"
+"""Name of the session's cookie."""
+
+Need = Literal["nobody", "anyone", "viewer", "sender", "editor", "admin"]
+"""What a route asks for. ``nobody``: even strangers without any configuration;
+``anyone``: whoever may reach the pages, signed in or not; else a role."""
+
+_MAY: dict[Role, frozenset[Role]] = {
+    "viewer": frozenset({"viewer", "editor", "admin"}),
+    "sender": frozenset({"sender", "editor", "admin"}),
+    "editor": frozenset({"editor", "admin"}),
+    "admin": frozenset({"admin"}),
+}
+"""By what a route asks for, the roles that may."""
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_OWN_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+"""What this machine calls itself. A page from elsewhere whose name was made to point
+here (DNS rebinding) asks for another host."""
+
+_ADD_USER = (
+    "nothing can be changed until somebody may sign in: "
+    "dicom-node user add NAME --role admin"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who asks: without a name, somebody at this machine who has not signed in."""
+
+    name: str | None
+    role: Role | None
+
+    def may(self, role: Role) -> bool:
+        """Whether this is what a route for that role asks for."""
+        return self.role is not None and self.role in _MAY[role]
+
+
+class Access:
+    """Decides who asks.
+
+    Parameters
+    ----------
+    users : UserStore
+        Who signs in with a password of this node.
+    sessions : Sessions
+        Reads the cookies.
+    has_provider : bool
+        Whether people sign in at an OpenID provider.
+
+    """
+
+    def __init__(
+        self, users: UserStore, sessions: Sessions, *, has_provider: bool
+    ) -> None:
+        self.users = users
+        self.sessions = sessions
+        self.has_provider = has_provider
+        self.passwords = Passwords(users)
+        self.attempts = Attempts()
+
+    @property
+    def has_passwords(self) -> bool:
+        """Whether anybody signs in with a password of this node."""
+        return self.users.count() > 0
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether people sign in."""
+        return self.has_provider or self.has_passwords
+
+    def identify(self, request: Request) -> Person:
+        """Return who asks; without a role when nobody has signed in.
+
+        Raises
+        ------
+        AccessError
+            The password is wrong, or was wrong too often (``status``).
+
+        """
+        if not self.is_configured:
+            is_ours = is_loopback(address_of(request)) and _names_this_machine(request)
+            return Person(None, "viewer" if is_ours else None)
+        header = request.headers.get("authorization", "")
+        if header[:6].lower() == "basic ":
+            session = self._sign_in(request, header[6:])
+            return Person(session.name, session.role)
+        known = self.sessions.read(
+            request.cookies.get(COOKIE, ""), with_provider=self.has_provider
+        )
+        if known is None:
+            return Person(None, None)
+        return Person(known.name, known.role)
+
+    def check(self, request: Request, need: Need) -> Person:
+        """Return who asks, if they may.
+
+        Raises
+        ------
+        AccessError
+            They may not; ``status`` is the answer's, 401, 403 or 429.
+
+        """
+        if need == "nobody":
+            return Person(None, None)
+        if need == "anyone":
+            return self._anyone(request)
+        person = self.identify(request)
+        if person.role is None:
+            raise AccessError("sign in first", status=401)
+        if not person.may(need):
+            if person.name is None:
+                raise AccessError(_ADD_USER, status=403)
+            msg = f"this needs the role {need}, and you have {person.role}"
+            raise AccessError(msg, status=403)
+        if request.method not in _READS:
+            _check_same_site(request)
+        return person
+
+    def _anyone(self, request: Request) -> Person:
+        if not self.is_configured:
+            person = self.identify(request)
+            if person.role is None:
+                raise AccessError("sign in first", status=401)
+            return person
+        if request.method not in _READS:
+            _check_cross_site(request)
+        try:
+            return self.identify(request)
+        except AccessError:
+            return Person(None, None)
+
+    def _sign_in(self, request: Request, encoded: str) -> Session:
+        try:
+            text = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+        except (binascii.Error, UnicodeDecodeError) as error:
+            msg = "the Authorization header is not Basic"
+            raise AccessError(msg, status=401) from error
+        name, _, password = text.partition(":")
+        return self.sign_in(name, password, address=address_of(request))[0]
+
+    def sign_in(
+        self, name: str, password: str, *, address: str, is_told: bool = False
+    ) -> tuple[Session, str]:
+        """Compare a name and password; return the session and its cookie.
+
+        Parameters
+        ----------
+        name, password : str
+            As given.
+        address : str
+            Where it comes from.
+        is_told : bool
+            Write who signed in into the audit trail; a refusal always is.
+
+        Raises
+        ------
+        AccessError
+            They do not fit (``status`` 401), or failed too often (429, and
+            ``retry_after_s``).
+
+        """
+        wait_s = self.attempts.wait_s(address=address, name=name)
+        if wait_s > 0:
+            msg = "too many failed attempts; try again later"
+            raise AccessError(msg, status=429, retry_after_s=int(wait_s) + 1)
+        user = self.passwords.find(name, password)
+        if user is None:
+            self.attempts.failed(address=address, name=name)
+            # What was typed as the name may be a password.
+            known = name if self.users.find(name) else "unknown"
+            self.users.record_sign_in(known, address=address, reason="password")
+            raise AccessError("name or password is wrong", status=401)
+        self.attempts.succeeded(address=address, name=name)
+        if is_told:
+            self.users.record_sign_in(user.name, address=address, reason=None)
+        return Session(user.name, user.role), self.sessions.of_user(user)
+
+
+def require(role: Role) -> Callable[[Request], Person]:
+    """Return a FastAPI dependency: who asks, if they have the role.
+
+    A ``viewer`` sees; a ``sender`` hands in instances and reports; an ``editor`` may
+    do both and correct; an ``admin`` may do everything.
+    """
+    return _dependency(role)
+
+
+def allow_anyone(*, even_strangers: bool = False) -> Callable[[Request], Person]:
+    """Return a FastAPI dependency for what is no secret: the sign-in page.
+
+    Parameters
+    ----------
+    even_strangers : bool
+        Also from other machines while nobody may sign in.
+
+    """
+    return _dependency("nobody" if even_strangers else "anyone")
+
+
+def _dependency(need: Need) -> Callable[[Request], Person]:
+    def check(request: Request) -> Person:
+        access: Access = request.app.state.access
+        return access.check(request, need)
+
+    check.need = need  # type: ignore[attr-defined]
+    return check
+
+
+Anyone = Annotated[Person, Depends(allow_anyone())]
+"""What a route takes to learn who asks, signed in or not."""
+
+Viewer = Annotated[Person, Depends(require("viewer"))]
+Sender = Annotated[Person, Depends(require("sender"))]
+Editor = Annotated[Person, Depends(require("editor"))]
+Admin = Annotated[Person, Depends(require("admin"))]
+
+
+def need_of(dependency: object) -> Need | None:
+    """Return what a dependency asks for; None: it is none of ours."""
+    return getattr(dependency, "need", None)
+
+
+def address_of(request: Request) -> str:
+    """Return where the connection comes from; headers that claim more are not read."""
+    return "" if request.client is None else request.client.host
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address is of this machine."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return bool((mapped or found).is_loopback)
+
+
+def _names_this_machine(request: Request) -> bool:
+    try:
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+    except ValueError:
+        return False
+    return host in _OWN_HOSTS
+
+
+def _check_same_site(request: Request) -> None:
+    """Refuse a change that another site's page makes a browser ask for."""
+    _check_cross_site(request)
+    # No form and no page of another site can set this header unasked.
+    is_asked = "x-requested-with" in request.headers
+    is_signed_by_cookie = "authorization" not in request.headers
+    if is_signed_by_cookie and COOKIE in request.cookies and not is_asked:
+        raise AccessError("the header X-Requested-With is missing", status=403)
+
+
+def _check_cross_site(request: Request) -> None:
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    origin = request.headers.get("origin")
+    host = request.headers.get("host", "")
+    is_foreign = origin is not None and urlsplit(origin).netloc != host
+    if is_foreign or site not in {"same-origin", "none"}:
+        raise AccessError("the request comes from another site", status=403)

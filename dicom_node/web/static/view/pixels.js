@@ -1,0 +1,127 @@
+/** Turns the numbers of a frame into grey: the VOI LUT of the page. */
+
+/** @typedef {import('./types.js').Series} Series */
+/** @typedef {{values: Int16Array | Uint8Array, range: [number, number]}} Frame */
+
+/** @typedef {{centre: number, width: number, isInverted: boolean}} Shades */
+
+const OPAQUE = 0xff000000;
+
+/**
+ * Read a frame's bytes.
+ *
+ * @param {ArrayBuffer} bytes
+ * @param {Series} series
+ * @param {[number, number] | null} range
+ * @returns {Frame}
+ */
+export function toFrame(bytes, series, range) {
+  const count = series.rows * series.columns;
+  const expected = { int16: 2 * count, uint8: count, rgb8: 3 * count }[series.dtype];
+  if (bytes.byteLength !== expected) {
+    throw new Error(`a frame has ${bytes.byteLength} bytes and should have ${expected}`);
+  }
+  const values = series.dtype === 'int16' ? new Int16Array(bytes) : new Uint8Array(bytes);
+  return { values, range: range ?? rangeOf(values) };
+}
+
+/**
+ * Choose how a series is shown first: its first window, or all values of a frame.
+ *
+ * @param {Series} series
+ * @param {Frame} frame
+ * @returns {{centre: number, width: number}}
+ */
+export function firstWindow(series, frame) {
+  const [preset] = series.windows;
+  if (preset) return { centre: preset.centre, width: preset.width };
+  if (series.dtype !== 'int16') return { centre: 128, width: 256 };
+  const [low, high] = frame.range;
+  return { centre: (low + high + 1) / 2, width: Math.max(1, high - low + 1) };
+}
+
+/**
+ * Paint a frame.
+ *
+ * @param {Frame} frame
+ * @param {Series} series
+ * @param {Shades} shades
+ * @param {ImageData} target of the frame's size
+ */
+export function shade(frame, series, shades, target) {
+  const out = new Uint32Array(target.data.buffer);
+  if (series.dtype === 'rgb8') {
+    shadeColour(frame.values, shades, out);
+    return;
+  }
+  const isSigned = series.dtype === 'int16';
+  const table = lookupTable(shades, isSigned ? -32768 : 0, isSigned ? 32767 : 255);
+  const offset = isSigned ? 32768 : 0;
+  const { values } = frame;
+  for (let index = 0; index < values.length; index += 1) out[index] = table[values[index] + offset];
+}
+
+/** @type {{key: string, table: Uint32Array}} */
+let lastTable = { key: '', table: new Uint32Array(0) };
+
+/**
+ * Make the linear function of PS3.3 C.11.2.1.2.1 as a table of pixels.
+ *
+ * @param {Shades} shades
+ * @param {number} low
+ * @param {number} high
+ */
+export function lookupTable({ centre, width, isInverted }, low, high) {
+  const key = [centre, width, isInverted, low, high].join();
+  if (lastTable.key === key) return lastTable.table;
+  const table = new Uint32Array(high - low + 1);
+  for (let value = low; value <= high; value += 1) {
+    const grey = windowed(value, centre, width);
+    const level = isInverted ? 255 - grey : grey;
+    table[value - low] = (OPAQUE | (level << 16) | (level << 8) | level) >>> 0;
+  }
+  lastTable = { key, table };
+  return table;
+}
+
+/**
+ * @param {number} value
+ * @param {number} centre
+ * @param {number} width
+ */
+function windowed(value, centre, width) {
+  if (width <= 1) return value <= centre - 0.5 ? 0 : 255;
+  const share = (value - (centre - 0.5)) / (width - 1) + 0.5;
+  return share <= 0 ? 0 : share >= 1 ? 255 : Math.round(share * 255);
+}
+
+/**
+ * @param {Int16Array | Uint8Array} values
+ * @param {Shades} shades
+ * @param {Uint32Array} out
+ */
+function shadeColour(values, { centre, width, isInverted }, out) {
+  const table = new Uint8Array(256);
+  for (let value = 0; value < 256; value += 1) {
+    const level = windowed(value, centre, width);
+    table[value] = isInverted ? 255 - level : level;
+  }
+  for (let index = 0, at = 0; index < out.length; index += 1, at += 3) {
+    const [red, green, blue] = [table[values[at]], table[values[at + 1]], table[values[at + 2]]];
+    out[index] = (OPAQUE | (blue << 16) | (green << 8) | red) >>> 0;
+  }
+}
+
+/**
+ * @param {Int16Array | Uint8Array} values
+ * @returns {[number, number]}
+ */
+function rangeOf(values) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return values.length ? [low, high] : [0, 0];
+}
