@@ -4,21 +4,24 @@ DICOM has no message for "that was all". A study is complete when nothing of it 
 for the quiet time and no association that brought some of it is open, or when it was
 open for long without bringing more: a router may keep one open for ever. A request
 (`dicom-node requeue`) completes it at once. An image that comes later makes a new
-version, whose results supersede those before it.
+version, whose results supersede those before it; so does a report that comes later.
+A study without a report is held for one where the settings say so.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
 
+from dicom_node.config import ReportSettings
 from dicom_node.errors import StoreError
 from dicom_node.identity import content_version
 from dicom_node.records import ReceivedInstance
+from dicom_node.reports import REPORT_SOP_CLASSES
 from dicom_node.store import CollectingStudy, InstanceOutcome, Store, VersionKey
 
 __all__ = [
@@ -89,6 +92,8 @@ class Assembler:
         Who is told.
     quiet_time_s : float
         Seconds without a new instance after which a study is complete.
+    reports : ReportSettings, optional
+        Which reports count, and how long a study without one waits for it.
     clock : Clock
         The wall clock: it goes on while the node is down.
     association_of : callable
@@ -103,12 +108,14 @@ class Assembler:
         hooks: AssemblerHooks,
         *,
         quiet_time_s: float,
+        reports: ReportSettings | None = None,
         clock: Clock = system_clock,
         association_of: Callable[[], Hashable] = threading.get_ident,
     ) -> None:
         self._store = store
         self._hooks = hooks
         self._quiet_time = timedelta(seconds=quiet_time_s)
+        self._reports = reports or ReportSettings()
         self._open_limit = timedelta(seconds=open_association_limit_s(quiet_time_s))
         self._clock = clock
         self._lock = threading.Lock()
@@ -163,13 +170,22 @@ class Assembler:
             self._released_at = {
                 uid: at for uid, at in self._released_at.items() if now - at < _SETTLE
             }
-        for study in self._store.collecting_studies():
-            if not self._is_complete(study, now):
+        complete = [
+            study
+            for study in self._store.collecting_studies()
+            if self._is_complete(study, now)
+        ]
+        held = self._held_for_report(complete, now)
+        for study in complete:
+            if study.study_id in held:
                 continue
             if study.is_forced:
                 self._hooks.study_requested(study)
             key = self._store.open_version(
-                study.study_id, now=now, version_of=content_version
+                study.study_id,
+                now=now,
+                version_of=content_version,
+                counts_preliminary=self._reports.preliminary,
             )
             if key is not None:
                 opened.append(key)
@@ -218,3 +234,21 @@ class Assembler:
                 uid in studies for studies in self._open.values()
             )
             return not is_held and uid not in self._released_at
+
+    def _held_for_report(
+        self, complete: Iterable[CollectingStudy], now: datetime
+    ) -> set[int]:
+        """Return which complete studies still wait for a report."""
+        patience = self._quiet_time + timedelta(seconds=self._reports.hold_s)
+        early = {
+            study.study_id
+            for study in complete
+            if not study.is_forced and abs(now - study.last_received_at) < patience
+        }
+        if not self._reports.hold_s or not early:
+            return set()
+        return early - self._store.reports.studies_with_report(
+            early,
+            document_classes=REPORT_SOP_CLASSES,
+            counts_preliminary=self._reports.preliminary,
+        )

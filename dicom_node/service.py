@@ -23,11 +23,12 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from dicom_node import __version__
-from dicom_node.assembly import Assembler
+from dicom_node.assembly import Assembler, system_clock
 from dicom_node.association import DicomServer
 from dicom_node.audit import Counters, EventKind, configure_logging
 from dicom_node.config import NodeSettings
 from dicom_node.errors import NodeError, RuleError, SettingsError, StoreError
+from dicom_node.inbox import ReportInbox
 from dicom_node.reconcile import reconcile
 from dicom_node.rules import RuleBook
 from dicom_node.spool import Spool, write_whole
@@ -110,6 +111,11 @@ class NodeService:
         """What was received, made and delivered."""
         return self._store
 
+    @property
+    def inbox(self) -> ReportInbox:
+        """Where reports come in, by whichever channel."""
+        return self._inbox
+
     def start(self) -> None:
         """Start everything; it listens when this returns, the model may still load.
 
@@ -139,8 +145,12 @@ class NodeService:
         )
         self._workflows.launch()
         self._assembler = Assembler(
-            self._store, self._workflows, quiet_time_s=settings.node.quiet_time_s
+            self._store,
+            self._workflows,
+            quiet_time_s=settings.node.quiet_time_s,
+            reports=settings.reports,
         )
+        self._inbox = ReportInbox(self._store, clock=system_clock)
         self._workflows.resume()
         self._server = DicomServer(
             settings,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dicom_node.reports.collect import collect_phrases
 from dicom_node.reports.document import make_report_document
 from dicom_node.reports.phrases import extract_phrases, phrase_from_text
-from dicom_node.reports.sr import find_reports
+from dicom_node.reports.sr import REPORT_SOP_CLASSES, find_reports
 from dicom_node.reports.text import read_report_text
 from dicom_node.reports.vocabulary import vocabulary
 
 __all__ = [
+    "REPORT_SOP_CLASSES",
     "collect_phrases",
     "extract_phrases",
     "find_reports",

@@ -37,6 +37,7 @@ __all__ = [
     "Match",
     "collect_again",
     "counted_report_ids",
+    "counts",
     "has_counted_instance",
     "is_late_preliminary",
     "match_studies",
@@ -44,6 +45,7 @@ __all__ = [
     "note_report",
     "of_study",
     "read_reports",
+    "report_hashes",
     "settle",
     "source_of",
 ]
@@ -193,21 +195,25 @@ def is_late_preliminary(status: str, *, after: str) -> bool:
     return status == ReportStatus.PRELIMINARY and after != ReportStatus.PRELIMINARY
 
 
+def counts(*, preliminary: bool) -> ColumnElement[bool]:
+    """Return the claim that a report's text counts: nothing replaced or withdrew it.
+
+    Preliminary reports count where ``preliminary`` says so.
+    """
+    silent = {ReportStatus.CANCELLED}
+    if not preliminary:
+        silent.add(ReportStatus.PRELIMINARY)
+    return and_(reports.c.is_current, reports.c.status.not_in(silent))
+
+
 def counted_report_ids(
     connection: Connection, study_id: int, *, counts_preliminary: bool
 ) -> list[int]:
     """Return the reports of a study whose text counts, oldest first."""
-    silent = {ReportStatus.CANCELLED}
-    if not counts_preliminary:
-        silent.add(ReportStatus.PRELIMINARY)
     return list(
         connection.scalars(
             select(reports.c.id)
-            .where(
-                reports.c.study_id == study_id,
-                reports.c.is_current,
-                reports.c.status.not_in(silent),
-            )
+            .where(of_study(study_id), counts(preliminary=counts_preliminary))
             .order_by(reports.c.id)
         )
     )
@@ -229,6 +235,16 @@ def read_reports(
 def of_study(study_id: int) -> ColumnElement[bool]:
     """Return the claim that a report was joined to a study."""
     return reports.c.study_id == study_id
+
+
+def report_hashes(connection: Connection, report_ids: Iterable[int]) -> list[str]:
+    """Return a hash of each report: of its source, status and text."""
+    rows = connection.execute(
+        select(reports.c.id, reports.c.channel, reports.c.sha256)
+        .where(reports.c.id.in_(list(report_ids)))
+        .order_by(reports.c.id)
+    )
+    return [f"{source_of(row)} {row.sha256}" for row in rows]
 
 
 def source_of(row: Row[Any]) -> str:

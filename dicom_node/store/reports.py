@@ -19,6 +19,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    union,
 )
 
 from dicom_node.audit import EventKind
@@ -29,7 +30,7 @@ from dicom_node.store.events import record_event
 from dicom_node.store.report_joins import (
     Doubt,
     collect_again,
-    counted_report_ids,
+    counts,
     has_counted_instance,
     is_late_preliminary,
     match_studies,
@@ -164,40 +165,36 @@ class ReportStore:
             )
         return int(found or 0)
 
-    def has_report(
+    def studies_with_report(
         self,
-        study_id: int,
+        study_ids: Iterable[int],
         *,
-        document_classes: Iterable[str] = (),
-        counts_preliminary: bool = True,
-    ) -> bool:
-        """Tell whether a study has a report that counts, sent or as a document.
+        document_classes: Iterable[str],
+        counts_preliminary: bool,
+    ) -> set[int]:
+        """Return which of these studies have a report, sent or as a document.
 
         Parameters
         ----------
-        study_id : int
-            The study's row.
+        study_ids : iterable of int
+            The studies' rows.
         document_classes : iterable of str
-            SOP classes of the documents that count as reports.
+            SOP classes of the documents that may hold a report.
         counts_preliminary : bool
             Whether preliminary reports count.
 
         """
+        wanted = list(study_ids)
+        sent = select(reports.c.study_id).where(
+            reports.c.study_id.in_(wanted), counts(preliminary=counts_preliminary)
+        )
+        documents = select(instances.c.study_id).where(
+            instances.c.study_id.in_(wanted),
+            instances.c.is_own_result.is_(False),
+            instances.c.sop_class_uid.in_(list(document_classes)),
+        )
         with self._database.read() as connection:
-            if counted_report_ids(
-                connection, study_id, counts_preliminary=counts_preliminary
-            ):
-                return True
-            found = connection.scalar(
-                select(instances.c.id)
-                .where(
-                    instances.c.study_id == study_id,
-                    instances.c.is_own_result.is_(False),
-                    instances.c.sop_class_uid.in_(list(document_classes)),
-                )
-                .limit(1)
-            )
-        return found is not None
+            return set(connection.scalars(union(sent, documents)))
 
 
 def _record(

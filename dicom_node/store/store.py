@@ -136,11 +136,16 @@ class Store:
         *,
         now: datetime,
         version_of: Callable[[Iterable[str]], str],
+        counts_preliminary: bool = True,
     ) -> _versions.VersionKey | None:
         """Make a version of everything a study has; None when nothing is new."""
         with self._database.write() as connection:
             return _versions.open_version(
-                connection, study_id, now=now, version_of=version_of
+                connection,
+                study_id,
+                now=now,
+                version_of=version_of,
+                counts_preliminary=counts_preliminary,
             )
 
     def clear_request(self, study_id: int) -> None:

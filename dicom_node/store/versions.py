@@ -15,6 +15,11 @@ from dicom_node.errors import StoreError
 from dicom_node.records import ObjectReference, StoredInstance, StudyReady
 from dicom_node.store.events import record_event
 from dicom_node.store.priors import choose_priors, read_priors
+from dicom_node.store.report_joins import (
+    counted_report_ids,
+    read_reports,
+    report_hashes,
+)
 from dicom_node.store.schema import (
     StudyState,
     VersionState,
@@ -96,6 +101,7 @@ def open_version(
     *,
     now: datetime,
     version_of: Callable[[Iterable[str]], str],
+    counts_preliminary: bool = True,
 ) -> VersionKey | None:
     """Make a version of everything that a study has, in the caller's write block.
 
@@ -108,7 +114,9 @@ def open_version(
     now : datetime
         The moment of the version.
     version_of : callable
-        Turns the instances' hashes into a content version.
+        Turns the hashes of instances and reports into a content version.
+    counts_preliminary : bool
+        Whether preliminary reports count.
 
     Returns
     -------
@@ -126,7 +134,25 @@ def open_version(
         .where(_counts(study_id))
         .order_by(instances.c.id)
     ).all()
-    version = version_of(row.sha256 for row in rows)
+    latest = _latest(connection, study)
+    report_ids = counted_report_ids(
+        connection, study_id, counts_preliminary=counts_preliminary
+    )
+    if latest is not None and (latest.last_instance_id, latest.report_ids or []) == (
+        rows[-1].id,
+        report_ids,
+    ):
+        # A report came that counts for nothing, or was withdrawn before it counted.
+        connection.execute(
+            update(studies).where(studies.c.id == study_id).values(state=latest.state)
+        )
+        return None
+    hashes = [row.sha256 for row in rows]
+    if report_ids or (latest is not None and latest.report_ids):
+        hashes += report_hashes(connection, report_ids)
+        # A report that comes back is no return to the version that held it before.
+        hashes += [] if latest is None else [latest.content_version]
+    version = version_of(hashes)
     key = connection.execute(
         insert(versions).values(
             study_id=study_id,
@@ -138,6 +164,7 @@ def open_version(
             run=1,
             predecessors={},
             created_at=now,
+            report_ids=report_ids,
         )
     ).inserted_primary_key
     version_id = int(key[0])  # type: ignore[index]
@@ -154,7 +181,11 @@ def open_version(
         at=now,
         study_id=study_id,
         subject=version,
-        detail={"instance_count": len(rows), "is_forced": study.is_forced},
+        detail={
+            "instance_count": len(rows),
+            "report_count": len(report_ids),
+            "is_forced": study.is_forced,
+        },
     )
     return VersionKey(version_id, study.study_instance_uid, version, 1)
 
@@ -234,6 +265,7 @@ def start_version(
             content_version=row.content_version,
             instances=_instances(connection, row, data_dir),
             predecessor_version=_predecessor_version(connection, row),
+            reports=read_reports(connection, row.report_ids or ()),
             priors=read_priors(connection, priors, data_dir=data_dir),
         ),
         predecessors=tuple(ObjectReference(*one) for one in predecessors[fingerprint]),
@@ -278,7 +310,7 @@ def fail_version(
 
 
 def set_study_state(connection: Connection, version_id: int, state: StudyState) -> None:
-    """Let a study follow its newest version, unless newer images came."""
+    """Let a study follow its newest version, unless newer images or reports came."""
     connection.execute(
         update(studies)
         .where(
@@ -372,6 +404,12 @@ def _superseded(
             ]
         current = _predecessor(connection, current)
     return []
+
+
+def _latest(connection: Connection, study: Row[Any]) -> Row[Any] | None:
+    return connection.execute(
+        select(versions).where(versions.c.id == study.latest_version_id)
+    ).one_or_none()
 
 
 def _predecessor_version(connection: Connection, version: Row[Any]) -> str | None:
