@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 import warnings
 from collections import Counter
@@ -79,14 +80,19 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where to leave the results.")] = Path(
         "demo-out"
     ),
-    open_page: Annotated[
-        bool, typer.Option("--open", help="Open the picture when a display is there.")
-    ] = False,
+    stay: Annotated[
+        bool | None,
+        typer.Option(
+            "--stay/--no-stay",
+            help="Keep the page open until Ctrl-C; by default in a terminal only.",
+        ),
+    ] = None,
 ) -> None:
     """Send a real CT with its report to a node of its own and show what returns."""
     from dicom_node.demo import run_demo
 
-    raise typer.Exit(run_demo(out, console=_out, open_picture=open_page))
+    stays = sys.stdin.isatty() if stay is None else stay
+    raise typer.Exit(run_demo(out, console=_out, stay=stays))
 
 
 @app.command()

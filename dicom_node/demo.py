@@ -58,7 +58,7 @@ _WAIT_S = 600.0
 """The first run compiles and warms everything on a slow machine."""
 
 
-def run_demo(out_dir: Path, *, console: Console, open_picture: bool = False) -> int:
+def run_demo(out_dir: Path, *, console: Console, stay: bool = False) -> int:
     """Run the node on a real CT study and show what comes back.
 
     Parameters
@@ -69,8 +69,9 @@ def run_demo(out_dir: Path, *, console: Console, open_picture: bool = False) -> 
         ``overlay.png``.
     console : rich.console.Console
         Where progress and the table go.
-    open_picture : bool
-        Show the picture in the desktop's viewer, if there is a display.
+    stay : bool
+        Keep the node running, open its page on the study in the desktop's browser
+        if there is a display, and end at Ctrl-C.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def run_demo(out_dir: Path, *, console: Console, open_picture: bool = False) -> 
     with ReceivingPacs("DEMOPACS", out_dir / "received") as pacs:
         with console.status("starting the node"):
             node = _start_node(out_dir / "node", pacs.port)
-        with node as address:
+        with node as (address, page):
             started = time.monotonic()
             with console.status("sending the study by C-STORE"):
                 outcomes = send_objects(study, address, ae_title="DEMOPACS")
@@ -104,19 +105,27 @@ def run_demo(out_dir: Path, *, console: Console, open_picture: bool = False) -> 
             console.print(f"sent: {len(outcomes)} objects, all acknowledged")
             document = _wait_for_results(out_dir / "node", pacs, console)
             seconds = time.monotonic() - started
-    console.print(f"results came back by C-STORE after {seconds:.1f} s")
-    (out_dir / RESULT_JSON).write_text(json.dumps(document, indent=2) + "\n")
-    pictures = _paint(study, pacs.paths, out_dir)
-    console.print(result_table(document))
-    for path in (*pacs.paths, *pictures, out_dir / RESULT_JSON):
-        console.print(f"  {path}", soft_wrap=True, highlight=False)
-    if (
-        open_picture
-        and pictures
-        and (os.environ.get("DISPLAY") or sys.platform != "linux")
-    ):
-        webbrowser.open(pictures[0].resolve().as_uri())
+            console.print(f"results came back by C-STORE after {seconds:.1f} s")
+            (out_dir / RESULT_JSON).write_text(json.dumps(document, indent=2) + "\n")
+            pictures = _paint(study, pacs.paths, out_dir)
+            console.print(result_table(document))
+            for path in (*pacs.paths, *pictures, out_dir / RESULT_JSON):
+                console.print(f"  {path}", soft_wrap=True, highlight=False)
+            if stay:
+                _show_page(f"{page}/view/{document['study_instance_uid']}", console)
     return 0
+
+
+def _show_page(url: str, console: Console) -> None:
+    console.print(f"the page: {url}", soft_wrap=True)
+    console.print("hover a phrase to see its region; Ctrl-C ends the demo")
+    if os.environ.get("DISPLAY") or sys.platform != "linux":
+        webbrowser.open(url)
+    try:
+        while True:
+            time.sleep(1.0)
+    except KeyboardInterrupt:
+        console.print("the demo ends; its files stay")
 
 
 def _make_room(out_dir: Path) -> None:
@@ -164,8 +173,8 @@ def prepare_study(reference: Path, folder: Path) -> tuple[Path, ...]:
 
 
 @contextmanager
-def _start_node(data_dir: Path, pacs_port: int) -> Iterator[DicomPeer]:
-    """Run ``dicom-node serve`` as an operator would, with a settings file."""
+def _start_node(data_dir: Path, pacs_port: int) -> Iterator[tuple[DicomPeer, str]]:
+    """Run ``dicom-node serve`` as an operator would; yield it and where its page is."""
     data_dir.mkdir()
     dicom_port, web_port = _free_ports(2)
     config = data_dir / "node.toml"
@@ -193,13 +202,15 @@ def _start_node(data_dir: Path, pacs_port: int) -> Iterator[DicomPeer]:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
+            # Ctrl-C is for the demo: it then ends the node as an operator would.
+            start_new_session=True,
         )
         try:
             address = DicomPeer(
                 name="node", ae_title="GROUNDING", host="127.0.0.1", port=dicom_port
             )
             _wait_for_echo(process, address, data_dir / "node.log")
-            yield address
+            yield address, f"http://127.0.0.1:{web_port}"
         finally:
             process.send_signal(signal.SIGTERM)
             try:
