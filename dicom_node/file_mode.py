@@ -99,7 +99,7 @@ def ground_files(
                     ready,
                     rooms=rooms,
                     out_dir=folder,
-                    profiles=profiles_of(settings),
+                    profiles=profiles_of(settings, with_pages=False),
                     phrases=phrases,
                     report_text=report_text,
                     left_out=_left_out_of(ready, gathered),

@@ -211,9 +211,14 @@ def process_study(
     return ProcessedStudy(result=result, objects=tuple(objects), result_json=path)
 
 
-def profiles_of(settings: NodeSettings) -> tuple[str, ...]:
-    """Return the profiles that the destinations ask for, ``default`` if none does."""
+def profiles_of(settings: NodeSettings, *, with_pages: bool = True) -> tuple[str, ...]:
+    """Return the profiles that are made: the pages' first, then the destinations'.
+
+    Without pages, ``default`` is made when no destination asks for any.
+    """
     names = dict.fromkeys(one.profile for one in settings.destinations)
+    if with_pages:
+        return tuple(dict.fromkeys((settings.web.profile, *names)))
     return tuple(names) or ("default",)
 
 

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dicom_node.errors import SettingsError
+from dicom_node.imaging.display import patient_sides, series_display
 from dicom_node.records import (
     Code,
     ImageSeries,
@@ -53,9 +56,11 @@ def result_document(
     Returns
     -------
     dict
-        ``study_instance_uid``, ``phrases``, ``objects`` and ``not_processed``. A
-        region of a phrase is one box on one frame: ``box_xyxy`` in pixels of that
-        image, ``frame`` counted from 1, and the segment that outlines it.
+        ``study_instance_uid``, ``phrases``, ``series``, ``objects`` and
+        ``not_processed``. A region of a phrase is one box on one frame: ``box_xyxy``
+        in pixels of that image, ``frame`` counted from 1, and the segment that
+        outlines it; ``frame_index`` counts the frames of its ``series`` from 0.
+        ``outlines`` says the same for each segment as a whole.
 
     """
     segments = {
@@ -67,10 +72,14 @@ def result_document(
         if one.profile == objects[0].profile
         for tracking_uid, number in one.segments.items()
     }
-    series = {(one.series_instance_uid, one.stack_number): one for one in result.series}
+    places = {
+        (one.series_instance_uid, one.stack_number): (index, one)
+        for index, one in enumerate(result.series)
+    }
     return {
         "study_instance_uid": result.study_instance_uid,
-        "phrases": [_phrase(one, series, segments) for one in result.phrases],
+        "phrases": [_phrase(one, places, segments) for one in result.phrases],
+        "series": [_series(index, one) for index, one in enumerate(result.series)],
         "objects": [
             {
                 "path": str(one.path.relative_to(folder)),
@@ -134,38 +143,39 @@ def remove_previous_result(folder: Path) -> None:
     path.unlink()
 
 
-def _phrase(
-    one: PhraseResult,
-    series: Mapping[tuple[str, int], ImageSeries],
-    segments: Mapping[str, Mapping[str, object]],
-) -> dict[str, Any]:
+_Places = Mapping[tuple[str, int], tuple[int, ImageSeries]]
+"""Index and series by series UID and stack number."""
+
+_Segments = Mapping[str, Mapping[str, object]]
+"""Object and segment number by tracking UID."""
+
+
+def _phrase(one: PhraseResult, places: _Places, segments: _Segments) -> dict[str, Any]:
     phrase = one.phrase
     site = phrase.finding.site
     return {
         "text": phrase.text,
         "source": phrase.source,
         "span": None if phrase.start is None else [phrase.start, phrase.end],
+        "section": phrase.section,
         "status": one.status.value,
+        "is_stated": phrase.is_stated,
         "code": _code(phrase.finding.finding),
         "site": None if site is None else _code(site),
         "laterality": None if phrase.laterality is None else phrase.laterality.value,
         "score": _number(one.score),
         "uncertainty": _number(one.uncertainty),
         "regions": [
-            box
-            for region in one.regions
-            for box in _boxes(
-                region,
-                series[region.series_instance_uid, region.stack_number],
-                segments.get(region.tracking_uid),
-            )
+            box for region in one.regions for box in _boxes(region, places, segments)
         ],
+        "outlines": [_outline(region, places, segments) for region in one.regions],
     }
 
 
 def _boxes(
-    region: Region, series: ImageSeries, segment: Mapping[str, object] | None
+    region: Region, places: _Places, segments: _Segments
 ) -> list[dict[str, Any]]:
+    index, series = places[region.series_instance_uid, region.stack_number]
     found = []
     for box in region.boxes:
         frame = series.frames[box.frame_index]
@@ -173,13 +183,66 @@ def _boxes(
             {
                 "sop_instance_uid": frame.sop_instance_uid,
                 "frame": frame.frame_number,
+                "series": index,
+                "frame_index": box.frame_index,
                 "box_xyxy": [round(float(value), 2) for value in box.xyxy],
                 "score": _number(box.score),
                 "uncertainty": _number(region.uncertainty),
-                "seg": None if segment is None else dict(segment),
+                "seg": _segment(region, segments),
+                "tracking_uid": region.tracking_uid,
             }
         )
     return found
+
+
+def _outline(region: Region, places: _Places, segments: _Segments) -> dict[str, Any]:
+    index, _ = places[region.series_instance_uid, region.stack_number]
+    areas = np.count_nonzero(region.mask, axis=(1, 2))
+    drawn = np.flatnonzero(areas)
+    first = region.mask_origin[0]
+    return {
+        "tracking_uid": region.tracking_uid,
+        "series": index,
+        "score": _number(region.score),
+        "uncertainty": _number(region.uncertainty),
+        "first_frame": first + int(drawn[0]),
+        "best_frame": first + int(areas.argmax()),
+        "last_frame": first + int(drawn[-1]),
+        "seg": _segment(region, segments),
+    }
+
+
+def _segment(region: Region, segments: _Segments) -> dict[str, object] | None:
+    found = segments.get(region.tracking_uid)
+    return None if found is None else dict(found)
+
+
+def _series(index: int, series: ImageSeries) -> dict[str, Any]:
+    display = series_display(series)
+    spacing = series.pixel_spacing_mm
+    return {
+        "index": index,
+        "series_instance_uid": series.series_instance_uid,
+        "stack_number": series.stack_number,
+        "modality": series.modality,
+        "description": series.series_description,
+        "body_part": series.body_part,
+        "rows": series.rows,
+        "columns": series.columns,
+        "is_colour": series.is_colour,
+        "pixel_spacing_mm": None if spacing is None else list(spacing),
+        "sides": patient_sides(series.orientation_lps),
+        "display": {
+            "dtype": display.dtype,
+            "slope": display.slope,
+            "intercept": display.intercept,
+        },
+        "windows": [
+            {"name": one.name, "centre": one.centre, "width": one.width}
+            for one in display.windows
+        ],
+        "frames": [[one.sop_instance_uid, one.frame_number] for one in series.frames],
+    }
 
 
 def _code(code: Code) -> dict[str, str]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicom_node.config import LimitSettings
+from dicom_node.config import LimitSettings, NodeSettings
 from dicom_node.errors import GroundingError, ModelLoadError, WorkerLostError
 from dicom_node.grounding import GroundedPrompt, ModelIdentity
 from dicom_node.imaging import PixelReader
-from dicom_node.pipeline import Rooms, interpret, process_study
+from dicom_node.pipeline import Rooms, interpret, process_study, profiles_of
 from dicom_node.records import BoundingBox, ObjectReference, PhraseStatus
 from dicom_node.study_files import gather_studies
 from tests.builders.dicom_series import make_ct_series
@@ -190,6 +190,18 @@ def test_the_same_study_gives_the_same_files(ready, reader, tmp_path):
         one.path.read_bytes() for one in second.objects
     ]
     assert first.result_json.read_bytes() == second.result_json.read_bytes()
+
+
+def test_the_profile_of_the_pages_is_made_first_and_once():
+    destinations = [
+        {"name": name, "ae_title": "PACS", "host": "h", "port": 104, "profile": profile}
+        for name, profile in (("a", "labelmap"), ("b", "ohif"), ("c", "labelmap"))
+    ]
+    settings = NodeSettings.model_validate({"destinations": destinations})
+
+    assert profiles_of(settings) == ("ohif", "labelmap")
+    assert profiles_of(settings, with_pages=False) == ("labelmap", "ohif")
+    assert profiles_of(NodeSettings(), with_pages=False) == ("default",)
 
 
 def test_each_profile_gets_objects_of_its_own(ready, reader, tmp_path):

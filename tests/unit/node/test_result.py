@@ -123,12 +123,47 @@ def test_a_region_is_one_box_on_one_frame_with_its_segment(tmp_path):
     assert first == {
         "sop_instance_uid": "1.2.3.1",
         "frame": 1,
+        "series": 0,
+        "frame_index": 1,
         "box_xyxy": [3.0, 2.0, 4.0, 3.0],
         "score": 0.75,
         "uncertainty": 0.1,
         "seg": {"sop_instance_uid": "2.25.1", "segment_number": 1},
+        "tracking_uid": "2.25.7",
     }
     assert second["sop_instance_uid"] == "1.2.3.2"
+
+
+def test_an_outline_tells_which_frames_it_is_on(tmp_path):
+    result, seg = _result(tmp_path)
+
+    document = result_document(result, (seg,), tmp_path)
+
+    assert document["phrases"][0]["outlines"] == [
+        {
+            "tracking_uid": "2.25.7",
+            "series": 0,
+            "score": 0.8,
+            "uncertainty": 0.1,
+            "first_frame": 1,
+            "best_frame": 1,
+            "last_frame": 2,
+            "seg": {"sop_instance_uid": "2.25.1", "segment_number": 1},
+        }
+    ]
+    assert document["phrases"][1]["outlines"] == []
+
+
+def test_a_series_lists_its_frames_in_their_order(tmp_path):
+    result, seg = _result(tmp_path)
+
+    (series,) = result_document(result, (seg,), tmp_path)["series"]
+
+    assert series["series_instance_uid"] == "1.2.3.9"
+    assert series["frames"] == [
+        [one.sop_instance_uid, one.frame_number] for one in result.series[0].frames
+    ]
+    assert [one["name"] for one in series["windows"]][:2] == ["Soft tissue", "Lung"]
 
 
 def test_a_phrase_carries_status_code_site_and_side(tmp_path):

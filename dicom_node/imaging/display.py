@@ -1,0 +1,264 @@
+"""How a series is shown on a screen: windows, sides, and 16-bit values for a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+
+from conformance.rules_common import items_of
+from dicom_node.imaging.dataset import quiet_reading, read_dataset
+from dicom_node.imaging.geometry import Orientation
+from dicom_node.records import FrameReference, ImageSeries
+
+__all__ = ["Display", "Window", "patient_sides", "series_display", "to_display"]
+
+_TAGS = (
+    "WindowCenter",
+    "WindowWidth",
+    "WindowCenterWidthExplanation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "BitsStored",
+    "BitsAllocated",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+
+_INT16 = np.iinfo(np.int16)
+_STEPS = 65_000
+"""Values that a range is divided into where 16 bits do not hold it as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window (PS3.3 C.11.2.1.2), in displayed values."""
+
+    name: str
+    centre: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """How the frames of a series are shown.
+
+    A displayed value times ``slope`` plus ``intercept`` is the modality's: both are
+    1 and 0 wherever 16 bits hold the modality's values.
+    """
+
+    dtype: Literal["int16", "uint8", "rgb8"]
+    slope: float = 1.0
+    intercept: float = 0.0
+    windows: tuple[Window, ...] = ()
+
+
+_CT_WINDOWS = (
+    Window("Soft tissue", 40, 400),
+    Window("Lung", -600, 1500),
+    Window("Bone", 450, 1800),
+    Window("Brain", 40, 80),
+    Window("Liver", 60, 150),
+)
+"""In HU; what CT is commonly read in."""
+
+
+def series_display(series: ImageSeries) -> Display:
+    """Return how a series is shown.
+
+    Its windows are those that its middle frame names, then the usual ones of CT. A
+    header that cannot be read names none.
+    """
+    if series.is_colour:
+        return Display("rgb8")
+    count = len(series.frames)
+    headers = list(_headers(series, sorted({0, count // 2, count - 1})))
+    if len({one.rescale for one in headers}) > 1:
+        # PET scales every slice by a factor of its own.
+        headers = list(_headers(series, range(count)))
+    presets = _CT_WINDOWS if series.modality == "CT" else ()
+    if not headers:
+        return Display("int16", windows=presets)
+    low = min(one.low for one in headers)
+    high = max(one.high for one in headers)
+    is_whole = all(one.is_whole for one in headers)
+    middle = headers[len(headers) // 2]
+    if is_whole and low >= 0 and high <= 255:
+        return Display("uint8", windows=(*middle.windows, *presets))
+    slope, intercept = _scale(low, high, is_whole=is_whole)
+    return Display(
+        "int16",
+        slope,
+        intercept,
+        tuple(
+            Window(one.name, (one.centre - intercept) / slope, one.width / slope)
+            for one in (*middle.windows, *presets)
+        ),
+    )
+
+
+def to_display(
+    pixels: npt.NDArray[np.generic], display: Display
+) -> npt.NDArray[np.generic]:
+    """Return modality values, or RGB, as what a page shows.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        As `PixelReader.read` gives them.
+    display : Display
+        Of their series.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the same shape; int16 in little endian, or uint8.
+
+    """
+    if display.dtype == "rgb8":
+        return pixels.astype(np.uint8, copy=False)
+    values: npt.NDArray[np.floating[Any]] = pixels.astype(np.float32, copy=False)
+    if (display.slope, display.intercept) != (1.0, 0.0):
+        values = (values.astype(np.float64) - display.intercept) / display.slope
+    kind = np.dtype("uint8" if display.dtype == "uint8" else "<i2")
+    limits = np.iinfo(kind)
+    whole: npt.NDArray[np.generic] = (
+        np.rint(values).clip(limits.min, limits.max).astype(kind)
+    )
+    return whole
+
+
+def patient_sides(orientation: Orientation | None) -> dict[str, str] | None:
+    """Name the sides of the patient at the edges of an image, PS3.3 C.7.6.1.1.1.
+
+    Returns
+    -------
+    dict or None
+        L, R, A, P, H or F by ``left``, ``right``, ``top`` and ``bottom``; None:
+        nobody knows.
+
+    """
+    if orientation is None:
+        return None
+    left, right = _ends(orientation[:3])
+    top, bottom = _ends(orientation[3:])
+    return {"left": left, "right": right, "top": top, "bottom": bottom}
+
+
+def _ends(direction: tuple[float, ...]) -> tuple[str, str]:
+    axis = int(np.abs(direction).argmax())
+    towards, away = (("L", "R"), ("P", "A"), ("H", "F"))[axis]
+    return (away, towards) if direction[axis] > 0 else (towards, away)
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What one frame says: the range of its modality values, and its windows."""
+
+    low: float
+    high: float
+    is_whole: bool
+    rescale: tuple[float, float]
+    windows: tuple[Window, ...]
+
+
+def _headers(series: ImageSeries, indices: Any) -> Iterator[_Header]:
+    for index in indices:
+        frame = series.frames[index]
+        try:
+            with quiet_reading():
+                ds = read_dataset(frame.path, specific_tags=_TAGS)
+                found = _parse(ds, frame)
+        except Exception:  # noqa: BLE001, S112 - hostile bytes raise nearly anything
+            continue
+        yield found
+
+
+def _parse(ds: Dataset, frame: FrameReference) -> _Header:
+    groups = list(_groups(ds, frame.frame_number))
+    slope, intercept = 1.0, 0.0
+    for group in groups:
+        if rescale := _number(group.get("RescaleSlope")):
+            slope = rescale
+            intercept = _number(group.get("RescaleIntercept")) or 0.0
+            break
+    low, high = _range(ds, slope, intercept)
+    windows = next((found for one in groups if (found := _windows(one))), ())
+    if str(ds.get("PhotometricInterpretation")) == "MONOCHROME1":
+        # The decoder mirrors such values, so that larger is brighter.
+        windows = tuple(
+            Window(one.name, low + high - one.centre, one.width) for one in windows
+        )
+    return _Header(
+        low=low,
+        high=high,
+        is_whole=slope == int(slope) and intercept == int(intercept),
+        rescale=(slope, intercept),
+        windows=windows,
+    )
+
+
+def _groups(ds: Dataset, number: int) -> Iterator[Dataset]:
+    """Yield what may say it of a frame, the most particular first."""
+    per_frame = items_of(ds, "PerFrameFunctionalGroupsSequence")
+    shared = items_of(ds, "SharedFunctionalGroupsSequence")
+    for group in (*per_frame[number - 1 : number], *shared[:1]):
+        for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            yield from items_of(group, macro)
+    yield ds
+
+
+def _range(ds: Dataset, slope: float, intercept: float) -> tuple[float, float]:
+    if tables := items_of(ds, "ModalityLUTSequence"):
+        values = np.asarray(tables[0].LUTData, np.float64)
+        return float(values.min()), float(values.max())
+    bits = int(ds.BitsStored)
+    low, high = 0.0, 2.0**bits - 1
+    if ds.get("PixelRepresentation"):
+        low, high = -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1
+    ends = (low * slope + intercept, high * slope + intercept)
+    return min(ends), max(ends)
+
+
+def _windows(ds: Dataset) -> tuple[Window, ...]:
+    centres, widths = _values(ds, "WindowCenter"), _values(ds, "WindowWidth")
+    names = _values(ds, "WindowCenterWidthExplanation")
+    found = []
+    for index, (first, second) in enumerate(zip(centres, widths, strict=False)):
+        centre, width = _number(first), _number(second)
+        if centre is None or width is None or width < 1:
+            continue
+        name = str(names[index]).strip() if index < len(names) else ""
+        found.append(Window(name or f"Image {index + 1}", centre, width))
+    return tuple(found)
+
+
+def _scale(low: float, high: float, *, is_whole: bool) -> tuple[float, float]:
+    if is_whole and low >= _INT16.min and high <= _INT16.max:
+        return 1.0, 0.0
+    if is_whole and high - low <= _INT16.max - _INT16.min:
+        return 1.0, low - _INT16.min
+    return (high - low) / _STEPS or 1.0, (high + low) / 2
+
+
+def _values(ds: Dataset, keyword: str) -> list[Any]:
+    value = ds.get(keyword)
+    if value is None or isinstance(value, str):
+        return [value] if value else []
+    return list(value) if hasattr(value, "__iter__") else [value]
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
