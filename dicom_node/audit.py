@@ -82,6 +82,12 @@ class Counters:
             ["destination", "outcome"],
             registry=registry,
         )
+        self.report_messages = Counter(
+            "dicom_node_report_messages",
+            "HL7 messages and FHIR resources that brought a report, by outcome.",
+            ["channel", "outcome"],
+            registry=registry,
+        )
 
 
 def configure_logging(

@@ -57,6 +57,10 @@ Network = Annotated[str, AfterValidator(_check_network)]
 """An address, or a network as CIDR."""
 
 
+Hl7Field = Annotated[str, Field(pattern=r"^(OBR|ORC|IPC)-[1-9]\d?$")]
+"""A field of an HL7 segment."""
+
+
 @dataclass(frozen=True, slots=True)
 class DicomPeer:
     """An application entity that the node calls."""
@@ -200,6 +204,15 @@ class Hl7Settings(Section):
     """A silent connection is closed after this long; senders keep theirs open."""
     message_timeout_s: Seconds = 60.0
     """A message that has begun must be complete after this long."""
+    accession_fields: tuple[Hl7Field, ...] = (
+        "IPC-1",
+        "OBR-18",
+        "OBR-3",
+        "OBR-20",
+        "ORC-3",
+    )
+    """Fields of an order in which the accession number is looked for; the first that
+    is not empty counts."""
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:

@@ -1,0 +1,367 @@
+"""The MLLP server: who may send, how long, and how much (HL7 MLLP Release 1).
+
+Each connection has a thread. Every wait of it ends, and what a sender may make the
+node keep is bounded: one message at a time, of a bounded length, from a bounded number
+of connections.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from dicom_node.config import Hl7Settings
+from dicom_node.errors import ProtocolViolationError, SettingsError
+from dicom_node.hl7.answering import Answering
+from dicom_node.hl7.framing import FrameReader, frame
+
+__all__ = ["Hl7Listener", "Hl7Statistics", "is_allowed", "make_tls_context"]
+
+log = structlog.get_logger(__name__)
+
+MAX_CONNECTIONS = 64
+"""Open at a time. For one more, the one that is silent for longest is closed: senders
+connect again, and a broken one cannot keep out the others."""
+
+_READ_BYTES = 1 << 16
+_BACKLOG = 64
+_ACCEPT_PAUSE_S = 0.1
+_HANDSHAKE_S = 10.0
+_KEEP_ALIVE_S = 60
+"""Silence after which the system asks a peer whether it is still there."""
+
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
+"""What BCP 195 (RFC 9325, 4.2) recommends for TLS 1.2; TLS 1.3 has no others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hl7Statistics:
+    """Numbers since the start, and what is open now."""
+
+    open_connections: int
+    accepted: int
+    refused: int
+    """Their address may not send, or TLS failed."""
+    cut: int
+    """Too slow, too long, silent, or closed for another."""
+
+
+class Hl7Listener:
+    """Takes messages over MLLP.
+
+    Parameters
+    ----------
+    settings : Hl7Settings
+        Address, callers, TLS and timeouts.
+    answering : Answering
+        Takes each message.
+    max_message_bytes : int
+        Longest message.
+
+    """
+
+    def __init__(
+        self, settings: Hl7Settings, answering: Answering, *, max_message_bytes: int
+    ) -> None:
+        self._settings = settings
+        self._answering = answering
+        self._max_bytes = max_message_bytes
+        self._is_stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._open: dict[_Connection, threading.Thread] = {}
+        self._accepted = self._refused = self._cut = 0
+        self._listener: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._port = settings.port
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; the free one picked for 0."""
+        return self._port
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong, in plain words, or None."""
+        is_alive = self._thread is not None and self._thread.is_alive()
+        return None if is_alive else "it does not listen"
+
+    @property
+    def statistics(self) -> Hl7Statistics:
+        """A snapshot of the numbers."""
+        with self._lock:
+            return Hl7Statistics(
+                open_connections=len(self._open),
+                accepted=self._accepted,
+                refused=self._refused,
+                cut=self._cut,
+            )
+
+    def start(self) -> None:
+        """Listen, in a thread of its own.
+
+        Raises
+        ------
+        SettingsError
+            The address cannot be listened on, or the certificate cannot be used.
+
+        """
+        one = self._settings
+        self._tls = make_tls_context(one)
+        try:
+            family = socket.getaddrinfo(one.host, one.port, type=socket.SOCK_STREAM)
+            self._listener = socket.create_server(
+                (one.host, one.port),
+                family=family[0][0],
+                backlog=_BACKLOG,
+                dualstack_ipv6=one.host == "::" and socket.has_dualstack_ipv6(),
+            )
+        except OSError as error:
+            msg = f"hl7: cannot listen on {one.host}:{one.port}: {error.strerror}"
+            raise SettingsError(msg) from error
+        self._port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(
+            target=self._accept,
+            args=(self._listener,),
+            name="hl7-listener",
+            daemon=True,
+        )
+        self._thread.start()
+        log.info(
+            "hl7_listening", host=one.host, port=self._port, tls=self._tls is not None
+        )
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """Stop listening; answer the messages that are being kept, end the rest."""
+        self._is_stopping.set()
+        if self._listener is not None:
+            _shut(self._listener, socket.SHUT_RDWR)
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            left = dict(self._open)
+        for connection in left:
+            connection.read_no_more()
+        deadline = time.monotonic() + grace_s
+        for connection, thread in left.items():
+            thread.join(max(0.0, deadline - time.monotonic()))
+            connection.cut()
+        log.info("hl7_stopped_listening", port=self._port)
+
+    def _accept(self, listener: socket.socket) -> None:
+        with listener:
+            while not self._is_stopping.is_set():
+                try:
+                    one, address = listener.accept()
+                except OSError as error:
+                    if self._is_stopping.is_set():
+                        return
+                    # Out of file descriptors, or gone before it was accepted.
+                    log.warning("hl7_accept_failed", error=error.strerror)
+                    time.sleep(_ACCEPT_PAUSE_S)
+                    continue
+                if is_allowed(self._settings.callers, address[0]):
+                    self._begin(one, address[0])
+                else:
+                    self._count(refused=1)
+                    log.warning("hl7_caller_refused", peer_address=address[0])
+                    one.close()
+
+    def _begin(self, one: socket.socket, address: str) -> None:
+        connection = _Connection(one, address)
+        thread = threading.Thread(
+            target=self._run, args=(connection,), name="hl7-connection", daemon=True
+        )
+        with self._lock:
+            if len(self._open) >= MAX_CONNECTIONS:
+                oldest = min(self._open, key=lambda other: other.heard_at)
+                oldest.cut()
+                self._cut += 1
+            self._open[connection] = thread
+            self._accepted += 1
+        try:
+            thread.start()
+        except RuntimeError:
+            log.warning("hl7_no_thread_for_connection")
+            self._forget(connection)
+
+    def _run(self, connection: _Connection) -> None:
+        try:
+            if not connection.secure(self._tls):
+                self._count(refused=1)
+                return
+            self._serve(connection)
+        except (TimeoutError, ProtocolViolationError) as error:
+            self._count(cut=1)
+            log.warning(
+                "hl7_connection_cut",
+                peer_address=connection.address,
+                error=type(error).__name__,
+            )
+        except OSError:
+            log.info("hl7_connection_lost", peer_address=connection.address)
+        finally:
+            self._forget(connection)
+
+    def _serve(self, connection: _Connection) -> None:
+        """Answer the messages of a connection until it ends.
+
+        Raises
+        ------
+        TimeoutError
+            It was silent, or a message took too long.
+        ProtocolViolationError
+            A message is too long.
+        OSError
+            The connection is lost.
+
+        """
+        frames = FrameReader(self._max_bytes)
+        deadline = time.monotonic() + self._settings.idle_timeout_s
+        while not self._is_stopping.is_set():
+            was_inside = frames.is_inside
+            data = connection.read(deadline)
+            if not data:
+                return
+            try:
+                messages = frames.feed(data)
+            except ProtocolViolationError as error:
+                self._answer(connection, error.facts.get("messages"))
+                if frames.is_inside:
+                    self._send(connection, self._answering.too_long(frames.begun))
+                raise
+            self._answer(connection, messages)
+            if frames.is_inside and (messages or not was_inside):
+                deadline = time.monotonic() + self._settings.message_timeout_s
+            elif messages:
+                deadline = time.monotonic() + self._settings.idle_timeout_s
+
+    def _answer(self, connection: _Connection, messages: object) -> None:
+        for message in messages if isinstance(messages, list) else ():
+            self._send(connection, self._answering.answer(message))
+
+    def _send(self, connection: _Connection, answers: tuple[bytes, ...]) -> None:
+        for one in answers:
+            connection.write(frame(one), timeout_s=self._settings.message_timeout_s)
+
+    def _forget(self, connection: _Connection) -> None:
+        connection.close()
+        with self._lock:
+            self._open.pop(connection, None)
+
+    def _count(self, *, refused: int = 0, cut: int = 0) -> None:
+        with self._lock:
+            self._refused += refused
+            self._cut += cut
+
+
+class _Connection:
+    """A connected socket, read by one thread and cut by another."""
+
+    def __init__(self, connection: socket.socket, address: str) -> None:
+        self.address = address
+        self.heard_at = time.monotonic()
+        self._socket = connection
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_S)
+
+    def secure(self, context: ssl.SSLContext | None) -> bool:
+        """Begin TLS if there is a context; False: the peer did not manage."""
+        if context is None:
+            return True
+        self._socket.settimeout(_HANDSHAKE_S)
+        try:
+            self._socket = context.wrap_socket(self._socket, server_side=True)
+        except (OSError, ValueError) as error:
+            log.warning(
+                "hl7_tls_failed", peer_address=self.address, error=type(error).__name__
+            )
+            return False
+        return True
+
+    def read(self, deadline: float) -> bytes:
+        """Return some bytes, none at the end; TimeoutError after the deadline."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+        try:
+            data = self._socket.recv(_READ_BYTES)
+        except ssl.SSLEOFError:
+            return b""
+        self.heard_at = time.monotonic()
+        return data
+
+    def write(self, data: bytes, *, timeout_s: float) -> None:
+        """Send bytes; TimeoutError when the peer does not take them."""
+        self._socket.settimeout(timeout_s)
+        self._socket.sendall(data)
+
+    def read_no_more(self) -> None:
+        """Let the reader see the end; an answer can still be sent."""
+        _shut(self._socket, socket.SHUT_RD)
+
+    def cut(self) -> None:
+        """End it from another thread."""
+        _shut(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close it, from the thread that reads."""
+        _shut(self._socket, socket.SHUT_WR)
+        self._socket.close()
+
+
+def is_allowed(networks: tuple[str, ...], address: str) -> bool:
+    """Return whether an address may send; without networks this machine may."""
+    where = ipaddress.ip_address(address.partition("%")[0])
+    where = getattr(where, "ipv4_mapped", None) or where
+    if not networks:
+        return where.is_loopback
+    return any(where in ipaddress.ip_network(one, strict=False) for one in networks)
+
+
+def make_tls_context(settings: Hl7Settings) -> ssl.SSLContext | None:
+    """Return how TLS is spoken, None for plain TCP.
+
+    TLS 1.2 or newer with authenticated ephemeral keys (BCP 195). With a client CA a
+    sender must show a certificate that it signed (IHE ATNA).
+
+    Raises
+    ------
+    SettingsError
+        A file cannot be read, or certificate and key do not fit.
+
+    """
+    if settings.certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    try:
+        context.load_cert_chain(settings.certificate, settings.private_key)
+    except (OSError, ValueError) as error:
+        msg = f"hl7.certificate {settings.certificate}: it cannot be used with its key"
+        raise SettingsError(msg) from error
+    if settings.client_ca is not None:
+        try:
+            context.load_verify_locations(settings.client_ca)
+        except (OSError, ValueError) as error:
+            msg = f"hl7.client_ca {settings.client_ca}: it holds no certificate"
+            raise SettingsError(msg) from error
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _shut(one: socket.socket, how: int) -> None:
+    try:
+        # The plain method: that of a TLS socket would take TLS off under its reader.
+        socket.socket.shutdown(one, how)
+    except OSError:
+        return  # It is gone already.

@@ -1,0 +1,290 @@
+"""Reports out of ORU^R01."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicom_node.errors import ReportRefusedError
+from dicom_node.hl7.message import Message
+from dicom_node.hl7.reading import read_reports
+from dicom_node.records import IncomingReport, Report, ReportChannel, ReportStatus
+from dicom_node.reports import extract_phrases
+from tests.builders.hl7_messages import make_oru, obx
+from tests.builders.stores import NOON
+
+_STUDY = "1.2.840.99.7"
+
+
+def _read(text: str, **options: Any) -> tuple[IncomingReport, ...]:
+    return read_reports(Message.parse(text.encode()), received_at=NOON, **options)
+
+
+def _one(*rows: str, **fields: Any) -> IncomingReport:
+    (report,) = _read(make_oru(*(rows or (obx("No effusion."),)), **fields))
+    return report
+
+
+def test_a_report_carries_what_the_message_says() -> None:
+    report = _one(obx("Left pleural effusion."), obx("No mass."))
+
+    assert report == IncomingReport(
+        text="Left pleural effusion.\nNo mass.",
+        channel=ReportChannel.HL7,
+        status=ReportStatus.FINAL,
+        identifier="ACC1",
+        sender="RIS/HOSPITAL",
+        received_at=NOON,
+        accession_number="ACC1",
+        patient_id="4711",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "accession"),
+    [
+        ({"obr": {3: "FILLER^RIS"}}, "FILLER"),
+        ({"obr": {3: "FILLER", 18: "ACC18"}}, "ACC18"),
+        ({"obr": {3: "", 20: "ACC20"}}, "ACC20"),
+        ({"obr": {3: ""}, "orc": {3: "ORC3^RIS"}}, "ORC3"),
+        ({"obr": {3: "F", 18: "A"}, "extra": ["IPC|IPC1^RIS|RP|1.2.3"]}, "IPC1"),
+        ({"obr": {3: '""', 20: "ACC20"}}, "ACC20"),
+    ],
+)
+def test_the_accession_number_is_the_first_of_five_places(
+    fields: dict[str, Any], accession: str
+) -> None:
+    assert _one(**fields).accession_number == accession
+
+
+def test_the_places_of_the_accession_number_can_be_chosen() -> None:
+    text = make_oru(obx("x"), obr={3: "FILLER", 18: "ROOM 3"})
+
+    (report,) = _read(text, accession_fields=("OBR-3",))
+
+    assert report.accession_number == "FILLER"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"extra": [f"ZDS|{_STUDY}^RIS^Application^DICOM"]},
+        {"extra": [f"IPC|A|RP|{_STUDY}|STEP"]},
+        {"extra": [obx(_STUDY, code="113014^DICOM Study^DCM", kind="ST")]},
+        {"extra": [obx(_STUDY, code="^Study Instance UID", kind="ST")]},
+        {"extra": [f"ZDS|urn:oid:{_STUDY}"]},
+    ],
+)
+def test_the_study_is_named_by_zds_ipc_or_an_observation(where: dict[str, Any]) -> None:
+    report = _one(**where)
+
+    assert report.study_instance_uid == _STUDY
+    assert report.text == "No effusion."
+
+
+@pytest.mark.parametrize("uid", ["1.2..3", "01.2", "1." * 40 + "1", "DROP TABLE"])
+def test_a_study_uid_that_is_none_is_refused(uid: str) -> None:
+    with pytest.raises(ReportRefusedError, match="no UID"):
+        _one(extra=[f"ZDS|{uid}"])
+
+
+def test_a_report_that_names_no_study_is_refused() -> None:
+    with pytest.raises(ReportRefusedError, match="neither"):
+        _one(obr={3: ""})
+
+
+@pytest.mark.parametrize(
+    ("pid3", "patient"),
+    [
+        ("4711", "4711"),
+        ("4711^^^HOSP&1.2.3&ISO^MR", "4711"),
+        ("999^^^SSA^SS~4711^^^HOSP^MR", "4711"),
+        ("999^^^SSA^SS~4711^^^HOSP^PI", "4711"),
+        ("4711^^^A^XX~999^^^SSA^SS", "4711"),
+        ("~4711^^^A", "4711"),
+        ("", None),
+    ],
+)
+def test_the_patient_is_the_medical_record_number(
+    pid3: str, patient: str | None
+) -> None:
+    assert _one(pid3=pid3).patient_id == patient
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("P", ReportStatus.PRELIMINARY),
+        ("R", ReportStatus.PRELIMINARY),
+        ("F", ReportStatus.FINAL),
+        ("C", ReportStatus.CORRECTED),
+        ("X", ReportStatus.CANCELLED),
+    ],
+)
+def test_the_order_says_how_far_the_report_is(code: str, status: ReportStatus) -> None:
+    assert _one(obr={3: "A", 25: code}).status is status
+
+
+@pytest.mark.parametrize(
+    ("codes", "status"),
+    [
+        ("FF", ReportStatus.FINAL),
+        ("FP", ReportStatus.PRELIMINARY),
+        ("FC", ReportStatus.CORRECTED),
+        ("FD", ReportStatus.FINAL),
+        ("DX", ReportStatus.CANCELLED),
+        ("", ReportStatus.PRELIMINARY),
+    ],
+)
+def test_else_the_observations_say_it(codes: str, status: ReportStatus) -> None:
+    rows = [obx("text", status=one) for one in codes] or [obx("text", status="")]
+
+    assert _one(*rows, obr={3: "A", 25: ""}).status is status
+
+
+def test_a_final_report_with_a_corrected_row_is_corrected() -> None:
+    assert _one(obx("a", status="C")).status is ReportStatus.CORRECTED
+
+
+@pytest.mark.parametrize(
+    "fields", [{"obr": {3: "A", 25: "Q"}}, {"obr": {3: "A", 25: ""}}]
+)
+def test_an_unknown_status_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ReportRefusedError, match="status is not of table"):
+        _one(obx("x", status="?"), **fields)
+
+
+def test_a_deleted_row_is_left_out() -> None:
+    report = _one(obx("Left effusion.", status="D"), obx("No effusion.", status="C"))
+
+    assert report.text == "No effusion."
+
+
+def test_a_withdrawn_order_needs_no_text() -> None:
+    (report,) = _read(make_oru(obr={3: "A", 25: "X"}))
+
+    assert (report.status, report.text) == (ReportStatus.CANCELLED, "")
+
+
+def test_each_order_is_a_report() -> None:
+    second = ["OBR|2||ACC2||||||||||||||||||||||P", obx("Second.")]
+
+    reports = _read(make_oru(obx("First."), extra=second))
+
+    assert [(one.accession_number, one.text) for one in reports] == [
+        ("ACC1", "First."),
+        ("ACC2", "Second."),
+    ]
+    assert reports[1].status is ReportStatus.PRELIMINARY
+
+
+@pytest.mark.parametrize(
+    ("finding", "impression"),
+    [
+        ("GDT", "IMP"),
+        ("71020&GDT^CHEST^L", "71020&IMP^CHEST^L"),
+        ("18782-3^Radiology Study observation^LN", "19005-8^Impression^LN"),
+        ("121070^Findings^DCM", "121072^Impressions^DCM"),
+        ("F^FINDINGS", "I^Impression"),
+    ],
+)
+def test_observation_identifiers_become_headings(finding: str, impression: str) -> None:
+    report = _one(
+        obx("Comparison with 2024.", code="18834-2^Comparison^LN"),
+        obx("Left pleural effusion.", code=finding),
+        obx("Large.", code=finding),
+        obx("No pneumothorax.", code=impression),
+    )
+
+    phrases = extract_phrases(Report(report.text, "hl7:1"))
+
+    assert "FINDINGS:\nLeft pleural effusion.\nLarge." in report.text
+    assert {(one.text, one.section) for one in phrases} >= {
+        ("Left pleural effusion", "findings"),
+        ("pneumothorax", "impression"),
+    }
+
+
+def test_a_body_with_its_own_headings_gets_no_other() -> None:
+    body = "CLINICAL HISTORY: mass.\\.br\\FINDINGS: No mass."
+
+    report = _one(obx(body, code="71020&GDT^CHEST", kind="FT"))
+
+    assert report.text == "CLINICAL HISTORY: mass.\nFINDINGS: No mass."
+
+
+def test_a_heading_that_is_in_the_text_is_not_said_twice() -> None:
+    report = _one(obx("Effusion.", code="GDT"), obx("IMPRESSION: Small.", code="IMP"))
+
+    assert report.text == "FINDINGS:\nEffusion.\n\nIMPRESSION: Small."
+
+
+def test_text_without_a_name_ends_the_section_before_it() -> None:
+    report = _one(obx("Pain.", code="11329-0^History^LN"), obx("Effusion.", code="Z9"))
+
+    assert report.text == "HISTORY:\nPain.\n\nREPORT:\nEffusion."
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        (obx("one~two"), "one\ntwo"),
+        (obx("size 2^3 & more"), "size 2^3 & more"),
+        (obx("C1^Left effusion^L", kind="CE"), "Left effusion"),
+        (obx("C1^a^L~C2^b^L", kind="CWE"), "a\nb"),
+        (obx("C1^^L^^^^^^Left effusion", kind="CWE"), "Left effusion"),
+        (obx("12.5", kind="NM", code="L^Length"), "Length: 12.5"),
+        (obx(r"line one\.br\line two", kind="FT"), "line one\nline two"),
+    ],
+)
+def test_values_become_text_by_their_type(row: str, text: str) -> None:
+    assert _one(row).text == text
+
+
+def test_an_embedded_document_alone_is_refused_by_name() -> None:
+    with pytest.raises(ReportRefusedError, match="encapsulated document"):
+        _one(obx("^application^pdf^Base64^JVBERi0=", kind="ED"))
+
+
+def test_text_beside_an_embedded_document_counts() -> None:
+    rows = [obx("Effusion."), obx("^application^pdf^Base64^JVBERi0=", kind="ED")]
+
+    assert _one(*rows).text == "Effusion."
+
+
+@pytest.mark.parametrize(
+    ("msh", "code"),
+    [
+        ({9: "ADT^A01"}, 200),
+        ({9: ""}, 200),
+        ({9: "ORU^R30"}, 201),
+        ({12: "3.0"}, 203),
+    ],
+)
+def test_other_messages_are_refused_with_their_code(
+    msh: dict[int, str], code: int
+) -> None:
+    with pytest.raises(ReportRefusedError) as refused:
+        _one(msh=msh)
+
+    assert refused.value.facts["code"] == code
+
+
+@pytest.mark.parametrize("version", ["", "2.1", "2.3.1", "2.5.1", "2.8.2", "2.5^USA"])
+def test_every_version_of_2_is_taken(version: str) -> None:
+    assert _one(msh={9: "ORU", 12: version}).text == "No effusion."
+
+
+@given(st.lists(st.sampled_from("MSHOBRX|^~\\&\r\n15FPTXIPCZDS."), max_size=120))
+def test_a_message_of_random_pieces_is_read_or_refused(pieces: list[str]) -> None:
+    text = make_oru(obx("x")) + "".join(pieces)
+
+    try:
+        reports = _read(text)
+    except ReportRefusedError:
+        return
+
+    assert all(one.accession_number for one in reports)
