@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from conformance.commitment import STORAGE_COMMITMENT_SOP_CLASS_UID
 from conformance.send_statuses import (
     SEND_STATUSES,
     SendStatus,
@@ -22,6 +23,7 @@ __all__ = [
     "DICOM_APPLICATION_CONTEXT",
     "IMPLEMENTATION_CLASS_UID",
     "IMPLEMENTATION_VERSION_NAME",
+    "QUERY_RETRIEVE_CONTEXTS",
     "REJECTIONS",
     "RESULT_SOP_CLASSES",
     "RESULT_TRANSFER_SYNTAXES",
@@ -29,6 +31,9 @@ __all__ = [
     "SCU_CONTEXTS",
     "SEND_STATUSES",
     "STORE_STATUSES",
+    "STUDY_ROOT_FIND",
+    "STUDY_ROOT_GET",
+    "STUDY_ROOT_MOVE",
     "TRANSFER_SYNTAXES",
     "VERIFICATION_SOP_CLASS_UID",
     "AssociationLimits",
@@ -168,6 +173,7 @@ class PresentationContexts:
 
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _VERIFICATION = {VERIFICATION_SOP_CLASS_UID: "Verification"}
+_COMMITMENT = {STORAGE_COMMITMENT_SOP_CLASS_UID: "Storage Commitment Push Model"}
 
 SCP_CONTEXTS: tuple[PresentationContexts, ...] = (
     PresentationContexts("Verification", Role.SCP, _VERIFICATION, _UNCOMPRESSED),
@@ -177,16 +183,55 @@ SCP_CONTEXTS: tuple[PresentationContexts, ...] = (
         {**STORAGE_CLASSES, **RETIRED_STORAGE_CLASSES},
         tuple(syntax.uid for syntax in TRANSFER_SYNTAXES),
     ),
+    PresentationContexts(
+        "Storage Commitment", Role.SCP, _COMMITMENT, _UNCOMPRESSED[:2]
+    ),
 )
-"""What the node accepts when it is called."""
+"""What the node accepts when it is called. A caller that selects the SCP role for
+storage commitment reports on what the node asked it for (PS3.7 D.3.3.4)."""
 
 SCU_CONTEXTS: tuple[PresentationContexts, ...] = (
     PresentationContexts("Verification", Role.SCU, _VERIFICATION, _UNCOMPRESSED[:2]),
     PresentationContexts(
         "Storage", Role.SCU, RESULT_SOP_CLASSES, RESULT_TRANSFER_SYNTAXES
     ),
+    PresentationContexts(
+        "Storage Commitment", Role.SCU, _COMMITMENT, _UNCOMPRESSED[:2]
+    ),
+    PresentationContexts(
+        "Storage Commitment", Role.SCP, _COMMITMENT, _UNCOMPRESSED[:2]
+    ),
 )
 """What the node proposes when it calls a destination: of these, what it sends."""
+
+
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+"""Study Root Query/Retrieve Information Model - FIND, PS3.4 C.6.2."""
+
+STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
+
+QUERY_RETRIEVE_CONTEXTS: tuple[PresentationContexts, ...] = (
+    PresentationContexts(
+        "Query/Retrieve",
+        Role.SCU,
+        {
+            STUDY_ROOT_FIND: "Study Root Query/Retrieve - FIND",
+            STUDY_ROOT_MOVE: "Study Root Query/Retrieve - MOVE",
+            STUDY_ROOT_GET: "Study Root Query/Retrieve - GET",
+        },
+        _UNCOMPRESSED[:2],
+    ),
+    PresentationContexts(
+        "Storage by C-GET",
+        Role.SCP,
+        {**STORAGE_CLASSES, **RETIRED_STORAGE_CLASSES},
+        tuple(syntax.uid for syntax in TRANSFER_SYNTAXES if syntax.is_decoded),
+    ),
+)
+"""What the node proposes when it calls an archive: the service that is configured
+and, for C-GET, the announced SOP classes in the SCP role (PS3.7 D.3.3.4), each syntax
+in a context of its own, so that the archive need not decode what it keeps."""
 
 
 class StatusCategory(StrEnum):
@@ -340,6 +385,8 @@ class AssociationLimits:
     """Transfer syntaxes of one context."""
     command_bytes: int = 64 << 10
     """Length of a command set."""
+    normalized_bytes: int = 16 << 20
+    """Length of the data set of N-ACTION or N-EVENT-REPORT; beyond it: 0x0213."""
     nesting: int = 64
     """Sequences inside each other, in a data set."""
 

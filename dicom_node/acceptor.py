@@ -14,13 +14,13 @@ from typing import Protocol
 
 import structlog
 
+from conformance.commitment import STORAGE_COMMITMENT_SOP_CLASS_UID
 from conformance.profile import (
     ASSOCIATION_LIMITS,
     VERIFICATION_SOP_CLASS_UID,
     ContextResult,
     Rejection,
     Status,
-    choose_transfer_syntax,
 )
 from dicom_node.config import LimitSettings
 from dicom_node.dimse import Command, CommandField, decode_command, encode_response
@@ -30,17 +30,24 @@ from dicom_node.errors import (
     ProtocolViolationError,
     TransportError,
 )
+from dicom_node.normalized import (
+    CommitmentHandler,
+    CommitmentTalk,
+    NormalizedAnswer,
+    NormalizedMessage,
+)
 from dicom_node.pdu import (
     RELEASE_RESPONSE,
     AbortReason,
     AnsweredContext,
     AssociateRequest,
     PduType,
-    ProposedContext,
+    answer_context,
     decode_associate_request,
     encode_abort,
     encode_associate_accept,
     encode_associate_reject,
+    encode_p_data,
 )
 from dicom_node.receive import InstanceReceiver, Reception, StoreAnswer, StoreRequest
 from dicom_node.transport import PduSocket
@@ -50,7 +57,6 @@ __all__ = ["Acceptor", "AcceptorHost"]
 log = structlog.get_logger(__name__)
 
 _PDV_HEADER = struct.Struct(">LBB")
-_P_DATA_HEADER = struct.Struct(">BxLLBB")
 _IS_COMMAND = 0x01
 _IS_LAST = 0x02
 _LINGER_S = 2.0
@@ -63,6 +69,7 @@ class AcceptorHost(Protocol):
 
     limits: LimitSettings
     receiver: InstanceReceiver
+    commitments: CommitmentHandler | None
 
     @property
     def is_stopping(self) -> bool:
@@ -87,8 +94,10 @@ class _Message:
     context_id: int
     command: Command
     reception: Reception | None
-    """None: the data set is thrown away, and ``status`` is the answer."""
-    status: Status = Status.SUCCESS
+    """None, and no ``normalized`` either: the data set is thrown away, and ``status``
+    is the answer."""
+    normalized: NormalizedMessage | None = None
+    status: int = Status.SUCCESS
     comment: str = ""
 
 
@@ -160,6 +169,7 @@ class Acceptor:
         finally:
             self._forget_request()
             if self.is_admitted:
+                self._commitment.close(None)
                 self._host.ended(self, is_aborted=is_aborted)
             self.pdus.close(linger_s=linger_s)
 
@@ -178,18 +188,27 @@ class Acceptor:
         if rejection is not None:
             self.pdus.send(encode_associate_reject(rejection))
             return False
-        self.is_admitted = True
         self._calling_ae_title = request.calling_ae_title
         self._max_pdu_length = request.max_pdu_length
-        answers = [_answer_context(context) for context in request.contexts]
+        answers = [answer_context(context) for context in request.contexts]
         self._contexts = {
             answer.context_id: answer
             for answer in answers
             if answer.result is ContextResult.ACCEPTANCE
         }
+        self._commitment = CommitmentTalk(
+            self._host.commitments,
+            calling_ae_title=request.calling_ae_title,
+            peer_address=self._address,
+            proposed=request.roles,
+        )
+        self.is_admitted = True
         self.pdus.send(
             encode_associate_accept(
-                request, answers, max_pdu_bytes=limits.max_pdu_bytes
+                request,
+                answers,
+                max_pdu_bytes=limits.max_pdu_bytes,
+                roles=self._commitment.roles,
             )
         )
         return True
@@ -267,13 +286,22 @@ class Acceptor:
         for chunk in self.pdus.chunks(length):
             if message.reception is not None:
                 message.reception.write(chunk)
+            elif message.normalized is not None:
+                message.normalized.write(chunk)
         if control & _IS_LAST:
             self._finish(message)
 
     def _begin(self, context_id: int, command: Command) -> None:
         """Decide what becomes of a request; answer it if it has no data set."""
         message = self._message(context_id, command)
-        if command.field == CommandField.C_CANCEL_RQ:
+        if command.field == CommandField.N_EVENT_REPORT_RSP:
+            if not self._commitment.close(command.status):
+                raise ProtocolViolationError("a response to nothing")
+            # An event reply, if there is one, is thrown away.
+            self._progress = _Progress(
+                message=message if command.has_data_set else None
+            )
+        elif command.field == CommandField.C_CANCEL_RQ:
             self._progress = _Progress()  # PS3.7 9.3.2.3: there is no response.
         elif command.has_data_set:
             self._progress.message = message
@@ -283,6 +311,13 @@ class Acceptor:
     def _message(self, context_id: int, command: Command) -> _Message:
         context = self._contexts[context_id]
         message = _Message(context_id, command, None)
+        if context.abstract_syntax == STORAGE_COMMITMENT_SOP_CLASS_UID:
+            begun = self._commitment.begin(command)
+            if isinstance(begun, NormalizedAnswer):
+                message.status, message.comment = begun.status, begun.comment
+            else:
+                message.normalized = begun
+            return message
         is_verification = context.abstract_syntax == VERIFICATION_SOP_CLASS_UID
         served = CommandField.C_ECHO_RQ if is_verification else CommandField.C_STORE_RQ
         if command.field != served:
@@ -307,6 +342,12 @@ class Acceptor:
         return message
 
     def _finish(self, message: _Message) -> None:
+        if message.command.field == CommandField.N_EVENT_REPORT_RSP:
+            self._progress = _Progress()
+            return
+        if message.normalized is not None:
+            self._finish_normalized(message, message.normalized)
+            return
         if message.reception is None:
             self._respond(message, message.status, message.comment)
             return
@@ -316,24 +357,29 @@ class Acceptor:
         self._host.answered(answer)
         self._respond(message, answer.status, answer.comment)
 
-    def _respond(self, message: _Message, status: Status, comment: str) -> None:
+    def _finish_normalized(
+        self, message: _Message, normalized: NormalizedMessage
+    ) -> None:
+        syntax = self._contexts[message.context_id].transfer_syntax or ""
+        answer, report = self._commitment.finish(normalized, transfer_syntax_uid=syntax)
+        self._respond(message, answer.status, answer.comment)
+        if report is not None:
+            self._send(message.context_id, report[0], is_command=True)
+            self._send(message.context_id, report[1], is_command=False)
+
+    def _respond(self, message: _Message, status: int, comment: str) -> None:
         response = encode_response(message.command, status, comment)
-        # 0 is unlimited; six bytes of each PDU go to the header of the fragment.
-        room = self._max_pdu_length - 6 if self._max_pdu_length else len(response)
-        room = max(room, 2)
-        for start in range(0, len(response), room):
-            piece = response[start : start + room]
-            is_last = start + room >= len(response)
-            control = _IS_COMMAND | (_IS_LAST if is_last else 0)
-            head = _P_DATA_HEADER.pack(
-                PduType.P_DATA_TF,
-                len(piece) + 6,
-                len(piece) + 2,
-                message.context_id,
-                control,
-            )
-            self.pdus.send(head + piece)
+        self._send(message.context_id, response, is_command=True)
         self._progress = _Progress()
+
+    def _send(self, context_id: int, data: bytes, *, is_command: bool) -> None:
+        for pdu in encode_p_data(
+            data,
+            context_id=context_id,
+            is_command=is_command,
+            max_pdu_length=self._max_pdu_length,
+        ):
+            self.pdus.send(pdu)
 
     def _forget_request(self) -> None:
         message = self._progress.message
@@ -354,15 +400,6 @@ class Acceptor:
             error=type(error).__name__,
             reason=str(error) if isinstance(error, TransportError) else "",
         )
-
-
-def _answer_context(proposed: ProposedContext) -> AnsweredContext:
-    result, transfer_syntax = choose_transfer_syntax(
-        proposed.abstract_syntax, proposed.transfer_syntaxes
-    )
-    return AnsweredContext(
-        proposed.context_id, proposed.abstract_syntax, result, transfer_syntax
-    )
 
 
 def _reason_of(kind: int) -> AbortReason:

@@ -20,6 +20,7 @@ from conformance.profile import DICOM_APPLICATION_CONTEXT, REJECTIONS, Rejection
 from dicom_node.acceptor import Acceptor
 from dicom_node.config import CallerSettings, NodeSettings
 from dicom_node.errors import SettingsError
+from dicom_node.normalized import CommitmentHandler
 from dicom_node.pdu import AssociateRequest
 from dicom_node.receive import (
     InstanceLedger,
@@ -85,6 +86,8 @@ class DicomServer:
         Told about each durable instance.
     on_release : OnRelease, optional
         Told when an association has ended. Both are called from its thread.
+    commitments : CommitmentHandler, optional
+        Keeps requests for storage commitment and reports of it.
     is_draining : callable, optional
         Returns whether new associations are refused until further notice.
 
@@ -98,10 +101,12 @@ class DicomServer:
         ledger: InstanceLedger,
         on_instance: OnInstance | None = None,
         on_release: OnRelease | None = None,
+        commitments: CommitmentHandler | None = None,
         is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._is_draining = is_draining
         self.limits = settings.limits
+        self.commitments = commitments
         self.receiver = InstanceReceiver(spool, ledger, on_instance=on_instance)
         self._settings = settings
         self._on_release = on_release

@@ -1,14 +1,14 @@
 """The PDUs that open and close an association, PS3.8 9.3: bytes to records and back.
 
-P-DATA-TF is not here: its fragments go from the socket to the disk without becoming
-an object (`transport`, `acceptor`).
+Received P-DATA-TF is not here: its fragments go from the socket to the disk without
+becoming an object (`transport`, `acceptor`).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from conformance.profile import (
@@ -18,6 +18,7 @@ from conformance.profile import (
     IMPLEMENTATION_VERSION_NAME,
     ContextResult,
     Rejection,
+    choose_transfer_syntax,
 )
 from dicom_node.errors import ProtocolViolationError
 
@@ -28,10 +29,12 @@ __all__ = [
     "AssociateRequest",
     "PduType",
     "ProposedContext",
+    "answer_context",
     "decode_associate_request",
     "encode_abort",
     "encode_associate_accept",
     "encode_associate_reject",
+    "encode_p_data",
 ]
 
 
@@ -67,11 +70,15 @@ class _Item(IntEnum):
     USER_INFORMATION = 0x50
     MAXIMUM_LENGTH = 0x51
     IMPLEMENTATION_CLASS_UID = 0x52
+    ROLE_SELECTION = 0x54
     IMPLEMENTATION_VERSION_NAME = 0x55
 
 
 _ITEM_HEADER = struct.Struct(">BxH")
 _PDU_HEADER = struct.Struct(">BxL")
+_P_DATA_HEADER = struct.Struct(">BxLLBB")
+_IS_COMMAND = 0x01
+_IS_LAST = 0x02
 _FIXED_BYTES = 68
 _NO_TRANSFER_SYNTAX = b"1.2.840.10008.1.2"
 
@@ -93,7 +100,8 @@ class AssociateRequest:
     """What a caller asks for, PS3.8 9.3.2.
 
     AE titles are empty when they hold anything but printable ASCII. ``echoed`` are
-    the 64 bytes that the answer repeats. ``max_pdu_length`` 0: no limit.
+    the 64 bytes that the answer repeats. ``max_pdu_length`` 0: no limit. ``roles`` maps
+    a SOP class to whether the caller wants to be its SCU and SCP (PS3.7 D.3.3.4).
     """
 
     protocol_version: int
@@ -103,6 +111,7 @@ class AssociateRequest:
     application_context: str
     contexts: tuple[ProposedContext, ...]
     max_pdu_length: int
+    roles: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,16 @@ class AnsweredContext:
     abstract_syntax: str
     result: ContextResult
     transfer_syntax: str | None
+
+
+def answer_context(proposed: ProposedContext) -> AnsweredContext:
+    """Answer a proposed context as the profile says."""
+    result, transfer_syntax = choose_transfer_syntax(
+        proposed.abstract_syntax, proposed.transfer_syntaxes
+    )
+    return AnsweredContext(
+        proposed.context_id, proposed.abstract_syntax, result, transfer_syntax
+    )
 
 
 def decode_associate_request(body: bytes) -> AssociateRequest:
@@ -135,6 +154,7 @@ def decode_associate_request(body: bytes) -> AssociateRequest:
     application_context = ""
     contexts: list[ProposedContext] = []
     max_pdu_length = 0
+    roles: dict[str, tuple[bool, bool]] = {}
     for kind, value in _items(body[_FIXED_BYTES:]):
         if kind == _Item.APPLICATION_CONTEXT:
             application_context = _uid(value)
@@ -144,6 +164,7 @@ def decode_associate_request(body: bytes) -> AssociateRequest:
             contexts.append(_decode_context(value))
         elif kind == _Item.USER_INFORMATION:
             max_pdu_length = _decode_max_length(value)
+            roles = dict(_decode_roles(value))
     ids = {context.context_id for context in contexts}
     if len(ids) != len(contexts) or any(one % 2 == 0 for one in ids):
         raise ProtocolViolationError("presentation context ids are not distinct or odd")
@@ -157,6 +178,7 @@ def decode_associate_request(body: bytes) -> AssociateRequest:
         application_context=application_context,
         contexts=tuple(contexts),
         max_pdu_length=max_pdu_length,
+        roles=roles,
     )
 
 
@@ -165,15 +187,18 @@ def encode_associate_accept(
     contexts: Sequence[AnsweredContext],
     *,
     max_pdu_bytes: int,
+    roles: Mapping[str, tuple[bool, bool]],
 ) -> bytes:
     """Encode an A-ASSOCIATE-AC, PS3.8 9.3.3.
 
-    Roles, asynchronous operations, user identity and extended negotiation that the
-    caller proposed are not answered, which means the defaults (PS3.7 D.3.3).
+    Other roles than ``roles``, asynchronous operations, user identity and extended
+    negotiation that the caller proposed are not answered, which means the defaults
+    (PS3.7 D.3.3).
     """
     user_information = (
         _item(_Item.MAXIMUM_LENGTH, struct.pack(">L", max_pdu_bytes))
         + _item(_Item.IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_CLASS_UID.encode())
+        + b"".join(_encode_role(uid, *both) for uid, both in roles.items())
         + _item(_Item.IMPLEMENTATION_VERSION_NAME, IMPLEMENTATION_VERSION_NAME.encode())
     )
     body = b"".join(
@@ -199,6 +224,36 @@ def encode_abort(reason: AbortReason | None) -> bytes:
     source = 0 if reason is None else 2
     body = bytes((0, 0, source, reason or 0))
     return _PDU_HEADER.pack(PduType.ABORT, len(body)) + body
+
+
+def encode_p_data(
+    data: bytes, *, context_id: int, is_command: bool, max_pdu_length: int
+) -> Iterator[bytes]:
+    """Yield a command or data set as P-DATA-TF PDUs, PS3.8 9.3.5.
+
+    Parameters
+    ----------
+    data : bytes
+        An encoded command set or data set.
+    context_id : int
+        Its presentation context.
+    is_command : bool
+        Which of the two it is.
+    max_pdu_length : int
+        What the peer takes; 0: no limit.
+
+    """
+    # Six bytes of each PDU go to the header of the fragment.
+    room = max(max_pdu_length - 6 if max_pdu_length else len(data), 2)
+    for start in range(0, len(data), room):
+        piece = data[start : start + room]
+        control = _IS_COMMAND if is_command else 0
+        if start + room >= len(data):
+            control |= _IS_LAST
+        head = _P_DATA_HEADER.pack(
+            PduType.P_DATA_TF, len(piece) + 6, len(piece) + 2, context_id, control
+        )
+        yield head + piece
 
 
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -234,6 +289,22 @@ def _decode_max_length(data: bytes) -> int:
         if kind == _Item.MAXIMUM_LENGTH and len(value) == 4:
             return int.from_bytes(value, "big")
     return 0
+
+
+def _decode_roles(data: bytes) -> Iterator[tuple[str, tuple[bool, bool]]]:
+    for kind, value in _items(data):
+        if kind != _Item.ROLE_SELECTION:
+            continue
+        length = int.from_bytes(value[:2], "big")
+        if len(value) != length + 4:
+            raise ProtocolViolationError("a role selection does not fit")
+        yield _uid(value[2:-2]), (bool(value[-2]), bool(value[-1]))
+
+
+def _encode_role(uid: str, is_scu: bool, is_scp: bool) -> bytes:
+    name = uid.encode()
+    value = struct.pack(">H", len(name)) + name + bytes((is_scu, is_scp))
+    return _item(_Item.ROLE_SELECTION, value)
 
 
 def _encode_context(context: AnsweredContext) -> bytes:

@@ -26,7 +26,7 @@ CLASSES = {uid for row in SCP_CONTEXTS for uid in row.sop_classes}
 FOREIGN_CLASSES = {
     "1.2.840.10008.5.1.4.31",  # Modality Worklist
     "1.2.840.10008.5.1.4.1.2.2.1",  # Study Root Query
-    "1.2.840.10008.1.20.1",  # Storage Commitment
+    "1.2.840.10008.1.20.2",  # Storage Commitment Pull Model, retired
     "1.3.12.2.1107.5.9.1",  # a private class
 }
 SYNTAXES = {str(uid) for uid in ALL_TRANSFER_SYNTAXES} | {

@@ -53,6 +53,9 @@ def test_a_request_that_pynetdicom_encodes_is_decoded() -> None:
     assert request.contexts[1].transfer_syntaxes == ("1.2", "1.3")
 
 
+COMMITMENT = "1.2.840.10008.1.20.1"
+
+
 def test_pynetdicom_decodes_our_acceptance() -> None:
     request = decode_associate_request(REQUEST[6:])
     accepted = AnsweredContext(
@@ -64,7 +67,12 @@ def test_pynetdicom_decodes_our_acceptance() -> None:
 
     pdu = theirs.A_ASSOCIATE_AC()
     pdu.decode(
-        encode_associate_accept(request, [accepted, refused], max_pdu_bytes=4096)
+        encode_associate_accept(
+            request,
+            [accepted, refused],
+            max_pdu_bytes=4096,
+            roles={COMMITMENT: (True, True)},
+        )
     )
     primitive = pdu.to_primitive()
 

@@ -85,7 +85,10 @@ def test_verification_is_accepted_and_results_are_a_part_of_storage() -> None:
     # PS3.2 7.1: who accepts associations accepts Verification.
     assert any("1.2.840.10008.1.1" in one.sop_classes for one in SCP_CONTEXTS)
     assert set(RESULT_SOP_CLASSES) <= set(STORAGE.sop_classes)
-    assert {one.role for one in SCU_CONTEXTS} == {Role.SCU}
+    # Reports on storage commitment are the one thing that is proposed as SCP.
+    assert {one.service for one in SCU_CONTEXTS if one.role is Role.SCP} == {
+        "Storage Commitment"
+    }
 
 
 def test_every_status_is_described_once() -> None:
