@@ -23,7 +23,7 @@ from pydicom.uid import (
 
 from dicom_node.errors import ImagingError, PixelDecodingError
 
-__all__ = ["quiet_reading", "read_dataset", "unsigned_short"]
+__all__ = ["is_deflated", "quiet_reading", "read_dataset", "unsigned_short"]
 
 _MAX_HEADER_ELEMENT_BYTES = 1 << 20
 """Longer values of a header are left in the file and count as absent."""
@@ -63,7 +63,7 @@ def read_dataset(
 
     """
     tags = None if specific_tags is None else list(specific_tags)
-    if _is_deflated(path):
+    if is_deflated(path):
         # pydicom inflates it whole, and 1 MiB of it can hold 1 GiB of zeros.
         raise ImagingError("deflated data sets are not processed")
     ds = pydicom.dcmread(
@@ -117,7 +117,8 @@ def _drop_deferred(ds: Dataset) -> None:
             del ds[tag]
 
 
-def _is_deflated(path: Path) -> bool:
+def is_deflated(path: Path) -> bool:
+    """Return whether a file's data set is deflated as a whole."""
     with path.open("rb") as file:
         file.seek(128)
         if file.read(4) != b"DICM":

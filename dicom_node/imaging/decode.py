@@ -21,7 +21,7 @@ from dicom_node.errors import PixelDecodingError
 from dicom_node.imaging.codestream import codestream_size
 from dicom_node.imaging.dataset import unsigned_short
 
-__all__ = ["Frame", "check_pixels", "decode_frames"]
+__all__ = ["Frame", "check_pixels", "decode_frames", "decode_stored"]
 
 Frame: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 """``(rows, columns)`` float32 or ``(rows, columns, 3)`` uint8."""
@@ -112,21 +112,53 @@ def decode_frames(ds: Dataset, frame_numbers: Sequence[int]) -> Iterator[Frame]:
         A frame is missing or contradicts its data set.
 
     """
-    try:
-        decoder = get_decoder(_transfer_syntax(ds))
-    except NotImplementedError as error:
-        msg = f"transfer syntax {_transfer_syntax(ds)} cannot be decoded"
-        raise PixelDecodingError(msg) from error
+    decoder = _decoder(ds)
     for number in frame_numbers:
-        if not 1 <= number <= int(ds.get("NumberOfFrames") or 1):
-            msg = f"there is no frame {number}"
-            raise PixelDecodingError(msg)
-        if _transfer_syntax(ds).is_encapsulated:
-            _check_codestream(ds, number)
+        _check_frame(ds, number)
         stored = _decode(decoder, ds, number)
         yield (
             _to_rgb(stored, ds) if _is_colour(ds) else _to_modality(stored, ds, number)
         )
+
+
+def decode_stored(ds: Dataset, number: int) -> bytes:
+    """Decode a frame to the values that it stores, as Explicit VR Little Endian.
+
+    Samples are interleaved; YBR becomes RGB.
+
+    Parameters
+    ----------
+    ds : pydicom.Dataset
+        Checked by `check_pixels`.
+    number : int
+        Frame Number, from 1.
+
+    Raises
+    ------
+    PixelDecodingError
+        The frame is missing or contradicts its data set.
+
+    """
+    decoder = _decoder(ds)
+    _check_frame(ds, number)
+    stored = _decode(decoder, ds, number)
+    return stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _decoder(ds: Dataset) -> Decoder:
+    try:
+        return get_decoder(_transfer_syntax(ds))
+    except NotImplementedError as error:
+        msg = f"transfer syntax {_transfer_syntax(ds)} cannot be decoded"
+        raise PixelDecodingError(msg) from error
+
+
+def _check_frame(ds: Dataset, number: int) -> None:
+    if not 1 <= number <= int(ds.get("NumberOfFrames") or 1):
+        msg = f"there is no frame {number}"
+        raise PixelDecodingError(msg)
+    if _transfer_syntax(ds).is_encapsulated:
+        _check_codestream(ds, number)
 
 
 def _decode(decoder: Decoder, ds: Dataset, number: int) -> npt.NDArray[Any]:

@@ -19,7 +19,7 @@ from pydicom import Dataset
 from dicom_node.child_process import Answer, Tell, answer_requests
 from dicom_node.errors import OutOfResourcesError, PixelDecodingError
 from dicom_node.imaging.dataset import read_dataset
-from dicom_node.imaging.decode import check_pixels, decode_frames
+from dicom_node.imaging.decode import check_pixels, decode_frames, decode_stored
 
 __all__ = ["main"]
 
@@ -44,8 +44,18 @@ def _decode(request: Answer, _tell: Tell) -> Answer:
 
     The request holds ``path``; ``frames``: pairs of Frame Number and place in the
     output; ``output``; ``shape`` and ``itemsize`` of a frame; ``max_pixels_bytes``.
+    With ``stored``, a Frame Number, instead of ``frames`` that frame's stored values
+    are the output.
     """
     ds = _open(request["path"], request["max_pixels_bytes"])
+    if "stored" in request:
+        data = decode_stored(ds, request["stored"])
+        file = os.open(request["output"], os.O_WRONLY)
+        try:
+            _write(file, memoryview(data), 0)
+        finally:
+            os.close(file)
+        return {}
     shape = tuple(request["shape"])
     numbers = [number for number, _ in request["frames"]]
     file = os.open(request["output"], os.O_WRONLY)

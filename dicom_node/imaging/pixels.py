@@ -146,6 +146,38 @@ class PixelReader:
             # Copy on write: the caller may change the array and nothing else.
             return np.memmap(file.name, dtype, mode="c", shape=(frames, *shape))
 
+    def read_stored(
+        self, path: Path, *, sop_instance_uid: str, frame_number: int
+    ) -> bytes:
+        """Decode one frame to the values that it stores, little endian.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file.
+        sop_instance_uid : str
+            Named when it cannot be decoded.
+        frame_number : int
+            From 1.
+
+        Raises
+        ------
+        PixelDecodingError
+            It cannot be decoded within the limits.
+        OSError
+            The scratch folder cannot be written.
+
+        """
+        with tempfile.NamedTemporaryFile(dir=self._scratch_dir) as file:
+            request: Answer = {
+                "path": str(path),
+                "stored": frame_number,
+                "output": file.name,
+                "max_pixels_bytes": self._limits.max_pixels_bytes,
+            }
+            self._decode(sop_instance_uid, request)
+            return Path(file.name).read_bytes()
+
     def _decode(self, uid: str, request: Answer) -> None:
         child = self._children.get()
         try:
