@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from dicom_node.config import NodeSettings
 from dicom_node.deliver import check
@@ -19,11 +20,15 @@ from dicom_node.errors import (
     StoreError,
 )
 from dicom_node.grounding import GroundingWorker
+from dicom_node.hl7.certificate import make_tls_context, valid_until
 from dicom_node.rules import RuleBook
 from dicom_node.service import LOCK_FILE
 from dicom_node.store import Store
 
 __all__ = ["DoctorFinding", "examine"]
+
+_SOON_DAYS = 30
+"""A certificate that ends sooner is told as trouble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,16 @@ def examine(settings: NodeSettings) -> tuple[DoctorFinding, ...]:
 
     """
     findings: list[DoctorFinding] = []
-    for look in (_folder, _database, _ports, _callers, _destinations, _rules, _model):
+    for look in (
+        _folder,
+        _database,
+        _ports,
+        _callers,
+        _hl7,
+        _destinations,
+        _rules,
+        _model,
+    ):
         findings.extend(look(settings))
     return tuple(findings)
 
@@ -88,6 +102,8 @@ def _ports(settings: NodeSettings) -> Iterator[DoctorFinding]:
     wanted = [("DICOM", node.host, node.port)]
     if settings.web.enabled:
         wanted.append(("web", settings.web.host, settings.web.port))
+    if settings.hl7.enabled:
+        wanted.append(("HL7", settings.hl7.host, settings.hl7.port))
     for name, host, port in wanted:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -137,6 +153,27 @@ def _callers(settings: NodeSettings) -> Iterator[DoctorFinding]:
         yield DoctorFinding(
             False, "no callers listed: only this machine may associate; list the PACS"
         )
+
+
+def _hl7(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    if not settings.hl7.enabled:
+        return
+    count = len(settings.hl7.callers)
+    who = f"{count} networks" if count else "only this machine"
+    yield DoctorFinding(True, f"HL7: {who} may send reports")
+    if settings.hl7.certificate is None:
+        return
+    what = f"HL7 certificate {settings.hl7.certificate}"
+    try:
+        make_tls_context(settings.hl7)
+        ends = valid_until(settings.hl7.certificate)
+    except SettingsError as error:
+        yield DoctorFinding(False, str(error))
+        return
+    is_good = ends > datetime.now(UTC)
+    is_ending = ends < datetime.now(UTC) + timedelta(days=_SOON_DAYS)
+    said = "is valid until" if is_good else "has expired on"
+    yield DoctorFinding(is_good and not is_ending, f"{what} {said} {ends:%Y-%m-%d}")
 
 
 def _destinations(settings: NodeSettings) -> Iterator[DoctorFinding]:

@@ -28,8 +28,11 @@ from dicom_node.association import DicomServer
 from dicom_node.audit import Counters, EventKind, configure_logging
 from dicom_node.config import NodeSettings
 from dicom_node.errors import NodeError, RuleError, SettingsError, StoreError
+from dicom_node.hl7 import Answering, Hl7Listener
 from dicom_node.inbox import ReportInbox
+from dicom_node.receive import InstanceReceiver
 from dicom_node.reconcile import reconcile
+from dicom_node.retrieve import ArchiveRetriever, RetrieveLine
 from dicom_node.rules import RuleBook
 from dicom_node.spool import Spool, write_whole
 from dicom_node.store import Store
@@ -81,6 +84,7 @@ class NodeService:
         self._data_dir = settings.node.data_dir.resolve()
         self._processor = processor or PipelineProcessor(settings)
         self._registry = CollectorRegistry()
+        self._counters = Counters(self._registry)
         self._stop_asked = threading.Event()
         self._threads: list[threading.Thread] = []
         self._missing_files = 0
@@ -105,6 +109,11 @@ class NodeService:
     def web_port(self) -> int | None:
         """The HTTP port that it listens on; None: no web server."""
         return None if self._web is None else self._web.port
+
+    @property
+    def hl7_port(self) -> int | None:
+        """The MLLP port that it listens on; None: no HL7."""
+        return None if self._hl7 is None else self._hl7.port
 
     @property
     def store(self) -> Store:
@@ -141,7 +150,7 @@ class NodeService:
         leftovers = spool.remove_leftovers()
         self._store.switches.set(DRAINING, False, by="start")
         self._workflows = Workflows(
-            settings, self._store, self._processor, counters=Counters(self._registry)
+            settings, self._store, self._processor, counters=self._counters
         )
         self._workflows.launch()
         self._assembler = Assembler(
@@ -151,6 +160,7 @@ class NodeService:
             reports=settings.reports,
         )
         self._inbox = ReportInbox(self._store, clock=system_clock)
+        self._retrieve = self._make_retrieve_line(spool)
         self._workflows.resume()
         self._server = DicomServer(
             settings,
@@ -170,7 +180,10 @@ class NodeService:
         )
         self._processor.start()
         self._server.start()
+        if self._retrieve is not None:
+            self._retrieve.start()
         self._web = self._start_web()
+        self._hl7 = self._start_hl7()
         self._run_thread("assembly", self._assemble)
         self._run_thread("housekeeping", self._keep_house)
         self._store.record_event(
@@ -182,6 +195,7 @@ class NodeService:
             version=__version__,
             port=self.port,
             web_port=self.web_port,
+            hl7_port=self.hl7_port,
             leftovers=leftovers,
             seconds=round(time.monotonic() - began, 2),
         )
@@ -191,9 +205,13 @@ class NodeService:
         log.info("node_stopping")
         self._stop_asked.set()
         self._server.stop(_ACCEPT_GRACE_S)
+        if self._hl7 is not None:
+            self._hl7.stop(_ACCEPT_GRACE_S)
         self._assembler.stop()
         for thread in self._threads:
             thread.join(_ACCEPT_GRACE_S)
+        if self._retrieve is not None:
+            self._retrieve.stop()
         self._workflows.stop(grace_s=_STOP_GRACE_S)
         self._processor.stop()
         if self._web is not None:
@@ -235,6 +253,7 @@ class NodeService:
                 ("disk", self._check_disk),
                 ("database", self._check_database),
                 ("dicom", self._check_dicom),
+                ("hl7", self._check_hl7),
                 ("worker", self._check_worker),
                 ("files", self._check_files),
                 ("work", self._check_work),
@@ -256,6 +275,36 @@ class NodeService:
             self._store.close()
             os.close(self._lock_file)
             raise
+
+    def _make_retrieve_line(self, spool: Spool) -> RetrieveLine | None:
+        if not self._settings.archives:
+            return None
+        retriever = ArchiveRetriever(
+            self._settings,
+            self._store,
+            receiver=InstanceReceiver(spool, self._assembler, clock=system_clock),
+            on_released=self._assembler.association_released,
+            clock=system_clock,
+        )
+        line = RetrieveLine(retriever, self._store, clock=system_clock)
+        self._workflows.complete_by(line)
+        return line
+
+    def _start_hl7(self) -> Hl7Listener | None:
+        if not self._settings.hl7.enabled:
+            return None
+        listener = Hl7Listener(
+            self._settings.hl7,
+            Answering(
+                self._inbox,
+                clock=system_clock,
+                counters=self._counters,
+                accession_fields=self._settings.hl7.accession_fields,
+            ),
+            max_message_bytes=self._settings.limits.max_message_bytes,
+        )
+        listener.start()
+        return listener
 
     def _start_web(self) -> WebServer | None:
         if not self._settings.web.enabled:
@@ -333,6 +382,9 @@ class NodeService:
 
     def _check_dicom(self) -> str | None:
         return "it does not listen" if self._server.is_stopping else None
+
+    def _check_hl7(self) -> str | None:
+        return None if self._hl7 is None else self._hl7.trouble
 
     def _check_worker(self) -> str | None:
         dead = [one.name for one in self._threads if not one.is_alive()]

@@ -90,9 +90,10 @@ def make_acknowledgement(
     encoding = header(2) or "^~\\&"
     sep, component, sub = _delimiters(message)
     version = header(12) or "2.5"
-    kind = component.join(("ACK", message.kind[1], "ACK")) if header(9) else "ACK"
-    if message is not None and _is_old(version):
-        kind = component.join(filter(None, ("ACK", message.kind[1])))
+    event = "" if message is None else message.kind[1]
+    kind = component.join(filter(None, ("ACK", event)))
+    if event and not _is_old(version):
+        kind = component.join((kind, "ACK"))
     msh = [
         "MSH",
         encoding,

@@ -19,9 +19,10 @@ import structlog
 from dicom_node.config import Hl7Settings
 from dicom_node.errors import ProtocolViolationError, SettingsError
 from dicom_node.hl7.answering import Answering
+from dicom_node.hl7.certificate import make_tls_context
 from dicom_node.hl7.framing import FrameReader, frame
 
-__all__ = ["Hl7Listener", "Hl7Statistics", "is_allowed", "make_tls_context"]
+__all__ = ["Hl7Listener", "Hl7Statistics", "is_allowed"]
 
 log = structlog.get_logger(__name__)
 
@@ -35,9 +36,6 @@ _ACCEPT_PAUSE_S = 0.1
 _HANDSHAKE_S = 10.0
 _KEEP_ALIVE_S = 60
 """Silence after which the system asks a peer whether it is still there."""
-
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
-"""What BCP 195 (RFC 9325, 4.2) recommends for TLS 1.2; TLS 1.3 has no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,38 +323,6 @@ def is_allowed(networks: tuple[str, ...], address: str) -> bool:
     if not networks:
         return where.is_loopback
     return any(where in ipaddress.ip_network(one, strict=False) for one in networks)
-
-
-def make_tls_context(settings: Hl7Settings) -> ssl.SSLContext | None:
-    """Return how TLS is spoken, None for plain TCP.
-
-    TLS 1.2 or newer with authenticated ephemeral keys (BCP 195). With a client CA a
-    sender must show a certificate that it signed (IHE ATNA).
-
-    Raises
-    ------
-    SettingsError
-        A file cannot be read, or certificate and key do not fit.
-
-    """
-    if settings.certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
-    try:
-        context.load_cert_chain(settings.certificate, settings.private_key)
-    except (OSError, ValueError) as error:
-        msg = f"hl7.certificate {settings.certificate}: it cannot be used with its key"
-        raise SettingsError(msg) from error
-    if settings.client_ca is not None:
-        try:
-            context.load_verify_locations(settings.client_ca)
-        except (OSError, ValueError) as error:
-            msg = f"hl7.client_ca {settings.client_ca}: it holds no certificate"
-            raise SettingsError(msg) from error
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 def _shut(one: socket.socket, how: int) -> None:
