@@ -92,6 +92,13 @@ class PixelReader:
         """The process ids of the running processes."""
         return tuple(child.pid for child in self._all if child.pid is not None)
 
+    def start(self) -> None:
+        """Start the processes, so that the first `read` does not wait for them."""
+        children = [self._children.get() for _ in self._all]
+        for child in children:
+            child.start()
+            self._children.put(child)
+
     def close(self) -> None:
         """End the processes; a later `read` starts them again."""
         for child in self._all:

@@ -23,6 +23,8 @@ from dicom_node.store import snapshot as _snapshot
 from dicom_node.store import versions as _versions
 from dicom_node.store import waiting as _waiting
 from dicom_node.store.catalogue import CatalogueStore
+from dicom_node.store.commitments import CommitmentStore
+from dicom_node.store.corrections import CorrectionStore
 from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
 from dicom_node.store.pages import PageStore
@@ -56,11 +58,13 @@ class Store:
     def __init__(self, url: str) -> None:
         self._database = Database(url)
         self.catalogue = CatalogueStore(self._database)
+        self.commitments = CommitmentStore(self._database)
         self.retrievals = RetrievalStore(self._database)
         self.reports = ReportStore(self._database)
         self.switches = SwitchStore(self._database)
         self.users = UserStore(self._database)
         self.pages = PageStore(self._database)
+        self.corrections = CorrectionStore(self._database)
 
     def __enter__(self) -> Self:
         return self
@@ -297,11 +301,17 @@ class Store:
         *,
         now: datetime,
         next_attempt_at: datetime,
+        awaits_commitment: bool = False,
     ) -> None:
         """Record what a destination answered."""
         with self._database.write() as connection:
             _outbox.record_attempt(
-                connection, parcel, outcomes, now=now, next_attempt_at=next_attempt_at
+                connection,
+                parcel,
+                outcomes,
+                now=now,
+                next_attempt_at=next_attempt_at,
+                awaits_commitment=awaits_commitment,
             )
 
     def abandon_parcel(
