@@ -204,7 +204,9 @@ def process_study(
     for index, profile in enumerate(profiles):
         folder = out_dir if index == 0 else out_dir / profile
         folder.mkdir(exist_ok=True)
-        made = make_objects(result, profile=profile, out_dir=folder)
+        made = make_objects(
+            result, profile=profile, out_dir=folder, reader=rooms.reader
+        )
         verify_objects(made, result.series)
         objects.extend(made)
     path = write_result_json(result, objects, out_dir, left_out=left_out)

@@ -1,4 +1,4 @@
-"""From a result to DICOM objects: SEG and Comprehensive 3D SR that name each other."""
+"""From a result to DICOM objects: SEG and SR that name each other, or pictures."""
 
 from __future__ import annotations
 
@@ -7,22 +7,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_node.errors import NodeError, ObjectError
+from dicom_node.objects.archive import make_archive_objects
 from dicom_node.objects.common import Making
-from dicom_node.objects.profiles import find_profile
+from dicom_node.objects.profiles import ObjectSet, find_profile
 from dicom_node.objects.seg import make_segmentations
 from dicom_node.objects.sources import study_header
 from dicom_node.objects.sr import make_report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydicom import Dataset
+
+    from dicom_node.objects.common import FrameReader
     from dicom_node.records import ResultObject, StudyResult
 
 __all__ = ["make_objects"]
 
 
 def make_objects(
-    result: StudyResult, *, profile: str = "default", out_dir: Path
+    result: StudyResult,
+    *,
+    profile: str = "default",
+    out_dir: Path,
+    reader: FrameReader | None = None,
 ) -> tuple[ResultObject, ...]:
-    """Write the objects of a result: the segmentations, then the report.
+    """Write the objects of a result: segmentations and report, or pictures.
 
     The same result and profile give the same files, byte for byte.
 
@@ -33,24 +43,29 @@ def make_objects(
     profile : str
         A name of `PROFILES`.
     out_dir : pathlib.Path
-        An existing folder; files are named ``seg-1.dcm``, ``seg-2.dcm`` ... and
-        ``sr.dcm``.
+        An existing folder; files are named by what they hold and a number:
+        ``seg-1.dcm``, ``seg-2.dcm`` ... and ``sr.dcm``.
+    reader : FrameReader, optional
+        Reads the pixels of the source; profiles of `ObjectSet.PICTURES` need one.
 
     Returns
     -------
     tuple of ResultObject
-        Segmentations in the order of their series, then the report, which is there
-        even when nothing was found.
+        Segmentations in the order of their series, then the report; or presentation
+        states, pictures, key objects and PDF. The report or the PDF is there even
+        when nothing was found.
 
     Raises
     ------
     ObjectError
         The profile is unknown, a mask does not fit its series, a source cannot be
-        read again, or a value cannot be encoded. Nothing is left in `out_dir` then,
-        nor after any other error.
+        read again, a value cannot be encoded, or there is no reader where one is
+        needed. Nothing is left in `out_dir` then, nor after any other error.
+    PixelDecodingError
+        A frame cannot be decoded for its picture.
 
     """
-    making = Making(result, find_profile(profile), study_header(result))
+    making = Making(result, find_profile(profile), study_header(result), reader)
     making.check_sources()
     try:
         return _write_all(making, out_dir)
@@ -67,13 +82,18 @@ def _write_all(making: Making, out_dir: Path) -> tuple[ResultObject, ...]:
     """Write every object, or leave none behind."""
     written: list[ResultObject] = []
     with ExitStack() as undo:
-        for number, made in enumerate(make_segmentations(making), start=1):
-            path = out_dir / f"seg-{number}.dcm"
+
+        def write(ds: Dataset, name: str, segments: Mapping[str, int]) -> None:
+            path = out_dir / name
             undo.callback(path.unlink, missing_ok=True)
-            written.append(making.write(made.dataset, path, made.segments))
-        report = make_report(making, written)
-        path = out_dir / "sr.dcm"
-        undo.callback(path.unlink, missing_ok=True)
-        written.append(making.write(report, path, {}))
+            written.append(making.write(ds, path, segments))
+
+        if making.profile.objects is ObjectSet.PICTURES:
+            for name, ds in make_archive_objects(making):
+                write(ds, name, {})
+        else:
+            for number, made in enumerate(make_segmentations(making), start=1):
+                write(made.dataset, f"seg-{number}.dcm", made.segments)
+            write(make_report(making, written), "sr.dcm", {})
         undo.pop_all()
     return tuple(written)

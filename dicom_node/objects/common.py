@@ -7,7 +7,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import highdicom as hd
 from highdicom.color import CIELabColor
@@ -38,11 +38,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from dicom_node.objects.profiles import Profile
 
 __all__ = [
     "FIRST_SERIES_NUMBER",
     "NOT_FOR_DIAGNOSIS",
+    "FrameReader",
     "Making",
     "add_coding_schemes",
     "clean_text",
@@ -50,6 +53,7 @@ __all__ = [
     "display_colour",
     "laterality_code",
     "long_string",
+    "observer_context",
 ]
 
 NOT_FOR_DIAGNOSIS = "AI - not for diagnostic use"
@@ -72,6 +76,13 @@ _GOLDEN_ANGLE = 0.381966011250105
 """Turn of the hue from one colour to the next: neighbours differ most."""
 
 
+class FrameReader(Protocol):
+    """Decodes the frames of a series, as `imaging.PixelReader` does."""
+
+    def read(self, series: ImageSeries, /) -> npt.NDArray[Any]:
+        """Return the frames, `imaging.Pixels`: larger values are brighter."""
+
+
 @dataclass(frozen=True, eq=False)
 class Making:
     """One run of making objects: the result, its profile, and what follows from them.
@@ -84,6 +95,8 @@ class Making:
     profile: Profile
     source: Dataset
     """Header of an instance of the study."""
+    reader: FrameReader | None = None
+    """Who reads the pixels of the source, for profiles that paint pictures."""
 
     def uid(self, *parts: str) -> str:
         """Derive a UID of this result from what the object is."""
@@ -113,6 +126,12 @@ class Making:
         """Name of the model as LO."""
         return long_string(self.result.model_name) or "unknown"
 
+    @property
+    def content_day_and_time(self) -> tuple[str, str]:
+        """Date (DA) and time (TM) of the content."""
+        moment = self.result.content_datetime
+        return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+
     def tracking_id(self, region: Region) -> str:
         """Return the tracking identifier of a region in this profile."""
         return self.profile.tracking_prefix + clean_text(region.tracking_id)
@@ -130,8 +149,7 @@ class Making:
         Dates come from the newest source instance and never from a clock, so that
         bytes do not depend on when they are made.
         """
-        moment = self.result.content_datetime
-        day, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+        day, time = self.content_day_and_time
         for kind in ("InstanceCreation", "Series", "Content"):
             setattr(ds, f"{kind}Date", day)
             setattr(ds, f"{kind}Time", time)
@@ -239,6 +257,20 @@ def coded(code: Code) -> hd.sr.CodedConcept:
 def laterality_code(laterality: Laterality) -> hd.sr.CodedConcept:
     """Return the code of a side (CID 244)."""
     return hd.sr.CodedConcept.from_code(_LATERALITY[laterality])
+
+
+def observer_context(making: Making) -> hd.sr.ObserverContext:
+    """Return who observed: node and model together, a device (TID 1004)."""
+    return hd.sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=making.device_uid,
+            name=MODEL_NAME,
+            manufacturer_name=MANUFACTURER,
+            model_name=MODEL_NAME,
+            serial_number=making.result.model_sha256[:16] or "unknown",
+        ),
+    )
 
 
 def display_colour(index: int) -> CIELabColor:

@@ -12,7 +12,24 @@ from dicom_node.errors import ObjectError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PROFILES", "ImageLink", "Profile", "SegmentationEncoding", "find_profile"]
+__all__ = [
+    "PROFILES",
+    "ImageLink",
+    "ObjectSet",
+    "Profile",
+    "SegmentationEncoding",
+    "find_profile",
+]
+
+
+class ObjectSet(StrEnum):
+    """Which kinds of objects a destination gets."""
+
+    SEG_AND_SR = "SEG and SR"
+    """Segmentations and a report that name each other."""
+    PICTURES = "pictures"
+    """For archives that show neither: presentation states, secondary captures, a key
+    object selection and a PDF."""
 
 
 class SegmentationEncoding(StrEnum):
@@ -44,6 +61,7 @@ class Profile:
     image_link: ImageLink
     tracking_prefix: str = ""
     """Put before every tracking identifier, in SEG and SR alike."""
+    objects: ObjectSet = ObjectSet.SEG_AND_SR
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
@@ -58,6 +76,12 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
                 tracking_prefix="Cornerstone3DTools@^0.1.0:PlanarFreehandROI:",
             ),
             Profile("labelmap", SegmentationEncoding.LABELMAP, ImageLink.PLANAR_ROI),
+            Profile(
+                "pacs",
+                SegmentationEncoding.BINARY,
+                ImageLink.PLANAR_ROI,
+                objects=ObjectSet.PICTURES,
+            ),
         )
     }
 )

@@ -40,6 +40,7 @@ from dicom_node.objects.planes import (
     shared_groups,
 )
 from dicom_node.objects.profiles import SegmentationEncoding
+from dicom_node.objects.references import related_series
 from dicom_node.objects.sources import SourceHeaders
 from dicom_node.objects.study_module import copy_study_modules
 
@@ -294,24 +295,5 @@ def _refer_to_source(ds: Dataset, making: Making, grid: Grid) -> None:
     if not grid.is_placed:
         ds.PatientOrientation = ""
     grid.copy_lossy_compression(ds)
-    predecessors = [
-        one
-        for one in making.result.predecessors
-        if one.sop_class_uid in SEGMENTATION_CLASSES
-    ]
-    if predecessors:
-        ds.RelatedSeriesSequence = [
-            _related_series(study, uid)
-            for study, uid in dict.fromkeys(
-                (one.study_instance_uid, one.series_instance_uid)
-                for one in predecessors
-            )
-        ]
-
-
-def _related_series(study_instance_uid: str, series_instance_uid: str) -> Dataset:
-    item = Dataset()
-    item.StudyInstanceUID = study_instance_uid
-    item.SeriesInstanceUID = series_instance_uid
-    item.PurposeOfReferenceCodeSequence = []
-    return item
+    if predecessors := related_series(making, SEGMENTATION_CLASSES):
+        ds.RelatedSeriesSequence = predecessors

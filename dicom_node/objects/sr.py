@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from highdicom import sr
 from highdicom.sr import RelationshipTypeValues as Relationship
 from pydicom import Dataset
 from pydicom.sr.codedict import Collection, codes
 from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage
 
 from dicom_node import __version__
 from dicom_node.errors import ObjectError
@@ -20,7 +20,9 @@ from dicom_node.objects.common import (
     Making,
     add_coding_schemes,
     long_string,
+    observer_context,
 )
+from dicom_node.objects.references import hierarchy, requests_of, texts_of
 from dicom_node.objects.sr_content import phrase_evaluations, region_groups
 from dicom_node.objects.study_module import copy_study_modules, plain_sequence
 
@@ -91,7 +93,7 @@ def make_report(making: Making, segmentations: Sequence[ResultObject]) -> Datase
     _add_requests(ds, making)
     _add_predecessors(ds, making)
     making.stamp(ds)
-    copy_study_modules(making.source, ds, list(_texts(ds)))
+    copy_study_modules(making.source, ds, list(texts_of(ds)))
     ds.StudyInstanceUID = making.result.study_instance_uid
     add_coding_schemes(ds)
     return ds
@@ -119,7 +121,10 @@ def _root(
     language = sr.LanguageOfContentItemAndDescendants(
         sr.CodedConcept("en", "RFC5646", "English")
     )
-    items: list[sr.ContentItem] = [*language, *_observation_context(making)]
+    items: list[sr.ContentItem] = [
+        *language,
+        *sr.ObservationContext(observer_device_context=observer_context(making)),
+    ]
     items += [
         sr.CodeContentItem(
             codes.DCM.ProcedureReported, procedure, Relationship.HAS_CONCEPT_MOD
@@ -158,21 +163,6 @@ def _separate(item: Dataset) -> None:
         item.ContinuityOfContent = "SEPARATE"
         for child in item.get("ContentSequence", ()):
             _separate(child)
-
-
-def _observation_context(making: Making) -> sr.ObservationContext:
-    return sr.ObservationContext(
-        observer_device_context=sr.ObserverContext(
-            observer_type=codes.DCM.Device,
-            observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-                uid=making.device_uid,
-                name=MODEL_NAME,
-                manufacturer_name=MANUFACTURER,
-                model_name=MODEL_NAME,
-                serial_number=making.result.model_sha256[:16] or "unknown",
-            ),
-        )
-    )
 
 
 def _procedures(source: Dataset) -> list[sr.CodedConcept]:
@@ -316,78 +306,17 @@ def _add_requests(ds: Dataset, making: Making) -> None:
     performed = plain_sequence(making.source, "PerformedProcedureCodeSequence")
     performed = performed or plain_sequence(making.source, "ProcedureCodeSequence")
     ds.PerformedProcedureCodeSequence = performed
-    if requests := _requests(making.source, making.result.study_instance_uid):
+    if requests := requests_of(making.source, making.result.study_instance_uid):
         ds.ReferencedRequestSequence = requests
-
-
-def _requests(source: Dataset, study_instance_uid: str) -> list[Dataset]:
-    """Return requests with every type 2 element of PS3.3 C.17.2 there.
-
-    Images keep them in Request Attributes Sequence, documents in Referenced Request
-    Sequence.
-    """
-    found = plain_sequence(source, "ReferencedRequestSequence")
-    found = found or plain_sequence(source, "RequestAttributesSequence")
-    requests = []
-    for item in found:
-        request = Dataset()
-        request.StudyInstanceUID = item.get("StudyInstanceUID") or study_instance_uid
-        request.ReferencedStudySequence = []
-        request.AccessionNumber = item.get("AccessionNumber") or ""
-        request.PlacerOrderNumberImagingServiceRequest = (
-            item.get("PlacerOrderNumberImagingServiceRequest") or ""
-        )
-        request.FillerOrderNumberImagingServiceRequest = (
-            item.get("FillerOrderNumberImagingServiceRequest") or ""
-        )
-        request.RequestedProcedureID = item.get("RequestedProcedureID") or ""
-        request.RequestedProcedureDescription = (
-            item.get("RequestedProcedureDescription") or ""
-        )
-        request.RequestedProcedureCodeSequence = (
-            item.get("RequestedProcedureCodeSequence") or []
-        )
-        requests.append(request)
-    return requests
 
 
 def _add_predecessors(ds: Dataset, making: Making) -> None:
     """Name the documents that this one supersedes (PS3.3 C.17.2.1); SR only."""
-    studies: dict[str, dict[str, list[ObjectReference]]] = {}
-    for one in making.result.predecessors:
-        if one.sop_class_uid.startswith(_SR_STORAGE_PREFIX):
-            series = studies.setdefault(one.study_instance_uid, {})
-            series.setdefault(one.series_instance_uid, []).append(one)
-    if not studies:
-        return
-    ds.PredecessorDocumentsSequence = [
-        _study_item(study, series) for study, series in studies.items()
+    superseded = [
+        one
+        for one in making.result.predecessors
+        if one.sop_class_uid.startswith(_SR_STORAGE_PREFIX)
+        and one.sop_class_uid != KeyObjectSelectionDocumentStorage
     ]
-
-
-def _study_item(study: str, series: dict[str, list[ObjectReference]]) -> Dataset:
-    series_items = []
-    for uid, references in series.items():
-        series_item = Dataset()
-        series_item.SeriesInstanceUID = uid
-        series_item.ReferencedSOPSequence = []
-        for one in references:
-            item = Dataset()
-            item.ReferencedSOPClassUID = one.sop_class_uid
-            item.ReferencedSOPInstanceUID = one.sop_instance_uid
-            series_item.ReferencedSOPSequence.append(item)
-        series_items.append(series_item)
-    study_item = Dataset()
-    study_item.StudyInstanceUID = study
-    study_item.ReferencedSeriesSequence = series_items
-    return study_item
-
-
-def _texts(ds: Dataset) -> Iterator[str]:
-    for element in ds:
-        if element.VR == "SQ":
-            for item in element.value:
-                yield from _texts(item)
-        elif element.VR in {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}:
-            value: Any = element.value
-            yield str(value)
+    if superseded:
+        ds.PredecessorDocumentsSequence = hierarchy(superseded)
