@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pydicom.uid
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
-from pynetdicom.presentation import PresentationContext
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.presentation import PresentationContext, build_role
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -49,12 +51,17 @@ class _ClosedSocket(AssociationSocket):
 class _Entity(AE):
     """An application entity that leaves no socket behind."""
 
+    make_dimse: Callable[[Association], DIMSEServiceProvider] | None = None
+    """Makes who puts messages together; pynetdicom's own when None."""
+
     def _create_socket(
         self,
         assoc: Association,
         address: AddressInformation,
         tls_args: tuple[ssl.SSLContext, str] | None,
     ) -> AssociationSocket:
+        if self.make_dimse is not None:
+            assoc.dimse = self.make_dimse(assoc)
         opened = _ClosedSocket(assoc, address=address)
         opened.tls_args = tls_args
         return opened
@@ -84,6 +91,9 @@ def associate(
     *,
     ae_title: str,
     timeouts: Timeouts,
+    stored_classes: Sequence[str] = (),
+    make_dimse: Callable[[Association], DIMSEServiceProvider] | None = None,
+    on_store: Callable[[evt.Event], int] | None = None,
 ) -> Iterator[Link]:
     """Open an association for the block, and release it after.
 
@@ -97,6 +107,13 @@ def associate(
         Calling AE title.
     timeouts : Timeouts
         How long the peer may take.
+    stored_classes : sequence of str
+        SOP classes of which we are the SCP: role selection (PS3.7 D.3.3.4) asks that
+        the peer stores them here on this association.
+    make_dimse : callable, optional
+        Makes who puts messages together, for a peer that sends large ones.
+    on_store : callable, optional
+        Answers each C-STORE of the peer with a status.
 
     Raises
     ------
@@ -111,16 +128,23 @@ def associate(
     entity.acse_timeout = timeouts.associate_s
     entity.dimse_timeout = timeouts.response_s
     entity.network_timeout = timeouts.response_s
+    entity.make_dimse = make_dimse
     link = Link()
+    handlers: list[Any] = [
+        (evt.EVT_CONN_OPEN, lambda _event: link.was_open.set()),
+        (evt.EVT_CONN_CLOSE, link.close),
+    ]
+    if on_store is not None:
+        handlers.append((evt.EVT_C_STORE, on_store))
     association = entity.associate(
         peer.host,
         peer.port,
         contexts=contexts,
         ae_title=peer.ae_title,
-        evt_handlers=[
-            (evt.EVT_CONN_OPEN, lambda _event: link.was_open.set()),
-            (evt.EVT_CONN_CLOSE, link.close),
+        ext_neg=[
+            build_role(one, scu_role=False, scp_role=True) for one in stored_classes
         ],
+        evt_handlers=handlers,
     )
     if not association.is_established:
         answer = association.acceptor.primitive

@@ -30,6 +30,7 @@ from dicom_node.assembly import Clock, system_clock
 from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
+from dicom_node.retrieve import Retriever
 from dicom_node.rules import PRIORITIES
 from dicom_node.store import CollectingStudy, Parcel, Store, VersionKey
 from dicom_node.workflows.choosing import Chooser
@@ -131,6 +132,7 @@ class Workflows:
         )
         self._delivery = Delivery(settings, store, counters=counters, clock=clock)
         self._chooser = Chooser(settings, store, clock=clock)
+        self._retriever: Retriever | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -139,6 +141,10 @@ class Workflows:
             thread.name == f"queue-worker-{_PROCESS_QUEUE}" and thread.is_alive()
             for thread in threading.enumerate()
         )
+
+    def complete_by(self, retriever: Retriever) -> None:
+        """Let every version wait until an archive was asked for what it lacks."""
+        self._retriever = retriever
 
     def launch(self) -> None:
         """Start taking work; workflows that a crash interrupted go on.
@@ -221,6 +227,10 @@ class Workflows:
         choice = self._chooser.choose(key, is_requested=is_requested)
         if not choice.is_processed:
             return
+        if self._retriever is not None and self._retriever.must_wait(
+            key, lambda: self.version_ready(key, is_requested=is_requested)
+        ):
+            return  # it comes here again when the archives were asked
         state = self._submit(
             work_name(key),
             _PROCESS_QUEUE,
