@@ -85,6 +85,7 @@ class NodeService:
         self._processor = processor or PipelineProcessor(settings)
         self._registry = CollectorRegistry()
         self._counters = Counters(self._registry)
+        self._hl7: Hl7Listener | None = None
         self._stop_asked = threading.Event()
         self._threads: list[threading.Thread] = []
         self._missing_files = 0
