@@ -105,51 +105,30 @@ def meet_reports(connection: Connection, study_id: int, *, now: datetime) -> Non
     waits again.
     """
     study = connection.execute(select(studies).where(studies.c.id == study_id)).one()
-    changed = _release_misfits(connection, study, now=now)
-    named = reports.c.study_instance_uid == study.study_instance_uid
-    if study.accession_number:
-        by_order = and_(
-            reports.c.study_instance_uid.is_(None),
-            reports.c.accession_number == study.accession_number,
-        )
-        named = or_(named, by_order)
-    rows = connection.execute(
-        select(reports)
-        .where(
-            named,
-            or_(
-                reports.c.study_id.is_(None),
-                and_(reports.c.study_id != study_id, reports.c.is_current),
-            ),
-        )
-        .order_by(reports.c.id)
-    ).all()
-    for row in rows:
+    changed = {study_id} if _release_misfits(connection, study) else set()
+    for row in _may_join(connection, study):
         match = match_studies(
             connection,
             study_instance_uid=row.study_instance_uid,
             accession_number=row.accession_number,
             patient_id=row.patient_id,
         )
-        if study_id not in match.study_ids:
-            if match.doubt is not None and row.is_current:
-                note_report(
-                    connection,
-                    EventKind.REPORT_HELD_BACK,
-                    row,
-                    study_id=study_id,
-                    now=now,
-                    reason=match.doubt,
-                )
-            continue
-        if _join(connection, row, study_id):
-            changed = True
+        joined = _join(connection, row, match.study_ids)
+        for one in joined:
+            note_report(connection, EventKind.REPORT_JOINED, row, study_id=one, now=now)
+        changed.update(joined)
+        if match.doubt is not None and row.is_current:
             note_report(
-                connection, EventKind.REPORT_JOINED, row, study_id=study_id, now=now
+                connection,
+                EventKind.REPORT_HELD_BACK,
+                row,
+                study_id=study_id,
+                now=now,
+                reason=match.doubt,
             )
-    if changed:
-        settle(connection, of_study(study_id))
-        collect_again(connection, study_id, now=now)
+    for one in sorted(changed):
+        settle(connection, of_study(one))
+        collect_again(connection, one, now=now)
 
 
 def settle(connection: Connection, group: ColumnElement[bool]) -> None:
@@ -312,49 +291,72 @@ def _choose(candidates: Sequence[tuple[int, str | None]], patient: str | None) -
     return Match(tuple(key for key, _ in candidates))
 
 
-def _release_misfits(connection: Connection, study: Row[Any], *, now: datetime) -> bool:
+def _release_misfits(connection: Connection, study: Row[Any]) -> bool:
+    """Let reports of another patient wait again: the study now tells whose it is."""
     if not study.patient_id:
         return False
-    rows = connection.execute(
-        select(reports).where(
-            reports.c.study_id == study.id,
+    released = connection.execute(
+        update(reports)
+        .where(
+            of_study(study.id),
             reports.c.patient_id.is_not(None),
             reports.c.patient_id != study.patient_id,
         )
+        .values(study_id=None)
+    )
+    return released.rowcount > 0
+
+
+def _may_join(connection: Connection, study: Row[Any]) -> Sequence[Row[Any]]:
+    """Return what waits for a study, and what other studies of its order have."""
+    named = reports.c.study_instance_uid == study.study_instance_uid
+    if study.accession_number:
+        by_order = and_(
+            reports.c.study_instance_uid.is_(None),
+            reports.c.accession_number == study.accession_number,
+        )
+        named = or_(named, by_order)
+    is_elsewhere = and_(reports.c.study_id != study.id, reports.c.is_current)
+    return connection.execute(
+        select(reports)
+        .where(named, or_(reports.c.study_id.is_(None), is_elsewhere))
+        .order_by(reports.c.id)
     ).all()
-    for row in rows:
-        connection.execute(
-            update(reports).where(reports.c.id == row.id).values(study_id=None)
-        )
-        note_report(
-            connection,
-            EventKind.REPORT_HELD_BACK,
-            row,
-            study_id=study.id,
-            now=now,
-            reason=Doubt.OTHER_PATIENT,
-        )
-    return bool(rows)
 
 
-def _join(connection: Connection, row: Row[Any], study_id: int) -> bool:
-    """Give a study a report that waits, or a copy of one that another study has."""
-    if row.study_id is None:
-        connection.execute(
-            update(reports).where(reports.c.id == row.id).values(study_id=study_id)
-        )
-        return True
-    known = connection.scalar(
-        select(reports.c.id).where(
+def _join(
+    connection: Connection, row: Row[Any], study_ids: Iterable[int]
+) -> tuple[int, ...]:
+    """Give a report to studies; return those that did not have it.
+
+    The first takes a row that waits, each other one a copy of it. What was said of
+    a study itself weighs more than what was said of its order.
+    """
+    joined = []
+    waits = row.study_id is None
+    for study_id in study_ids:
+        if waits:
+            connection.execute(
+                update(reports).where(reports.c.id == row.id).values(study_id=study_id)
+            )
+            waits = False
+            joined.append(study_id)
+        elif row.is_current and not _has_one_like(connection, row, study_id):
+            values = {key: value for key, value in row._mapping.items() if key != "id"}
+            connection.execute(insert(reports).values(values | {"study_id": study_id}))
+            joined.append(study_id)
+    return tuple(joined)
+
+
+def _has_one_like(connection: Connection, row: Row[Any], study_id: int) -> bool:
+    found = connection.scalar(
+        select(reports.c.id)
+        .where(
             of_study(study_id),
             reports.c.channel == row.channel,
             reports.c.sender == row.sender,
             reports.c.identifier == row.identifier,
         )
+        .limit(1)
     )
-    # What was said of this very study weighs more than what was said of the order.
-    if known is not None:
-        return False
-    copy = {key: value for key, value in row._mapping.items() if key != "id"}
-    connection.execute(insert(reports).values(**copy | {"study_id": study_id}))
-    return True
+    return found is not None

@@ -324,6 +324,8 @@ def _waiting_with(report: IncomingReport) -> ColumnElement[bool]:
         reports.c.study_id.is_(None),
         reports.c.study_instance_uid == report.study_instance_uid,
         reports.c.accession_number == report.accession_number,
+        # Its sender may have mended whose it is.
+        reports.c.patient_id == report.patient_id,
     )
 
 

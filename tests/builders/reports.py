@@ -4,14 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydicom.dataset import Dataset
 
 from dicom_node.identity import derive_uid
-from dicom_node.records import StoredInstance
+from dicom_node.records import (
+    IncomingReport,
+    ReportChannel,
+    ReportStatus,
+    StoredInstance,
+)
 from dicom_node.reports.document import make_report_document
+from tests.builders.stores import NOON
 
-__all__ = ["make_basic_text_sr", "make_content_item", "store_document"]
+__all__ = [
+    "incoming",
+    "make_basic_text_sr",
+    "make_content_item",
+    "store_document",
+]
+
+
+def incoming(
+    text: str = "FINDINGS: Hepatomegaly.",
+    status: ReportStatus = ReportStatus.FINAL,
+    **changes: Any,
+) -> IncomingReport:
+    """Make a report of order A1 as an HL7 sender hands it over."""
+    values: dict[str, Any] = {
+        "text": text,
+        "channel": ReportChannel.HL7,
+        "status": status,
+        "identifier": "filler-1",
+        "sender": "RIS",
+        "received_at": NOON,
+        "accession_number": None if "study_instance_uid" in changes else "A1",
+    }
+    return IncomingReport(**(values | changes))
 
 
 def make_basic_text_sr(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -26,31 +25,10 @@ from dicom_node.store import (
 )
 from dicom_node.store.database import Database
 from dicom_node.store.schema import events, metadata, versions
-from tests.builders.postgres import PostgresCluster, postgres_cluster
+from tests.builders.postgres import PostgresCluster
 from tests.builders.stores import NOON, received, result_object
 
 TO_PACS = {"pacs": "default"}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[PostgresCluster]:
-    with postgres_cluster() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peers)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'node.sqlite'}"
-    running: PostgresCluster = request.getfixturevalue("cluster")
-    return running.new_database()
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with Store(url) as opened:
-        opened.migrate()
-        yield opened
 
 
 def open_next(store: Store, *, after_s: float = 60.0) -> VersionKey:
