@@ -26,6 +26,7 @@ from dicom_node.store.catalogue import CatalogueStore
 from dicom_node.store.commitments import CommitmentStore
 from dicom_node.store.corrections import CorrectionStore
 from dicom_node.store.database import Database
+from dicom_node.store.details import DetailStore
 from dicom_node.store.events import record_event
 from dicom_node.store.pages import PageStore
 from dicom_node.store.reports import ReportStore
@@ -65,6 +66,7 @@ class Store:
         self.users = UserStore(self._database)
         self.pages = PageStore(self._database)
         self.corrections = CorrectionStore(self._database)
+        self.details = DetailStore(self._database)
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from dicom_node.config.peers import Role
 
 __all__ = [
+    "Answer",
     "DeliveryCounts",
     "May",
     "Me",
@@ -20,18 +21,20 @@ __all__ = [
 ]
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """Says what it holds, and nothing else."""
+
     model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
 
-class Problem(_Answer):
+class Problem(Answer):
     """What is wrong."""
 
     detail: str
     """In plain words, free of patient data."""
 
 
-class May(_Answer):
+class May(Answer):
     """What who asks may do."""
 
     see: bool
@@ -40,7 +43,7 @@ class May(_Answer):
     administer: bool
 
 
-class SignIn(_Answer):
+class SignIn(Answer):
     """How people sign in."""
 
     needed: bool
@@ -48,7 +51,7 @@ class SignIn(_Answer):
     oidc: bool
 
 
-class Me(_Answer):
+class Me(Answer):
     """Who asks."""
 
     name: str | None
@@ -58,7 +61,7 @@ class Me(_Answer):
     version: str
 
 
-class PhraseCounts(_Answer):
+class PhraseCounts(Answer):
     """How many phrases a study has."""
 
     present: int
@@ -68,7 +71,7 @@ class PhraseCounts(_Answer):
     """Those with a region."""
 
 
-class DeliveryCounts(_Answer):
+class DeliveryCounts(Answer):
     """A study's results at one destination, by state."""
 
     destination: str
@@ -81,7 +84,7 @@ class DeliveryCounts(_Answer):
     next_attempt_at: datetime | None
 
 
-class StudySummary(_Answer):
+class StudySummary(Answer):
     """A study in the list."""
 
     study_instance_uid: str
@@ -107,7 +110,7 @@ class StudySummary(_Answer):
     deliveries: list[DeliveryCounts]
 
 
-class StudyList(_Answer):
+class StudyList(Answer):
     """Some studies, newest first."""
 
     studies: list[StudySummary]
