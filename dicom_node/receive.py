@@ -116,6 +116,9 @@ class InstanceReceiver:
         answer, since the instance is kept.
     clock : callable
         Returns the time of reception, with its zone.
+    check : callable, optional
+        Asked about each instance before it is kept; a `ReceiveError` that it raises
+        refuses the instance.
 
     """
 
@@ -126,11 +129,13 @@ class InstanceReceiver:
         *,
         on_instance: OnInstance | None = None,
         clock: Callable[[], datetime] = _utc_now,
+        check: Callable[[InstanceHeader], None] = lambda _header: None,
     ) -> None:
         self._spool = spool
         self._ledger = ledger
         self._on_instance = on_instance
         self._clock = clock
+        self.check = check
 
     def begin(self, request: StoreRequest) -> Reception:
         """Begin to receive an instance. Trouble is told by `Reception.finish`."""
@@ -251,6 +256,7 @@ class Reception:
             request.sop_instance_uid,
         ):
             raise DatasetMismatchError
+        self._receiver.check(header)
         sha256 = self._digest.hexdigest()
         path = writer.commit(sha256)
         self._writer = None

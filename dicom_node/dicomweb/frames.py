@@ -23,7 +23,6 @@ from dicom_node.imaging.dataset import quiet_reading, unsigned_short
 
 __all__ = [
     "PixelLayout",
-    "bulk_blocks",
     "parse_frame_list",
     "read_layout",
     "stored_frame",
@@ -32,6 +31,7 @@ __all__ = [
 _MAX_FRAMES = 1000
 """Frames that one request may name."""
 
+_BLOCK_BYTES = 1 << 18
 _PIXEL_TAGS = (0x7FE00010, 0x7FE00009, 0x7FE00008)
 
 
@@ -53,6 +53,15 @@ class PixelLayout:
     frames: int
     is_encapsulated: bool
     extended_offsets: tuple[bytes, bytes] | None = None
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the whole value of native pixels, numbers little endian."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            left = self.length
+            while left > 0 and (block := file.read(min(_BLOCK_BYTES, left))):
+                left -= len(block)
+                yield _little(block, self.swapped_bytes)
 
 
 def parse_frame_list(text: str) -> tuple[int, ...]:
@@ -200,10 +209,8 @@ def _native(file: BinaryIO, layout: PixelLayout, number: int) -> bytes:
     if end > layout.length:
         raise DicomwebError(f"frame {number} is cut short", status=404)
     file.seek(layout.offset + start)
-    data = np.frombuffer(file.read(min(stop, layout.length) - start), np.uint8)
-    if group > 1 and data.size % group == 0:
-        data = data.reshape(-1, group)[:, ::-1].reshape(-1)
-    data = data[first - start : end - start]
+    read = _little(file.read(min(stop, layout.length) - start), group)
+    data = np.frombuffer(read, np.uint8)[first - start : end - start]
     if layout.frame_bits % 8 == 0 and first_bit % 8 == 0:
         return data.tobytes()
     # The first pixel is in the lowest bit (PS3.5 8.1.1).
@@ -213,11 +220,8 @@ def _native(file: BinaryIO, layout: PixelLayout, number: int) -> bytes:
     return np.packbits(alone, bitorder="little").tobytes()
 
 
-def bulk_blocks(layout: PixelLayout, *, block_bytes: int = 1 << 18) -> Iterator[bytes]:
-    """Yield the whole value of native pixels, as it is stored."""
-    with layout.path.open("rb") as file:
-        file.seek(layout.offset)
-        left = layout.length
-        while left > 0 and (block := file.read(min(block_bytes, left))):
-            left -= len(block)
-            yield block
+def _little(block: bytes, group: int) -> bytes:
+    """Turn each group of bytes around."""
+    if group == 1 or len(block) % group:
+        return block
+    return np.frombuffer(block, np.uint8).reshape(-1, group)[:, ::-1].tobytes()

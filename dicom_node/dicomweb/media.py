@@ -216,7 +216,9 @@ def choose_octets(accept: str) -> Form:
     raise _not_acceptable(OCTETS)
 
 
-def choose_frames(accept: str, stored_syntax_uid: str, *, is_one: bool) -> Form:
+def choose_frames(
+    accept: str, stored_syntax_uid: str, *, is_native: bool, is_one: bool
+) -> Form:
     """Return how frames are given: as stored, or decoded.
 
     Parameters
@@ -225,6 +227,8 @@ def choose_frames(accept: str, stored_syntax_uid: str, *, is_one: bool) -> Form:
         The header; without it, frames come decoded in parts.
     stored_syntax_uid : str
         How they are stored.
+    is_native : bool
+        Whether they are stored as plain pixels.
     is_one : bool
         Whether a single frame is asked for, which may come without parts.
 
@@ -234,7 +238,6 @@ def choose_frames(accept: str, stored_syntax_uid: str, *, is_one: bool) -> Form:
         The client takes nothing that can be given.
 
     """
-    native = stored_syntax_uid not in _FRAME_TYPES
     stored_type = _FRAME_TYPES.get(stored_syntax_uid, OCTETS)
     for one in parse_accept(accept):
         is_any = one.name in {"*/*", "*"}
@@ -242,7 +245,7 @@ def choose_frames(accept: str, stored_syntax_uid: str, *, is_one: bool) -> Form:
             continue
         is_multipart = one.is_multipart or is_any
         syntax = one.parameters.get("transfer-syntax")
-        if not native:
+        if not is_native:
             # "image/jls" alone says already that it may be compressed.
             is_named = one.inner == stored_type and syntax is None
             if one.covers(stored_type) and (
@@ -253,7 +256,7 @@ def choose_frames(accept: str, stored_syntax_uid: str, *, is_one: bool) -> Form:
             if one.covers(OCTETS) and one.allows_syntax(stored_syntax_uid):
                 return Form(OCTETS, is_multipart, stored_syntax_uid)
         if one.covers(OCTETS) and syntax in {None, "*", _EXPLICIT_LITTLE}:
-            return Form(OCTETS, is_multipart, _EXPLICIT_LITTLE, is_stored=native)
+            return Form(OCTETS, is_multipart, _EXPLICIT_LITTLE, is_stored=is_native)
     raise _not_acceptable('multipart/related; type="application/octet-stream"')
 
 
