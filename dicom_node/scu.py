@@ -13,6 +13,7 @@ import pydicom.uid
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.pdu import A_ABORT_RQ
 from pynetdicom.presentation import PresentationContext, build_role
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
@@ -20,7 +21,10 @@ from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicom_node.config import DicomPeer
 from dicom_node.errors import AssociationRefusedError
 
-__all__ = ["Link", "Timeouts", "associate"]
+__all__ = ["NO_CONTEXT_ACCEPTED", "Link", "Timeouts", "associate"]
+
+NO_CONTEXT_ACCEPTED = "it accepts none of the presentation contexts"
+"""Why an association is refused by a peer that offers nothing of what was proposed."""
 
 # The bytes of the file, in pieces, instead of a data set that is decoded and encoded
 # again; pynetdicom has it as a setting of the process.
@@ -75,6 +79,13 @@ class Link:
     def __init__(self) -> None:
         self.was_open = threading.Event()
         self.is_closed = threading.Event()
+        self.was_aborted = threading.Event()
+        """The peer sent an A-ABORT: it is there, and does not want this."""
+
+    def receive(self, event: evt.Event) -> None:
+        """Note an A-ABORT."""
+        if isinstance(event.pdu, A_ABORT_RQ):
+            self.was_aborted.set()
 
     def close(self, event: evt.Event) -> None:
         """Note that the connection is gone, and wake who waits for an answer."""
@@ -94,6 +105,7 @@ def associate(
     stored_classes: Sequence[str] = (),
     make_dimse: Callable[[Association], DIMSEServiceProvider] | None = None,
     on_store: Callable[[evt.Event], int] | None = None,
+    on_report: Callable[[evt.Event], tuple[int, None]] | None = None,
 ) -> Iterator[Link]:
     """Open an association for the block, and release it after.
 
@@ -114,6 +126,8 @@ def associate(
         Makes who puts messages together, for a peer that sends large ones.
     on_store : callable, optional
         Answers each C-STORE of the peer with a status.
+    on_report : callable, optional
+        Answers each N-EVENT-REPORT of the peer with a status.
 
     Raises
     ------
@@ -133,9 +147,12 @@ def associate(
     handlers: list[Any] = [
         (evt.EVT_CONN_OPEN, lambda _event: link.was_open.set()),
         (evt.EVT_CONN_CLOSE, link.close),
+        (evt.EVT_PDU_RECV, link.receive),
     ]
     if on_store is not None:
         handlers.append((evt.EVT_C_STORE, on_store))
+    if on_report is not None:
+        handlers.append((evt.EVT_N_EVENT_REPORT, on_report))
     association = entity.associate(
         peer.host,
         peer.port,
@@ -151,7 +168,7 @@ def associate(
         if association.is_rejected and answer is not None:
             msg = f"it rejected the association: {answer.reason_str}"
         elif association.rejected_contexts:
-            msg = "it accepts none of the presentation contexts"
+            msg = NO_CONTEXT_ACCEPTED
         elif link.was_open.is_set():
             msg = "it aborted the association or did not answer"
         else:

@@ -26,6 +26,7 @@ from dicom_node import __version__
 from dicom_node.assembly import Assembler, system_clock
 from dicom_node.association import DicomServer
 from dicom_node.audit import Counters, EventKind, configure_logging
+from dicom_node.commitment import CommitmentService
 from dicom_node.config import NodeSettings
 from dicom_node.errors import NodeError, RuleError, SettingsError, StoreError
 from dicom_node.hl7 import Answering, Hl7Listener
@@ -163,11 +164,18 @@ class NodeService:
         self._inbox = ReportInbox(self._store, clock=system_clock)
         self._retrieve = self._make_retrieve_line(spool)
         self._workflows.resume()
+        self._commitment = CommitmentService(
+            settings,
+            self._store,
+            clock=system_clock,
+            on_report=self._workflows.take_report,
+        )
         self._server = DicomServer(
             settings,
             spool=spool,
             ledger=self._assembler,
             on_release=self._assembler.association_released,
+            commitments=self._commitment,
             is_draining=self._is_draining,
         )
         self._registry.register(
@@ -181,6 +189,7 @@ class NodeService:
         )
         self._processor.start()
         self._server.start()
+        self._commitment.start()
         if self._retrieve is not None:
             self._retrieve.start()
         self._web = self._start_web()
@@ -206,6 +215,7 @@ class NodeService:
         log.info("node_stopping")
         self._stop_asked.set()
         self._server.stop(_ACCEPT_GRACE_S)
+        self._commitment.stop()
         if self._hl7 is not None:
             self._hl7.stop(_ACCEPT_GRACE_S)
         self._assembler.stop()
@@ -382,7 +392,9 @@ class NodeService:
         return None
 
     def _check_dicom(self) -> str | None:
-        return "it does not listen" if self._server.is_stopping else None
+        if self._server.is_stopping:
+            return "it does not listen"
+        return self._commitment.trouble
 
     def _check_hl7(self) -> str | None:
         return None if self._hl7 is None else self._hl7.trouble

@@ -89,16 +89,20 @@ def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
             f"{study.results} results",
         ]
         lines += [
-            f"  {one.destination}: {one.delivered} delivered, {one.pending} waiting, "
-            f"{one.dead} given up, of all versions"
+            f"  {one.destination}: {one.delivered} delivered, {one.stored} stored, "
+            f"{one.pending} waiting, {one.dead} given up, of all versions"
             + (f" ({one.last_comment})" if one.last_comment else "")
             for one in study.deliveries
         ]
         yield Text("\n".join(lines))
-    destinations = Table("Destination", "Delivered", "Waiting", "Given up")
+    destinations = Table("Destination", "Delivered", "Stored", "Waiting", "Given up")
     for one in status.snapshot.destinations:
         destinations.add_row(
-            one.name, str(one.delivered), str(one.pending), str(one.dead)
+            one.name,
+            str(one.delivered),
+            str(one.stored),
+            str(one.pending),
+            str(one.dead),
         )
     if status.snapshot.destinations:
         yield destinations

@@ -78,6 +78,17 @@ class CallerSettings(Section):
     """Calling AE title."""
     address: Network
     """Address or network (CIDR) that the caller's connection comes from."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """The caller's own DICOM port, where it is told what the node has committed to;
+    None: it is told on the association that it asked on."""
+
+    @model_validator(mode="after")
+    def _check_port(self) -> Self:
+        network = ipaddress.ip_network(self.address, strict=False)
+        if self.port is not None and network.num_addresses != 1:
+            msg = "port: only a caller with one address can be called back"
+            raise ValueError(msg)
+        return self
 
 
 class DestinationSettings(Section):

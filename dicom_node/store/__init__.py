@@ -7,6 +7,12 @@ from dicom_node.store.catalogue import (
     CatalogueStudy,
     StudyFilter,
 )
+from dicom_node.store.commitments import (
+    CommitmentStore,
+    CommitmentTask,
+    KeptInstance,
+    ReportTaken,
+)
 from dicom_node.store.decisions import RecordedDecision
 from dicom_node.store.instances import InstanceOutcome, RecordedFile
 from dicom_node.store.outbox import AttemptOutcome, OutboxItem, Parcel
@@ -37,10 +43,13 @@ __all__ = [
     "CatalogueStore",
     "CatalogueStudy",
     "CollectingStudy",
+    "CommitmentStore",
+    "CommitmentTask",
     "DeliveryState",
     "DeliveryStatus",
     "DestinationStatus",
     "InstanceOutcome",
+    "KeptInstance",
     "KnownSeries",
     "KnownStudy",
     "OutboxItem",
@@ -51,6 +60,7 @@ __all__ = [
     "ReportOutcome",
     "ReportReceipt",
     "ReportStore",
+    "ReportTaken",
     "RequeueOutcome",
     "Retrieval",
     "StatusSnapshot",

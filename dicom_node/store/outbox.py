@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, case, func, insert, select, update
 
 from dicom_node.audit import EventKind
 from dicom_node.store.events import record_event
@@ -153,8 +153,12 @@ def record_attempt(
     *,
     now: datetime,
     next_attempt_at: datetime,
+    awaits_commitment: bool = False,
 ) -> None:
-    """Record what a destination answered; what it lacks stays or is given up."""
+    """Record what a destination answered; what it lacks stays or is given up.
+
+    ``awaits_commitment``: what it took is stored, and delivered when it says so.
+    """
     for one in outcomes:
         row = connection.execute(
             select(
@@ -169,9 +173,10 @@ def record_attempt(
         ).one()
         if row.state == DeliveryState.DELIVERED:
             continue
+        is_stored = one.is_delivered and awaits_commitment
         state = DeliveryState.PENDING
         if one.is_delivered:
-            state = DeliveryState.DELIVERED
+            state = DeliveryState.STORED if is_stored else DeliveryState.DELIVERED
         elif now >= row.give_up_at:
             state = DeliveryState.DEAD
         connection.execute(
@@ -181,10 +186,12 @@ def record_attempt(
                 state=state,
                 attempts=parcel.attempts + 1,
                 last_attempt_at=now,
-                next_attempt_at=next_attempt_at,
+                next_attempt_at=now if is_stored else next_attempt_at,
                 last_status=one.status,
                 last_comment=one.comment[:256],
-                delivered_at=now if one.is_delivered else None,
+                delivered_at=now if state is DeliveryState.DELIVERED else None,
+                stored_at=now if one.is_delivered else None,
+                transaction_uid=None,
             )
         )
         if state is DeliveryState.PENDING and parcel.attempts > 0:
@@ -206,6 +213,7 @@ def record_attempt(
 
 _EVENTS = {
     DeliveryState.DELIVERED: EventKind.RESULT_DELIVERED,
+    DeliveryState.STORED: EventKind.RESULT_STORED,
     DeliveryState.PENDING: EventKind.DELIVERY_FAILED,
     DeliveryState.DEAD: EventKind.DELIVERY_DEAD,
 }
@@ -306,6 +314,8 @@ def revive_deliveries(
 ) -> int:
     """Let everything undelivered of a study be tried at once, for another seven days.
 
+    What a destination has stored is not sent again: its commitment is asked for.
+
     Returns
     -------
     int
@@ -323,7 +333,10 @@ def revive_deliveries(
                 deliveries.c.state != DeliveryState.DELIVERED,
             )
             .values(
-                state=DeliveryState.PENDING,
+                state=case(
+                    (deliveries.c.state == DeliveryState.STORED, DeliveryState.STORED),
+                    else_=DeliveryState.PENDING,
+                ),
                 next_attempt_at=now,
                 give_up_at=now + GIVE_UP_AFTER,
             )

@@ -39,6 +39,8 @@ class DeliveryStatus:
 
     destination: str
     delivered: int
+    stored: int
+    """Taken, and not committed to yet."""
     pending: int
     dead: int
     last_status: int | None
@@ -69,6 +71,7 @@ class DestinationStatus:
 
     name: str
     delivered: int
+    stored: int
     pending: int
     dead: int
 
@@ -175,12 +178,18 @@ def read_snapshot(connection: Connection, *, limit: int) -> StatusSnapshot:
     )
 
 
-_DELIVERY_ORDER = (DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.DEAD)
+_DELIVERY_ORDER = (
+    DeliveryState.DELIVERED,
+    DeliveryState.STORED,
+    DeliveryState.PENDING,
+    DeliveryState.DEAD,
+)
 
 _ERRORS = (
     EventKind.STUDY_FAILED,
     EventKind.DELIVERY_FAILED,
     EventKind.DELIVERY_DEAD,
+    EventKind.COMMITMENT_REPORT_DEAD,
     EventKind.FILE_MISSING,
     EventKind.INSTANCE_CONFLICT,
 )
@@ -217,6 +226,7 @@ def _deliveries(
             DeliveryStatus(
                 destination,
                 delivered=len(items) - len(waiting),
+                stored=sum(one.state == DeliveryState.STORED for one in items),
                 pending=sum(one.state == DeliveryState.PENDING for one in items),
                 dead=sum(one.state == DeliveryState.DEAD for one in items),
                 last_status=told[-1].last_status,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from weakref import WeakValueDictionary
@@ -18,10 +19,18 @@ import structlog
 
 from dicom_node.assembly import Clock
 from dicom_node.audit import Counters
+from dicom_node.commitment_messages import CommitmentReport
 from dicom_node.config import DestinationSettings, NodeSettings
-from dicom_node.deliver import Sendable, SendOutcome, send
+from dicom_node.deliver import (
+    CommitmentAsked,
+    Sendable,
+    SendOutcome,
+    ask_for_commitment,
+    send,
+)
+from dicom_node.identity import derive_uid
 from dicom_node.store import AttemptOutcome, OutboxItem, Parcel, Store
-from dicom_node.workflows.names import parcel_name
+from dicom_node.workflows.names import commitment_name, parcel_name
 
 __all__ = ["Delivery", "DeliveryOutcome", "delivery_delay_s", "first_in_line"]
 
@@ -76,19 +85,31 @@ class Delivery:
         Counts tries.
     clock : Clock
         The wall clock.
+    on_failed : callable, optional
+        Told a study and a destination that did not commit to all of it.
 
     """
 
     def __init__(
-        self, settings: NodeSettings, store: Store, *, counters: Counters, clock: Clock
+        self,
+        settings: NodeSettings,
+        store: Store,
+        *,
+        counters: Counters,
+        clock: Clock,
+        on_failed: Callable[[int, str], None] | None = None,
     ) -> None:
+        self._on_failed = on_failed
         self._store = store
         self._counters = counters
         self._clock = clock
         self._ae_title = settings.node.ae_title
         self._data_dir = settings.node.data_dir.resolve()
+        self._commitment_timeout_s = settings.limits.commitment_timeout_s
         self._destinations = {one.name: one for one in settings.destinations}
         self._lock = threading.Lock()
+        self._answered: dict[str, threading.Event] = {}
+        """Set when the report on a Transaction UID has come."""
         # A lock is there as long as somebody has it or waits for it.
         self._lines: WeakValueDictionary[tuple[int, str], threading.Lock] = (
             WeakValueDictionary()
@@ -117,6 +138,76 @@ class Delivery:
                 return _NOTHING
             return self._send_in_order(first)
 
+    def commit(self, study_id: int, destination: str, name: str) -> None:
+        """Ask a destination to commit to what it has stored of a version.
+
+        Parameters
+        ----------
+        study_id : int
+            The study.
+        destination : str
+            The destination's name.
+        name : str
+            The request that is due, as `commitment_name`. When it is no longer the
+            next one, another was made since, or the report has come.
+
+        """
+        line = study_id, destination
+        with self._lock:
+            one_at_a_time = self._lines.setdefault(line, threading.Lock())
+        with one_at_a_time:
+            for parcel in self._store.commitments.waiting(
+                study_id=study_id, destination=destination
+            ):
+                if commitment_name(parcel) == name:
+                    self._commit(parcel)
+
+    def take_report(self, peers: Sequence[str], report: CommitmentReport) -> bool:
+        """Record what one of these destinations reports on a commitment.
+
+        Returns
+        -------
+        bool
+            Whether one of them was asked for it.
+
+        """
+        taken = self._store.commitments.take_report(
+            peers,
+            report.transaction_uid,
+            committed=[one.sop_instance_uid for one in report.committed],
+            failed={
+                one.sop_instance_uid: reason for one, reason in report.failed.items()
+            },
+            now=self._clock(),
+            delay_s=delivery_delay_s,
+        )
+        if taken is None:
+            log.warning("commitment_report_unknown", peers=list(peers))
+            return False
+        log.info(
+            "commitment_reported",
+            peers=list(peers),
+            transaction_uid=report.transaction_uid,
+            committed=taken.committed,
+            failed=taken.failed,
+        )
+        with self._lock:
+            answered = self._answered.get(report.transaction_uid)
+        if answered is not None:
+            answered.set()
+        if self._on_failed is not None:
+            for study_id in taken.study_ids:
+                self._on_failed(study_id, taken.destination)
+        return True
+
+    def names_of(self, ae_title: str) -> tuple[str, ...]:
+        """Return the destinations that have this AE title."""
+        return tuple(
+            name
+            for name, one in self._destinations.items()
+            if one.kind == "dimse" and one.ae_title == ae_title
+        )
+
     def _send_in_order(self, first: Parcel) -> DeliveryOutcome:
         delivered = 0
         parcel: Parcel | None = first
@@ -130,6 +221,7 @@ class Delivery:
                     comment="the destination is no longer configured",
                     now=self._clock(),
                 )
+            self._commit_what_was_sent(parcel)
             left = self._first(parcel.study_id, parcel.destination)
             if left is not None and left.version_id == parcel.version_id:
                 return DeliveryOutcome(delivered, left, delay_s)
@@ -158,6 +250,7 @@ class Delivery:
                 [_attempt(waiting[outcome.path], outcome)],
                 now=now,
                 next_attempt_at=now + timedelta(seconds=delay_s),
+                awaits_commitment=_wants_commitment(destination),
             )
             delivered += outcome.is_delivered
             self._tell(destination, outcome)
@@ -196,6 +289,81 @@ class Delivery:
         )
         return delivered
 
+    def _commit_what_was_sent(self, parcel: Parcel) -> None:
+        now = self._clock()
+        for one in self._store.commitments.waiting(
+            study_id=parcel.study_id, destination=parcel.destination
+        ):
+            if one.version_id == parcel.version_id and one.next_attempt_at <= now:
+                self._commit(one)
+
+    def _commit(self, parcel: Parcel) -> None:
+        destination = self._destinations.get(parcel.destination)
+        now = self._clock()
+        if destination is None or destination.kind != "dimse":
+            self._store.commitments.abandon(
+                parcel, comment="the destination is no longer configured", now=now
+            )
+            return
+        if destination.commitment == "off":
+            self._store.commitments.deliver_without(parcel, comment="", now=now)
+            return
+        transaction_uid = derive_uid("commitment", secrets.token_hex(16))
+        references = self._store.commitments.begin(
+            parcel,
+            transaction_uid=transaction_uid,
+            now=now,
+            ask_again_at=now + timedelta(seconds=self._commitment_timeout_s),
+        )
+        if not references:
+            return
+        answered = threading.Event()
+        with self._lock:
+            self._answered[transaction_uid] = answered
+        try:
+            asked = ask_for_commitment(
+                references,
+                destination.peer,
+                ae_title=self._ae_title,
+                transaction_uid=transaction_uid,
+                on_report=lambda report: self.take_report((destination.name,), report),
+                is_answered=answered,
+            )
+        finally:
+            with self._lock:
+                del self._answered[transaction_uid]
+        if not answered.is_set():
+            self._record_asked(parcel, destination, asked, transaction_uid)
+
+    def _record_asked(
+        self,
+        parcel: Parcel,
+        destination: DestinationSettings,
+        asked: CommitmentAsked,
+        transaction_uid: str,
+    ) -> None:
+        now = self._clock()
+        tell = log.info if asked.is_asked else log.warning
+        tell(
+            "commitment_asked" if asked.is_asked else "commitment_not_asked",
+            destination=destination.name,
+            transaction_uid=transaction_uid,
+            reason=asked.reason,
+        )
+        if not asked.is_offered and destination.commitment == "auto":
+            self._store.commitments.deliver_without(
+                parcel, comment=f"stored; {asked.reason}", now=now
+            )
+        elif not asked.is_asked:
+            delay_s = delivery_delay_s(parcel.attempts, random.uniform)
+            self._store.commitments.not_asked(
+                parcel,
+                transaction_uid=transaction_uid,
+                comment=f"stored; {asked.reason}",
+                now=now,
+                ask_again_at=now + timedelta(seconds=delay_s),
+            )
+
     def _tell(self, destination: DestinationSettings, outcome: SendOutcome) -> None:
         self._counters.deliveries.labels(
             destination.name, "delivered" if outcome.is_delivered else "failed"
@@ -211,6 +379,10 @@ class Delivery:
     def _first(self, study_id: int, destination: str) -> Parcel | None:
         found = self._store.pending_parcels(study_id=study_id, destination=destination)
         return found[0] if found else None
+
+
+def _wants_commitment(destination: DestinationSettings) -> bool:
+    return destination.kind == "dimse" and destination.commitment != "off"
 
 
 _NOTHING = DeliveryOutcome(delivered=0, left=None, delay_s=0.0)

@@ -6,7 +6,7 @@ import hashlib
 
 from dicom_node.store import Parcel, VersionKey
 
-__all__ = ["parcel_name", "work_name"]
+__all__ = ["commitment_name", "parcel_name", "work_name"]
 
 
 def work_name(key: VersionKey) -> str:
@@ -18,6 +18,17 @@ def parcel_name(parcel: Parcel) -> str:
     """Name the next try at a parcel."""
     return _name(
         "deliver",
+        str(parcel.version_id),
+        parcel.destination,
+        str(parcel.last_delivery_id),
+        str(parcel.attempts),
+    )
+
+
+def commitment_name(parcel: Parcel) -> str:
+    """Name the next request for commitment to what a destination has stored."""
+    return _name(
+        "commit",
         str(parcel.version_id),
         parcel.destination,
         str(parcel.last_delivery_id),

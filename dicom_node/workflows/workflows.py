@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.assembly import Clock, system_clock
 from dicom_node.audit import Counters
+from dicom_node.commitment_messages import CommitmentReport
 from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
 from dicom_node.retrieve import Retriever
@@ -47,7 +48,7 @@ from dicom_node.workflows.engine import (
     next_id,
     queue_of,
 )
-from dicom_node.workflows.names import parcel_name, work_name
+from dicom_node.workflows.names import commitment_name, parcel_name, work_name
 from dicom_node.workflows.processing import NO_MODEL, Processing, StudyProcessor
 
 __all__ = ["DRAINING", "PAUSED", "Workflows"]
@@ -130,7 +131,13 @@ class Workflows:
             clock=clock,
             is_stopping=self._is_stopping,
         )
-        self._delivery = Delivery(settings, store, counters=counters, clock=clock)
+        self._delivery = Delivery(
+            settings,
+            store,
+            counters=counters,
+            clock=clock,
+            on_failed=self._submit_first,
+        )
         self._chooser = Chooser(settings, store, clock=clock)
         self._retriever: Retriever | None = None
 
@@ -174,6 +181,7 @@ class Workflows:
         # Also what goes to a destination that was removed since must end somewhere.
         names = {one.name for one in self._settings.destinations}
         names |= {one.destination for one in self._store.pending_parcels()}
+        names |= {one.destination for one in self._store.commitments.waiting()}
         for name in sorted(names):
             DBOS.register_queue(
                 queue_of(name),
@@ -221,6 +229,20 @@ class Workflows:
         for parcel in first_in_line(self._store.pending_parcels()):
             if not only_overdue or parcel.next_attempt_at < latest:
                 self._submit_parcel(parcel)
+        for parcel in self._store.commitments.waiting():
+            if not only_overdue or parcel.next_attempt_at < latest:
+                self._submit_commitment(parcel)
+
+    def take_report(self, ae_title: str, report: CommitmentReport) -> bool:
+        """Record what an application entity reports on a storage commitment.
+
+        Returns
+        -------
+        bool
+            Whether a destination with this AE title was asked for it.
+
+        """
+        return self._delivery.take_report(self._delivery.names_of(ae_title), report)
 
     def version_ready(self, key: VersionKey, *, is_requested: bool = False) -> None:
         """Decide about a version and queue it; doing so twice changes nothing."""
@@ -258,6 +280,9 @@ class Workflows:
         for parcel in first_in_line(parcels):
             self._submit_parcel(parcel)
             self._hurry(parcel_name(parcel))
+        for parcel in self._store.commitments.waiting(study_id=study.study_id):
+            self._submit_commitment(parcel)
+            self._hurry(commitment_name(parcel))
 
     def _register(self) -> None:
         # Functions of this object, so that the process can have one after another.
@@ -310,7 +335,41 @@ class Workflows:
                         destination,
                         again["name"],
                     )
+            commit_later(
+                DBOS.run_step(
+                    {"name": "stored"}, self._next_commitments, study_id, destination
+                ),
+                study_id,
+                destination,
+            )
 
+        @DBOS.workflow(name="commit", max_recovery_attempts=_RECOVERIES)
+        def commit(study_id: int, destination: str, name: str) -> None:
+            commit_later(
+                DBOS.run_step(
+                    {"name": "commit"}, self._commit, study_id, destination, name
+                ),
+                study_id,
+                destination,
+            )
+
+        def commit_later(
+            due: list[dict[str, Any]], study_id: int, destination: str
+        ) -> None:
+            for one in due:
+                with (
+                    SetWorkflowID(first_id(one["name"])),
+                    SetEnqueueOptions(delay_seconds=one["delay_s"]),
+                ):
+                    DBOS.enqueue_workflow(
+                        queue_of(destination),
+                        commit,
+                        study_id,
+                        destination,
+                        one["name"],
+                    )
+
+        self._commit_parcel = commit
         self._process_version = process_version
         self._deliver_parcel = deliver
 
@@ -383,6 +442,51 @@ class Workflows:
             return None
         return {"name": parcel_name(outcome.left), "delay_s": outcome.delay_s}
 
+    def _commit(
+        self, study_id: int, destination: str, name: str
+    ) -> list[dict[str, Any]]:
+        with self._step():
+            self._delivery.commit(study_id, destination, name)
+        return self._next_commitments(study_id, destination)
+
+    def _next_commitments(
+        self, study_id: int, destination: str
+    ) -> list[dict[str, Any]]:
+        waiting = self._store.commitments.waiting(
+            study_id=study_id, destination=destination
+        )
+        return [
+            {"name": commitment_name(one), "delay_s": self._left_s(one)}
+            for one in waiting
+        ]
+
+    def _left_s(self, parcel: Parcel) -> float:
+        left = parcel.next_attempt_at - self._clock()
+        return max(0.0, left.total_seconds())
+
+    def _submit_first(self, study_id: int, destination: str) -> None:
+        try:
+            found = self._store.pending_parcels(
+                study_id=study_id, destination=destination
+            )
+            for parcel in first_in_line(found):
+                self._submit_parcel(parcel, delay_s=self._left_s(parcel))
+        except StoreError as error:
+            # What is pending is found again by `resume`.
+            log.warning("delivery_not_queued", reason=str(error))
+
+    def _submit_commitment(self, parcel: Parcel) -> None:
+        name = commitment_name(parcel)
+        self._submit(
+            name,
+            queue_of(parcel.destination),
+            self._commit_parcel,
+            parcel.study_id,
+            parcel.destination,
+            name,
+            delay_s=self._left_s(parcel),
+        )
+
     @contextmanager
     def _step(self) -> Iterator[None]:
         with self._lock:
@@ -398,11 +502,17 @@ class Workflows:
         if found is not None:
             DBOS.set_workflow_delay(found.workflow_id, delay_seconds=0.0)
 
-    def _submit_parcel(self, parcel: Parcel) -> None:
+    def _submit_parcel(self, parcel: Parcel, *, delay_s: float = 0.0) -> None:
         name = parcel_name(parcel)
         queue = queue_of(parcel.destination)
         self._submit(
-            name, queue, self._deliver_parcel, parcel.study_id, parcel.destination, name
+            name,
+            queue,
+            self._deliver_parcel,
+            parcel.study_id,
+            parcel.destination,
+            name,
+            delay_s=delay_s,
         )
 
     def _submit(

@@ -1,0 +1,546 @@
+"""Storage commitment in the store: of what we sent, and of what was sent to us.
+
+SCU   deliveries: stored -> delivered | pending | dead, by the peer's report
+SCP   commitments: asked -> reported | dead
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, exists, func, insert, select, update
+
+from dicom_node.audit import EventKind
+from dicom_node.store.database import Database
+from dicom_node.store.events import record_event
+from dicom_node.store.outbox import GIVE_UP_AFTER, Parcel
+from dicom_node.store.schema import (
+    DeliveryState,
+    commitments,
+    deliveries,
+    instances,
+    results,
+    versions,
+)
+
+__all__ = [
+    "CommitmentStore",
+    "CommitmentTask",
+    "KeptInstance",
+    "ReportTaken",
+]
+
+SopPair = tuple[str, str]
+"""SOP Class UID and SOP Instance UID."""
+
+_SCU, _SCP = "scu", "scp"
+_ASKED, _REPORTED, _DEAD = "asked", "reported", "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTaken:
+    """What a destination's report changed. ``study_ids``: sent to again."""
+
+    destination: str
+    committed: int
+    failed: int
+    study_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentTask:
+    """A peer's request that it has not been told the end of."""
+
+    key: int
+    peer: str
+    """Its AE title."""
+    transaction_uid: str
+    references: tuple[SopPair, ...]
+    attempts: int
+    next_at: datetime
+    """When it is to be told (again)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptInstance:
+    """A received instance as its row describes it; ``path`` is relative."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    path: Path
+    sha256: str
+
+
+class CommitmentStore:
+    """The commitments, in both roles.
+
+    Parameters
+    ----------
+    database : Database
+        Where they are.
+
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def waiting(
+        self, *, study_id: int | None = None, destination: str | None = None
+    ) -> tuple[Parcel, ...]:
+        """Return what is stored and not committed, by version and destination.
+
+        ``next_attempt_at`` is when commitment is to be asked for (again).
+        """
+        query = (
+            select(
+                versions.c.study_id,
+                deliveries.c.version_id,
+                deliveries.c.destination,
+                func.max(deliveries.c.attempts).label("attempts"),
+                func.max(deliveries.c.id).label("last_delivery_id"),
+                func.min(deliveries.c.next_attempt_at).label("next_attempt_at"),
+            )
+            .join(versions, versions.c.id == deliveries.c.version_id)
+            .where(deliveries.c.state == DeliveryState.STORED)
+            .group_by(
+                versions.c.study_id, deliveries.c.version_id, deliveries.c.destination
+            )
+            .order_by(deliveries.c.version_id)
+        )
+        if study_id is not None:
+            query = query.where(versions.c.study_id == study_id)
+        if destination is not None:
+            query = query.where(deliveries.c.destination == destination)
+        with self._database.read() as connection:
+            return tuple(Parcel(*row) for row in connection.execute(query))
+
+    def begin(
+        self,
+        parcel: Parcel,
+        *,
+        transaction_uid: str,
+        now: datetime,
+        ask_again_at: datetime,
+    ) -> tuple[SopPair, ...]:
+        """Record that a destination is about to be asked; return for what.
+
+        The request is durable before it is sent: its report may come at once.
+        """
+        with self._database.write() as connection:
+            rows = connection.execute(
+                select(
+                    deliveries.c.id, results.c.sop_class_uid, results.c.sop_instance_uid
+                )
+                .join(results, results.c.id == deliveries.c.result_id)
+                .where(_of(parcel))
+                .order_by(deliveries.c.id)
+            ).all()
+            if not rows:
+                return ()
+            references = tuple((one[1], one[2]) for one in rows)
+            connection.execute(
+                insert(commitments).values(
+                    transaction_uid=transaction_uid,
+                    role=_SCU,
+                    peer=parcel.destination,
+                    items=[list(one) for one in references],
+                    state=_ASKED,
+                    asked_at=now,
+                    attempts=1,
+                    detail={"version_id": parcel.version_id},
+                )
+            )
+            connection.execute(
+                update(deliveries)
+                .where(_of(parcel))
+                .values(
+                    transaction_uid=transaction_uid,
+                    attempts=parcel.attempts + 1,
+                    next_attempt_at=ask_again_at,
+                )
+            )
+            return references
+
+    def not_asked(
+        self,
+        parcel: Parcel,
+        *,
+        transaction_uid: str,
+        comment: str,
+        now: datetime,
+        ask_again_at: datetime,
+    ) -> None:
+        """Record that a request did not arrive; what is too old is given up."""
+        with self._database.write() as connection:
+            for row in _stored(connection, _of(parcel)):
+                if row.transaction_uid != transaction_uid:
+                    continue  # its report came, or it is asked for anew
+                is_over = now >= row.give_up_at
+                connection.execute(
+                    update(deliveries)
+                    .where(deliveries.c.id == row.id)
+                    .values(
+                        state=DeliveryState.DEAD if is_over else DeliveryState.STORED,
+                        next_attempt_at=ask_again_at,
+                        last_comment=comment[:256],
+                    )
+                )
+                if is_over:
+                    _tell(connection, EventKind.DELIVERY_DEAD, row, now, comment)
+
+    def deliver_without(self, parcel: Parcel, *, comment: str, now: datetime) -> int:
+        """Count as delivered what is stored at a destination that does not commit."""
+        with self._database.write() as connection:
+            rows = _stored(connection, _of(parcel))
+            for row in rows:
+                _deliver(connection, row, now, comment)
+            return len(rows)
+
+    def abandon(self, parcel: Parcel, *, comment: str, now: datetime) -> None:
+        """Give up what is stored at a destination that is no longer configured."""
+        with self._database.write() as connection:
+            for row in _stored(connection, _of(parcel)):
+                _set_back(connection, row, DeliveryState.DEAD, now, comment)
+
+    def take_report(
+        self,
+        peers: Iterable[str],
+        transaction_uid: str,
+        *,
+        committed: Iterable[str],
+        failed: Mapping[str, int],
+        now: datetime,
+        delay_s: Callable[[int], float],
+    ) -> ReportTaken | None:
+        """Record what a destination reports; doing so twice changes nothing.
+
+        Parameters
+        ----------
+        peers : iterable of str
+            Names of the destinations that it may be.
+        transaction_uid : str
+            What it reports on.
+        committed : iterable of str
+            SOP Instance UIDs that it has committed to.
+        failed : mapping of str to int
+            Failure Reason of each that it has not. What it does not name has failed.
+        now : datetime
+            The moment.
+        delay_s : callable
+            Returns when to send again after so many attempts, in seconds.
+
+        Returns
+        -------
+        ReportTaken or None
+            None: nobody of these was asked with this Transaction UID.
+
+        """
+        with self._database.write() as connection:
+            asked = connection.execute(
+                select(commitments).where(
+                    commitments.c.role == _SCU,
+                    commitments.c.peer.in_(list(peers)),
+                    commitments.c.transaction_uid == transaction_uid,
+                )
+            ).one_or_none()
+            if asked is None:
+                return None
+            connection.execute(
+                update(commitments)
+                .where(commitments.c.id == asked.id)
+                .values(state=_REPORTED, answered_at=now)
+            )
+            kept = set(committed) - set(failed)
+            counts = [0, 0]
+            again: set[int] = set()
+            for row in _stored(connection, _asked_for(asked)):
+                uid = row.sop_instance_uid
+                if uid in kept:
+                    counts[0] += 1
+                    _deliver(connection, row, now, "", transaction_uid)
+                    continue
+                if row.transaction_uid != transaction_uid:
+                    continue  # the later request decides
+                counts[1] += 1
+                state, comment = _after_failure(connection, row, failed.get(uid), now)
+                delay = timedelta(seconds=delay_s(row.attempts))
+                _set_back(connection, row, state, now, comment, delay)
+                if state is DeliveryState.PENDING:
+                    again.add(row.study_id)
+            return ReportTaken(asked.peer, counts[0], counts[1], tuple(sorted(again)))
+
+    def keep_request(
+        self,
+        peer: str,
+        transaction_uid: str,
+        *,
+        references: Sequence[SopPair],
+        now: datetime,
+        is_told_here: bool,
+    ) -> int | None:
+        """Make a peer's request durable; None: the UID was used for something else.
+
+        ``is_told_here``: the report goes out on the association of the request.
+        """
+        items = [list(one) for one in references]
+        with self._database.write() as connection:
+            known = connection.execute(
+                select(commitments).where(
+                    commitments.c.role == _SCP,
+                    commitments.c.peer == peer,
+                    commitments.c.transaction_uid == transaction_uid,
+                )
+            ).one_or_none()
+            values = {
+                "state": _ASKED,
+                "asked_at": now,
+                "attempts": 0,
+                "detail": {"is_told_here": is_told_here, "next_at": now.isoformat()},
+            }
+            if known is not None:
+                if known._mapping["items"] != items:
+                    return None
+                connection.execute(
+                    update(commitments)
+                    .where(commitments.c.id == known.id)
+                    .values(**values)
+                )
+                return int(known.id)
+            key = connection.execute(
+                insert(commitments).values(
+                    transaction_uid=transaction_uid,
+                    role=_SCP,
+                    peer=peer,
+                    items=items,
+                    **values,
+                )
+            ).inserted_primary_key
+            record_event(
+                connection,
+                EventKind.COMMITMENT_REQUESTED,
+                at=now,
+                subject=transaction_uid,
+                detail={"calling_ae_title": peer, "instances": len(items)},
+            )
+            return int(key[0])  # type: ignore[index]
+
+    def tasks(self) -> tuple[CommitmentTask, ...]:
+        """Return the requests whose peers wait for a report, oldest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(commitments)
+                .where(commitments.c.role == _SCP, commitments.c.state == _ASKED)
+                .order_by(commitments.c.id)
+            ).all()
+        return tuple(_task(row) for row in rows if not row.detail["is_told_here"])
+
+    def told(self, key: int, *, now: datetime, failed: int | None = None) -> None:
+        """Record that a peer took its report."""
+        with self._database.write() as connection:
+            row = _set_commitment(connection, key, _REPORTED, answered_at=now)
+            record_event(
+                connection,
+                EventKind.COMMITMENT_REPORTED,
+                at=now,
+                subject=row.transaction_uid,
+                detail={"calling_ae_title": row.peer, "failed": failed},
+            )
+
+    def not_told(
+        self, key: int, *, reason: str, now: datetime, next_at: datetime | None
+    ) -> None:
+        """Record that a peer did not take its report; None: it is not tried again."""
+        with self._database.write() as connection:
+            row = connection.execute(
+                select(commitments).where(commitments.c.id == key)
+            ).one()
+            is_over = next_at is None or now - row.asked_at >= GIVE_UP_AFTER
+            detail = dict(row.detail) | {"reason": reason}
+            if next_at is not None:
+                detail["next_at"] = next_at.isoformat()
+            _set_commitment(
+                connection,
+                key,
+                _DEAD if is_over else _ASKED,
+                attempts=row.attempts + 1,
+                detail=detail,
+            )
+            if is_over:
+                record_event(
+                    connection,
+                    EventKind.COMMITMENT_REPORT_DEAD,
+                    at=now,
+                    subject=row.transaction_uid,
+                    detail={"calling_ae_title": row.peer, "reason": reason},
+                )
+
+    def kept_instances(
+        self, sop_instance_uids: Sequence[str]
+    ) -> dict[str, list[KeptInstance]]:
+        """Return the rows of instances; of those with two contents, both."""
+        found: dict[str, list[KeptInstance]] = {}
+        with self._database.read() as connection:
+            for at in range(0, len(sop_instance_uids), _CHUNK):
+                rows = connection.execute(
+                    select(
+                        instances.c.sop_class_uid,
+                        instances.c.sop_instance_uid,
+                        instances.c.path,
+                        instances.c.sha256,
+                    ).where(
+                        instances.c.sop_instance_uid.in_(
+                            sop_instance_uids[at : at + _CHUNK]
+                        )
+                    )
+                )
+                for row in rows:
+                    found.setdefault(row.sop_instance_uid, []).append(
+                        KeptInstance(row[0], row[1], Path(row.path), row.sha256)
+                    )
+        return found
+
+
+_CHUNK = 500
+"""UIDs in one query: SQLite bounds the parameters."""
+
+
+def _of(parcel: Parcel) -> Any:
+    return and_(
+        deliveries.c.version_id == parcel.version_id,
+        deliveries.c.destination == parcel.destination,
+        deliveries.c.state == DeliveryState.STORED,
+    )
+
+
+def _asked_for(asked: Row[Any]) -> Any:
+    """Return the condition for what a request named and was stored before it."""
+    return and_(
+        deliveries.c.destination == asked.peer,
+        deliveries.c.version_id == asked.detail["version_id"],
+        deliveries.c.state == DeliveryState.STORED,
+        deliveries.c.stored_at <= asked.asked_at,
+    )
+
+
+def _stored(connection: Connection, condition: Any) -> Sequence[Row[Any]]:
+    return connection.execute(
+        select(deliveries, results.c.sop_instance_uid, versions.c.study_id)
+        .join(results, results.c.id == deliveries.c.result_id)
+        .join(versions, versions.c.id == deliveries.c.version_id)
+        .where(condition)
+        .order_by(deliveries.c.id)
+    ).all()
+
+
+def _deliver(
+    connection: Connection,
+    row: Row[Any],
+    now: datetime,
+    comment: str,
+    transaction_uid: str | None = None,
+) -> None:
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == row.id)
+        .values(
+            state=DeliveryState.DELIVERED, delivered_at=now, last_comment=comment[:256]
+        )
+    )
+    _tell(connection, EventKind.RESULT_DELIVERED, row, now, comment, transaction_uid)
+
+
+def _after_failure(
+    connection: Connection, row: Row[Any], reason: int | None, now: datetime
+) -> tuple[DeliveryState, str]:
+    """Decide what becomes of an instance that a destination does not commit to."""
+    why = "its report does not name it" if reason is None else f"0x{reason:04X}"
+    comment = f"it did not commit ({why})"
+    if now >= row.give_up_at:
+        return DeliveryState.DEAD, comment
+    later = versions.alias()
+    is_superseded = connection.scalar(
+        select(
+            exists().where(
+                later.c.study_id == row.study_id,
+                deliveries.c.version_id == later.c.id,
+                later.c.id > row.version_id,
+                deliveries.c.destination == row.destination,
+                deliveries.c.state != DeliveryState.DEAD,
+            )
+        )
+    )
+    if is_superseded:
+        # What is superseded never comes after what supersedes it.
+        return DeliveryState.DEAD, f"{comment}; it has a newer version"
+    return DeliveryState.PENDING, comment
+
+
+def _set_back(
+    connection: Connection,
+    row: Row[Any],
+    state: DeliveryState,
+    now: datetime,
+    comment: str,
+    delay: timedelta = timedelta(0),
+) -> None:
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == row.id)
+        .values(
+            state=state,
+            stored_at=None,
+            transaction_uid=None,
+            next_attempt_at=now + delay,
+            last_comment=comment[:256],
+        )
+    )
+    is_dead = state is DeliveryState.DEAD
+    kind = EventKind.DELIVERY_DEAD if is_dead else EventKind.DELIVERY_FAILED
+    _tell(connection, kind, row, now, comment)
+
+
+def _tell(
+    connection: Connection,
+    kind: EventKind,
+    row: Row[Any],
+    now: datetime,
+    comment: str,
+    transaction_uid: str | None = None,
+) -> None:
+    record_event(
+        connection,
+        kind,
+        at=now,
+        study_id=row.study_id,
+        subject=row.sop_instance_uid,
+        detail={
+            "destination": row.destination,
+            "comment": comment[:256],
+            "attempts": row.attempts,
+            "transaction_uid": transaction_uid or row.transaction_uid,
+        },
+    )
+
+
+def _set_commitment(
+    connection: Connection, key: int, state: str, **values: Any
+) -> Row[Any]:
+    connection.execute(
+        update(commitments).where(commitments.c.id == key).values(state=state, **values)
+    )
+    return connection.execute(select(commitments).where(commitments.c.id == key)).one()
+
+
+def _task(row: Row[Any]) -> CommitmentTask:
+    return CommitmentTask(
+        key=row.id,
+        peer=row.peer,
+        transaction_uid=row.transaction_uid,
+        references=tuple((one[0], one[1]) for one in row._mapping["items"]),
+        attempts=row.attempts,
+        next_at=datetime.fromisoformat(row.detail["next_at"]),
+    )
