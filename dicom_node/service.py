@@ -28,6 +28,7 @@ from dicom_node.association import DicomServer
 from dicom_node.audit import Counters, EventKind, configure_logging
 from dicom_node.commitment import CommitmentService
 from dicom_node.config import NodeSettings
+from dicom_node.dicomweb import DicomwebService
 from dicom_node.errors import NodeError, RuleError, SettingsError, StoreError
 from dicom_node.hl7 import Answering, Hl7Listener
 from dicom_node.inbox import ReportInbox
@@ -227,6 +228,7 @@ class NodeService:
         self._processor.stop()
         if self._web is not None:
             self._web.stop()
+            self._dicomweb.close()
         try:
             self._store.record_event(EventKind.NODE_STOPPED)
         except StoreError as error:
@@ -294,7 +296,8 @@ class NodeService:
             self._settings,
             self._store,
             receiver=InstanceReceiver(spool, self._assembler, clock=system_clock),
-            on_released=self._assembler.association_released,
+            hold=self._assembler.hold,
+            release=self._assembler.association_released,
             clock=system_clock,
         )
         line = RetrieveLine(retriever, self._store, clock=system_clock)
@@ -320,8 +323,20 @@ class NodeService:
     def _start_web(self) -> WebServer | None:
         if not self._settings.web.enabled:
             return None
+        self._dicomweb = DicomwebService(
+            self._settings,
+            catalogue=self._store.catalogue,
+            spool=self._spool,
+            ledger=self._assembler,
+            on_release=self._assembler.association_released,
+            is_draining=self._is_draining,
+        )
         parts = make_parts(
-            self._settings, self._store, examine=self.examine, registry=self._registry
+            self._settings,
+            self._store,
+            examine=self.examine,
+            registry=self._registry,
+            dicomweb=self._dicomweb,
         )
         web = WebServer(make_app(parts), self._settings.web)
         web.start()

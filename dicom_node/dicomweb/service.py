@@ -50,6 +50,8 @@ class DicomwebService:
     on_release : callable
         Told, in the thread that received them, when a request's instances are in:
         an association's end.
+    is_draining : callable
+        Returns whether nothing new is taken for now.
 
     """
 
@@ -61,6 +63,7 @@ class DicomwebService:
         spool: Spool,
         ledger: InstanceLedger,
         on_release: Callable[[], None],
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings = settings
         self.library = Library(catalogue, spool.data_dir, profile=settings.web.profile)
@@ -70,6 +73,7 @@ class DicomwebService:
         self._spool = spool
         self._ledger = ledger
         self._on_release = on_release
+        self._is_draining = is_draining
 
     def close(self) -> None:
         """End the decoding processes."""
@@ -182,9 +186,12 @@ class DicomwebService:
         Raises
         ------
         DicomwebError
-            The body cannot be read; what came whole before is kept.
+            The body cannot be read; what came whole before is kept. Or the node
+            takes nothing now (``status`` 503).
 
         """
+        if self._is_draining():
+            raise DicomwebError("the node takes nothing new now", status=503)
         try:
             return receive_instances(
                 blocks,

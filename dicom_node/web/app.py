@@ -5,16 +5,20 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from dicom_node import __version__
+from dicom_node.web.access import require
 from dicom_node.web.api_health import make_health_router
 from dicom_node.web.api_people import make_people_router
 from dicom_node.web.api_studies import make_studies_router
+from dicom_node.web.dicomweb_routes import DICOMWEB_PATH
+from dicom_node.web.dicomweb_routes import make_router as make_dicomweb_router
 from dicom_node.web.guards import BodyLimit, SecurityHeaders
 from dicom_node.web.parts import WebParts
 from dicom_node.web.problems import add_problem_handlers
+from dicom_node.web.viewer import make_viewer_router
 
 __all__ = ["make_app"]
 
-_LARGE = ("/dicomweb/", "/rules/test")
+_LARGE = (f"{DICOMWEB_PATH}/", "/rules/test")
 """Where instances are uploaded; elsewhere a body is a message."""
 
 
@@ -51,4 +55,14 @@ def make_app(parts: WebParts) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     for router in (make_health_router(), make_people_router(), make_studies_router()):
         app.include_router(router)
+    if parts.dicomweb is not None:
+        app.include_router(
+            make_dicomweb_router(
+                parts.dicomweb, viewer=require("viewer"), sender=require("sender")
+            )
+        )
+    if settings.web.viewer_dir is not None:
+        app.include_router(
+            make_viewer_router(settings.web.viewer_dir, access=require("viewer"))
+        )
     return app

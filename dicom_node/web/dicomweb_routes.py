@@ -279,8 +279,9 @@ def _stores(
 ) -> Callable[..., Coroutine[Any, Any, Response]]:
     limiter = anyio.CapacityLimiter(_UPLOADS)
     limit = service.settings.web.max_upload_bytes
+    who = Depends(sender)
 
-    async def store(request: Request, person: Any = Depends(sender)) -> Response:
+    async def store(request: Request, person: Any = who) -> Response:
         media_type = choose_json(_accept(request))
         stow = StowRequest(
             boundary=read_content_type(request.headers.get("content-type", "")),

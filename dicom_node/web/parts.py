@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from dicom_node.config import NodeSettings
+from dicom_node.dicomweb import DicomwebService
 from dicom_node.store import Store
 from dicom_node.web.access import Access
 from dicom_node.web.health import HealthReport
@@ -35,6 +36,7 @@ class WebParts:
     """What ``/metrics`` tells."""
     results: Results
     now: Callable[[], datetime]
+    dicomweb: DicomwebService | None = None
 
 
 def make_parts(
@@ -43,6 +45,7 @@ def make_parts(
     *,
     examine: Callable[[], HealthReport],
     registry: CollectorRegistry,
+    dicomweb: DicomwebService | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> WebParts:
     """Put the parts together.
@@ -57,6 +60,8 @@ def make_parts(
         Looks at the node's health.
     registry : prometheus_client.CollectorRegistry
         What ``/metrics`` tells.
+    dicomweb : DicomwebService, optional
+        Answers below ``/dicom-web``; without it nothing does.
     now : callable
         Returns the moment.
 
@@ -81,6 +86,7 @@ def make_parts(
         registry=registry,
         results=Results(data_dir),
         now=now,
+        dicomweb=dicomweb,
     )
 
 
