@@ -153,6 +153,11 @@ RESULT_SOP_CLASSES: Mapping[str, str] = {
         "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
         "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation
         "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
+        "1.2.840.10008.5.1.4.1.1.11.1",  # Grayscale Softcopy Presentation State
+        "1.2.840.10008.5.1.4.1.1.11.2",  # Color Softcopy Presentation State
+        "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture Image
+        "1.2.840.10008.5.1.4.1.1.88.59",  # Key Object Selection Document
+        "1.2.840.10008.5.1.4.1.1.104.1",  # Encapsulated PDF
     )
 }
 """What the node makes and sends."""

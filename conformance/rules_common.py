@@ -1,4 +1,4 @@
-"""Rules that every result keeps, SEG and SR alike."""
+"""Rules that every result keeps, of whatever kind."""
 
 from __future__ import annotations
 
@@ -33,16 +33,22 @@ _TYPE_1 = (
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "Modality",
-    "SeriesNumber",
     "InstanceNumber",
+)
+"""Present with a value: PS3.3 C.12.1, C.7.2.1, C.7.3.1."""
+
+_ENHANCED = (
+    "SeriesNumber",
     "Manufacturer",
     "ManufacturerModelName",
     "DeviceSerialNumber",
     "SoftwareVersions",
-    "ContentDate",
-    "ContentTime",
 )
-"""Present with a value: PS3.3 C.12.1, C.7.2.1, C.8.20.1, C.17.1, C.7.5.2."""
+"""So too in SEG and SR (PS3.3 C.8.20.1, C.17.1, C.7.5.2), and in all that is ours."""
+
+_CONTENT = ("ContentDate", "ContentTime")
+"""So too; but presentation states say when they were made in Presentation Creation
+Date and Time (PS3.3 C.11.10)."""
 
 _TYPE_2 = (
     "PatientName",
@@ -157,8 +163,13 @@ def check_code(item: Dataset, where: str) -> Iterator[Violation]:
 
 
 def check_common(ds: Dataset, *, own: bool) -> Iterator[Violation]:
-    """Yield the rules that any SEG or SR breaks; with `own`, our promises too."""
+    """Yield the rules that any result breaks; with `own`, our promises too."""
     yield from missing(ds, _TYPE_1, "data set")
+    modality = ds.get("Modality")
+    if own or modality in {"SEG", "SR"}:
+        yield from missing(ds, _ENHANCED, "data set")
+        if modality != "PR":
+            yield from missing(ds, _CONTENT, "data set")
     for keyword in _TYPE_2:
         if keyword not in ds:
             yield Violation("type-2", "data set", f"{keyword} is absent")

@@ -9,7 +9,8 @@ from string import Template
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.tag import Tag
 
-from conformance.created import CREATED, CreatedAttribute
+from conformance.created import CREATED
+from conformance.created_common import CreatedAttribute
 from conformance.profile import (
     ASSOCIATION_LIMITS,
     DICOM_APPLICATION_CONTEXT,

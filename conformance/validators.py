@@ -1,4 +1,4 @@
-"""Judge result objects: our own rules for SEG and SR, then an outside judge.
+"""Judge result objects: our own rules for each kind, then an outside judge.
 
 The rules are those of PS3.3 that a receiver relies on, and, for objects that this
 node made, what it promises for each of its results. Every rule has a name, and a
@@ -9,7 +9,7 @@ patient.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,27 @@ from pydicom.errors import InvalidDicomError
 
 from conformance.judges import ask_dciodvfy, find_dciodvfy
 from conformance.rules_common import Violation, check_common, is_own_result
+from conformance.rules_documents import (
+    ENCAPSULATED_PDF,
+    KEY_OBJECT_SELECTION,
+    SECONDARY_CAPTURE,
+    check_capture,
+    check_key_objects,
+    check_pdf,
+)
+from conformance.rules_presentation import PRESENTATION_CLASSES, check_presentation
 from conformance.rules_seg import SEGMENTATION_CLASSES, check_segmentation
 from conformance.rules_sr import (
     COMPREHENSIVE_3D_SR,
     check_report,
     image_references,
     region_links,
+)
+from conformance.rules_together import (
+    SourceInstance,
+    check_captured_sources,
+    check_drawings,
+    check_selection,
 )
 
 __all__ = [
@@ -36,19 +51,15 @@ __all__ = [
     "judge_file",
 ]
 
-
-@dataclass(frozen=True, slots=True)
-class SourceInstance:
-    """A source image that results may refer to."""
-
-    sop_class_uid: str
-    series_instance_uid: str
-    rows: int
-    columns: int
-    frame_numbers: frozenset[int]
-    """The frames that results may refer to."""
-    number_of_frames: int
-    """All that the instance has: with more than one, references name theirs."""
+_RULES: Mapping[str, Callable[..., Iterable[Violation]]] = {
+    **dict.fromkeys(SEGMENTATION_CLASSES, check_segmentation),
+    **dict.fromkeys(PRESENTATION_CLASSES, check_presentation),
+    COMPREHENSIVE_3D_SR: check_report,
+    SECONDARY_CAPTURE: check_capture,
+    KEY_OBJECT_SELECTION: check_key_objects,
+    ENCAPSULATED_PDF: check_pdf,
+}
+"""SOP Class UID to the rules of its objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +81,14 @@ class Judgement:
 
 
 def is_judged(path: Path) -> bool:
-    """Return whether a file is a Segmentation or a Comprehensive 3D SR."""
+    """Return whether a file is of a SOP class that there are rules for."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ds = dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
     except (OSError, InvalidDicomError, EOFError, ValueError, TypeError):
         return False
-    sop_class = str(ds.get("SOPClassUID", ""))
-    return sop_class in SEGMENTATION_CLASSES or sop_class == COMPREHENSIVE_3D_SR
+    return str(ds.get("SOPClassUID", "")) in _RULES
 
 
 def judge_file(path: Path) -> Judgement:
@@ -108,17 +118,11 @@ def judge_file(path: Path) -> Judgement:
 
 def check_dataset(ds: Dataset) -> list[Violation]:
     """Return the rules that one data set breaks; none for other SOP classes."""
-    sop_class = str(ds.get("SOPClassUID", ""))
-    is_segmentation = sop_class in SEGMENTATION_CLASSES
-    if not is_segmentation and sop_class != COMPREHENSIVE_3D_SR:
+    rules = _RULES.get(str(ds.get("SOPClassUID", "")))
+    if rules is None:
         return []
     own = is_own_result(ds)
-    found = list(check_common(ds, own=own))
-    if is_segmentation:
-        found.extend(check_segmentation(ds, own=own))
-    else:
-        found.extend(check_report(ds, own=own))
-    return found
+    return [*check_common(ds, own=own), *rules(ds, own=own)]
 
 
 def check_together(
@@ -129,7 +133,7 @@ def check_together(
     Parameters
     ----------
     datasets : sequence of Dataset
-        The SEGs and the SR of one result.
+        The objects of one result: SEGs and SR, or those for an archive.
     sources : mapping
         The images they may refer to, by SOP Instance UID.
 
@@ -142,13 +146,21 @@ def check_together(
     uids = [ds.SOPInstanceUID for ds in datasets]
     if len(set(uids)) != len(uids):
         found.append(Violation("unique-uid", "result", "a SOP Instance UID twice"))
-    if len(reports) != 1:
-        found.append(Violation("one-report", "result", f"{len(reports)} reports"))
+    summaries = [ds for ds in datasets if ds.SOPClassUID == ENCAPSULATED_PDF]
+    if (count := len(reports) + len(summaries)) != 1:
+        found.append(Violation("one-report", "result", f"{count} reports"))
     for ds in segmentations:
         found.extend(_check_sources(ds, sources))
     for ds in reports:
         found.extend(_check_images(ds, sources))
         found.extend(_check_links(ds, segmentations))
+    for ds in datasets:
+        if ds.SOPClassUID in PRESENTATION_CLASSES:
+            found.extend(check_drawings(ds, sources))
+        if ds.SOPClassUID in {SECONDARY_CAPTURE, ENCAPSULATED_PDF}:
+            found.extend(check_captured_sources(ds, sources))
+        if ds.SOPClassUID == KEY_OBJECT_SELECTION:
+            found.extend(check_selection(ds, sources, datasets))
     return found
 
 

@@ -16,9 +16,14 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_node import __version__
 from dicom_node.identity import MANUFACTURER, MODEL_NAME
-from dicom_node.objects.common import display_colour
+from dicom_node.objects.common import display_colour, long_string
 from dicom_node.objects.key_frames import KeyFrame
-from dicom_node.objects.outcomes import left_out, outcome, phrase_line, phrase_text
+from dicom_node.objects.outcomes import (
+    left_out,
+    outcome_and_score,
+    phrase_line,
+    phrase_text,
+)
 from dicom_node.objects.planes import make_grid
 from dicom_node.objects.references import source_item
 from dicom_node.objects.whole import begin, complete
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from dicom_node.objects.common import Making
     from dicom_node.objects.presentation import Displays
     from dicom_node.objects.sources import SourceHeaders
+    from dicom_node.records import PhraseResult
 
 __all__ = ["Picture", "make_capture", "paint_pictures"]
 
@@ -38,6 +44,9 @@ _LEAST_SIDE = 512
 _MOST_SIDE = 1536
 """Sides of the frame in its picture: small images are magnified, and large ones kept
 to what a workstation shows at once."""
+
+_LABEL_LENGTH = 200
+"""Letters of a phrase beside the picture of it."""
 
 _DESCRIPTION = "Regions of report phrases drawn on the image, scaled, with a legend"
 
@@ -100,8 +109,7 @@ def _paint(
         pixels,
         [
             Layer(
-                label=f"{index + 1}. {phrase_text(phrases[index], index)}"
-                f" ({outcome(phrases[index])})",
+                label=_label(phrases[index], index),
                 rgb=_rgb(index),
                 mask=mask[np.newaxis],
             )
@@ -115,6 +123,12 @@ def _paint(
         notes=("", _made_by(making)),
         side=min(max(series.rows, series.columns, _LEAST_SIDE), _MOST_SIDE),
     )
+
+
+def _label(one: PhraseResult, index: int) -> str:
+    """Return the number, the phrase and its outcome; the list holds long ones whole."""
+    words = long_string(phrase_text(one, index), _LABEL_LENGTH)
+    return f"{index + 1}. {words} ({outcome_and_score(one)})"
 
 
 def _summary(making: Making, *, more: int) -> list[str]:

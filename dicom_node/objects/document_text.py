@@ -19,7 +19,7 @@ from reportlab.platypus import Paragraph
 
 from dicom_node.fonts import FONT_PATH, has_letter
 
-__all__ = ["paragraph", "style"]
+__all__ = ["needs_reader_font", "paragraph", "style"]
 
 _SANS = "DejaVuSans"
 _CHINESE = "STSong-Light"
@@ -37,6 +37,11 @@ _BLOCKS = (
     (0xFF00, 0xFFEF, _CHINESE),
 )
 """Unicode blocks of East Asian letters and the font for each."""
+
+
+def needs_reader_font(text: str) -> bool:
+    """Return whether a text has letters whose font is not embedded."""
+    return any(_font_of(one) not in {_SANS, None} for one in text)
 
 
 def paragraph(text: str, like: ParagraphStyle) -> Paragraph:
@@ -75,9 +80,10 @@ def style(name: str, **values: object) -> ParagraphStyle:
 
 
 def _font_of(letter: str) -> str | None:
-    if has_letter(letter):
-        return _SANS
     number = ord(letter)
+    # Beyond the first plane, text that is copied from the document is garbled.
+    if number <= 0xFFFF and has_letter(letter):
+        return _SANS
     for first, last, name in _BLOCKS:
         if first <= number <= last:
             return name

@@ -11,7 +11,15 @@ from dicom_node.records import Laterality, PhraseStatus
 if TYPE_CHECKING:
     from dicom_node.records import ImageSeries, PhraseResult, StudyResult
 
-__all__ = ["left_out", "outcome", "percent", "phrase_line", "phrase_text", "places"]
+__all__ = [
+    "left_out",
+    "outcome",
+    "outcome_and_score",
+    "percent",
+    "phrase_line",
+    "phrase_text",
+    "places",
+]
 
 _STATUS = {
     PhraseStatus.PRESENT: "present",
@@ -32,7 +40,7 @@ def percent(value: float | None) -> str:
 
 
 def outcome(one: PhraseResult) -> str:
-    """Say what became of a phrase, without the phrase."""
+    """Say what became of a phrase, without the phrase and the score."""
     parts = [_STATUS[one.phrase.status]] if one.phrase.is_stated else []
     if one.phrase.laterality is not None:
         parts.append(_SIDES[one.phrase.laterality])
@@ -44,14 +52,18 @@ def outcome(one: PhraseResult) -> str:
         parts.append("not asked of the model")
     else:
         parts.append("not located")
-    if one.score is not None:
-        parts.append(f"score {percent(one.score)}")
     return ", ".join(parts)
+
+
+def outcome_and_score(one: PhraseResult) -> str:
+    """Say what became of a phrase, and how sure the model is."""
+    score = "" if one.score is None else f", score {percent(one.score)}"
+    return outcome(one) + score
 
 
 def phrase_line(one: PhraseResult, index: int) -> str:
     """Return a phrase, its number and what became of it in one line."""
-    return f"{index + 1}. {phrase_text(one, index)} ({outcome(one)})"
+    return f"{index + 1}. {phrase_text(one, index)} ({outcome_and_score(one)})"
 
 
 def phrase_text(one: PhraseResult, index: int) -> str:

@@ -190,6 +190,8 @@ def _add_graphics(
         )
         for order, index in enumerate(used, start=1)
     }
+    for layer in layers.values():
+        layer.GraphicLayerRecommendedDisplayGrayscaleValue = 65535  # white
     ds.GraphicLayerSequence = list(layers.values())
     ds.GraphicAnnotationSequence = [
         _annotation(making, one, index, layers[one.index]) for one, index in drawn

@@ -19,7 +19,7 @@ from reportlab.platypus import Image, SimpleDocTemplate, Spacer, Table, TableSty
 from dicom_node import __version__
 from dicom_node.identity import MANUFACTURER, MODEL_NAME
 from dicom_node.objects.common import NOT_FOR_DIAGNOSIS, clean_text, display_colour
-from dicom_node.objects.document_text import paragraph, style
+from dicom_node.objects.document_text import needs_reader_font, paragraph, style
 from dicom_node.objects.outcomes import (
     left_out,
     outcome,
@@ -43,7 +43,7 @@ _WIDTH = A4[0] - 2 * _MARGIN
 _PICTURE_PIXELS = 1100
 """The longer side of a picture in the document: what a sheet of paper holds."""
 
-_COLUMNS_MM = (9, 51, 38, 31, 13, 15, 23)
+_COLUMNS_MM = (9, 49, 37, 31, 13, 18, 23)
 _HEADS = ("No.", "Phrase", "Outcome", "Code", "Score", "Uncertainty", "Frames")
 
 
@@ -192,8 +192,13 @@ def _phrases(making: Making) -> list[Any]:
         style=TableStyle(look),
     )
     found = []
+    if any(needs_reader_font(one.phrase.text) for one in result.phrases):
+        found += _lines(
+            "Chinese, Japanese and Korean letters are shown by fonts of the reader; "
+            "where it has none, they can be copied from here as text."
+        )
     if not any(one.regions for one in result.phrases):
-        found = _lines("No region is drawn.")
+        found += _lines("No region is drawn.")
     return [*found, table, Spacer(0, 4 * mm)]
 
 
