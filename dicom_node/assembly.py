@@ -137,10 +137,14 @@ class Assembler:
         """
         # Before the record: the study must not seem idle between the two.
         if not instance.is_own_result:
-            with self._lock:
-                studies = self._open.setdefault(self._association_of(), set())
-                studies.add(instance.study_instance_uid)
+            self.hold(instance.study_instance_uid)
         return self._store.record_instance(instance)
+
+    def hold(self, study_instance_uid: str) -> None:
+        """Note that the calling thread's association brings, or asks for, a study."""
+        with self._lock:
+            studies = self._open.setdefault(self._association_of(), set())
+            studies.add(study_instance_uid)
 
     def association_released(self, _studies: frozenset[str] = frozenset()) -> None:
         """Note that the calling thread's association ended, in whatever way."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -158,42 +159,57 @@ class DimseArchive:
         """Fetch instances; return what went wrong on the way, or nothing."""
         troubles: dict[str, None] = {}
         for group in _groups(orders, is_split=not self._by_move):
-            self._arrivals.expect(
-                {one.sop_instance_uid for order in group for one in order.instances}
-            )
-            try:
-                for trouble in self._fetch_group(group):
-                    troubles[trouble] = None
-            finally:
-                self._arrivals.abandon()
+            if self._by_move:
+                troubles |= dict.fromkeys(self._move(group))
+            else:
+                troubles |= dict.fromkeys(self._get(group))
         return "; ".join(troubles)
 
-    def _fetch_group(self, group: Sequence[Order]) -> Iterator[str]:
-        if self._by_move:
-            link = self._query()
-            for order in group:
-                for identifier in _identifiers(order):
-                    yield from self._retrieve(link, identifier)
-            return
+    def _move(self, group: Sequence[Order]) -> Iterator[str]:
+        link = self._query()
+        for order in group:
+            for identifier in _identifiers(order):
+                yield from self._retrieve(link, identifier)
+
+    def _get(self, group: Sequence[Order]) -> tuple[str, ...]:
         self.release()  # an archive may allow one association at a time
+        syntaxes = _STORED.transfer_syntaxes
+        troubles = self._get_in(group, syntaxes)
+        left = tuple(_left_of(group, self._arrivals.kept))
+        if troubles and left:
+            # Some archives take the first context of a SOP class, in whatever syntax
+            # an instance lies there: give them no choice.
+            troubles = self._get_in(left, _QUERY.transfer_syntaxes)
+        return troubles
+
+    def _get_in(
+        self, group: Sequence[Order], syntaxes: Sequence[str]
+    ) -> tuple[str, ...]:
         classes = sorted(
             {one.sop_class_uid for order in group for one in order.instances}
         )
         storage = [
             build_context(sop_class, syntax)
             for sop_class in classes
-            for syntax in _STORED.transfer_syntaxes
+            for syntax in syntaxes
         ]
         if "" in classes:
             classes = list(_COMMON_CLASSES)
-            storage = [
-                build_context(one, list(_STORED.transfer_syntaxes)) for one in classes
-            ]
+            storage = [build_context(one, list(syntaxes)) for one in classes]
         query = build_context(STUDY_ROOT_GET, list(_QUERY.transfer_syntaxes))
-        with self._associate([query, *storage], stored_classes=classes) as link:
-            for order in group:
-                for identifier in _identifiers(order):
-                    yield from self._retrieve(link, identifier)
+        self._arrivals.expect(
+            {one.sop_instance_uid for order in group for one in order.instances}
+        )
+        try:
+            with self._associate([query, *storage], stored_classes=classes) as link:
+                return tuple(
+                    trouble
+                    for order in group
+                    for identifier in _identifiers(order)
+                    for trouble in self._retrieve(link, identifier)
+                )
+        finally:
+            self._arrivals.abandon()
 
     def _retrieve(self, link: Link, identifier: Dataset) -> Iterator[str]:
         """Fetch by one request; yield what the archive says went wrong."""
@@ -382,6 +398,17 @@ def _by_few_classes(orders: Sequence[Order], most: int) -> Iterator[Order]:
                 order.series_instance_uid,
                 tuple(one for one in order.instances if one.sop_class_uid in some),
                 is_whole=False,
+            )
+
+
+def _left_of(group: Sequence[Order], kept: set[str]) -> Iterator[Order]:
+    for order in group:
+        left = tuple(one for one in order.instances if one.sop_instance_uid not in kept)
+        if left:
+            yield replace(
+                order,
+                instances=left,
+                is_whole=order.is_whole and len(left) == len(order.instances),
             )
 
 

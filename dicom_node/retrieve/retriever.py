@@ -74,8 +74,10 @@ class ArchiveRetriever:
         What is here, and what was asked for before.
     receiver : InstanceReceiver
         Makes durable what arrives on our own association, or over HTTP.
-    on_released : callable
-        Told, in the thread that asked, when an archive has sent what it will.
+    hold : callable
+        Told, in the thread that asks, of a study that is not whole before `release`.
+    release : callable
+        Told, in that thread, when the archives have sent what they will.
     clock : callable
         The wall clock.
     monotonic : callable
@@ -89,14 +91,16 @@ class ArchiveRetriever:
         store: Store,
         *,
         receiver: InstanceReceiver,
-        on_released: Callable[[], None],
+        hold: Callable[[str], None],
+        release: Callable[[], None],
         clock: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._store = store
         self._receiver = receiver
-        self._on_released = on_released
+        self._hold = hold
+        self._release = release
         self._clock = clock
         self._monotonic = monotonic
         self._away_until: dict[str, float] = {}
@@ -137,33 +141,39 @@ class ArchiveRetriever:
 
         """
         retrievals = self._store.retrievals
+        uid = key.study_instance_uid
         answered = retrievals.answered(key)
-        before = retrievals.known(key.study_instance_uid).sop_instance_uids
-        for settings in self._settings.archives:
-            if settings.name in answered or self._is_stopping:
-                continue
-            tally = self._ask(settings, key)
-            if self._is_stopping:
-                break  # cut off by us: the next start asks again
-            retrieval = Retrieval(
-                settings.name,
-                tally.asked,
-                tally.arrived,
-                tally.missing,
-                "; ".join(tally.reasons),
-            )
-            retrievals.record(key, retrieval, now=self._clock())
-            tell = log.warning if retrieval.reason else log.info
-            tell(
-                "study_retrieved",
-                study_instance_uid=key.study_instance_uid,
-                archive=settings.name,
-                asked=retrieval.asked,
-                arrived=retrieval.arrived,
-                reason=retrieval.reason,
-            )
-        after = retrievals.known(key.study_instance_uid).sop_instance_uids
-        return len(after - before)
+        before = retrievals.known(uid).sop_instance_uids
+        self._hold(uid)
+        try:
+            for settings in self._settings.archives:
+                if settings.name not in answered and not self._is_stopping:
+                    self._complete_from(settings, key)
+        finally:
+            self._release()
+        return len(retrievals.known(uid).sop_instance_uids - before)
+
+    def _complete_from(self, settings: ArchiveSettings, key: VersionKey) -> None:
+        tally = self._ask(settings, key)
+        if self._is_stopping:
+            return  # cut off by us: the next start asks again
+        retrieval = Retrieval(
+            settings.name,
+            tally.asked,
+            tally.arrived,
+            tally.missing,
+            "; ".join(tally.reasons),
+        )
+        self._store.retrievals.record(key, retrieval, now=self._clock())
+        tell = log.warning if retrieval.reason else log.info
+        tell(
+            "study_retrieved",
+            study_instance_uid=key.study_instance_uid,
+            archive=settings.name,
+            asked=retrieval.asked,
+            arrived=retrieval.arrived,
+            reason=retrieval.reason,
+        )
 
     def _ask(self, settings: ArchiveSettings, key: VersionKey) -> _Tally:
         tally = _Tally()
@@ -186,8 +196,6 @@ class ArchiveRetriever:
             # `audit` writes class and place.
             log.exception("retrieve_failed", archive=settings.name)
             tally.add_reason(f"its answer could not be read ({type(error).__name__})")
-        finally:
-            self._on_released()
         return tally
 
     def _ask_for_study(

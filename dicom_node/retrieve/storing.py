@@ -56,6 +56,8 @@ class Arrivals:
         self._open: set[Arrival] = set()
         self.refusals: list[Status] = []
         """How instances were answered that could not be kept."""
+        self.kept: set[str] = set()
+        """SOP Instance UIDs of what is durable."""
 
     def expect(self, sop_instance_uids: Collection[str]) -> None:
         """Take these instances from now on, and no other."""
@@ -76,7 +78,7 @@ class Arrivals:
                     peer_address=self._address,
                 )
             )
-        arrival = Arrival(reception, max_bytes=self._max_bytes)
+        arrival = Arrival(sop_instance_uid, reception, max_bytes=self._max_bytes)
         with self._lock:
             self._open.add(arrival)
         return arrival
@@ -86,7 +88,9 @@ class Arrivals:
         with self._lock:
             self._open.discard(arrival)
         status = arrival.finish()
-        if status is not Status.SUCCESS:
+        if status is Status.SUCCESS:
+            self.kept.add(arrival.sop_instance_uid)
+        else:
             self.refusals.append(status)
         return status
 
@@ -113,7 +117,10 @@ class Arrivals:
 class Arrival:
     """One instance on its way in."""
 
-    def __init__(self, reception: Reception | None, *, max_bytes: int) -> None:
+    def __init__(
+        self, sop_instance_uid: str, reception: Reception | None, *, max_bytes: int
+    ) -> None:
+        self.sop_instance_uid = sop_instance_uid
         self._reception = reception
         self._left = max_bytes
 

@@ -93,8 +93,13 @@ def run_orthanc(
     ae_title: str = "ORTHANC",
     dicom_port: int = 4242,
     http_port: int = 8052,
+    modalities: Mapping[str, tuple[str, str, int]] | None = None,
 ) -> Iterator[Orthanc]:
-    """Run an empty Orthanc while the block lasts."""
+    """Run an empty Orthanc while the block lasts.
+
+    ``modalities`` are the AE title, host and port of those that it knows: it sends to
+    no other by C-MOVE.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "Name": "TESTPACS",
@@ -108,6 +113,12 @@ def run_orthanc(
         "DicomPort": dicom_port,
         "DicomCheckCalledAet": True,
         "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowFind": True,
+        "DicomAlwaysAllowGet": True,
+        "DicomAlwaysAllowMove": True,
+        "DicomModalities": {
+            name: list(one) for name, one in (modalities or {}).items()
+        },
         "UnknownSopClassAccepted": True,
         "StrictAetComparison": True,
         # A second delivery must not hide behind "already stored".
