@@ -41,6 +41,7 @@ from dicom_node.store import Store
 from dicom_node.web import (
     HealthReport,
     NodeCollector,
+    NodeNumbers,
     WebServer,
     check_disk,
     examine,
@@ -336,11 +337,23 @@ class NodeService:
             self._store,
             examine=self.examine,
             registry=self._registry,
+            node=self._numbers,
             dicomweb=self._dicomweb,
         )
-        web = WebServer(make_app(parts), self._settings.web)
+        web = WebServer(make_app(parts), self._settings.web, parts=parts)
         web.start()
         return web
+
+    def _numbers(self) -> NodeNumbers:
+        numbers = self._server.statistics
+        return NodeNumbers(
+            started_at=self._started_at,
+            model=getattr(self._processor, "identity", None),
+            model_trouble=self._processor.trouble,
+            associations_open=numbers.open_associations,
+            associations_accepted=numbers.associations_accepted,
+            associations_rejected=sum(numbers.associations_rejected.values()),
+        )
 
     def _run_thread(self, name: str, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=name, daemon=True)

@@ -16,6 +16,7 @@ from dicom_node.store.database import Database
 from dicom_node.store.priors import read_priors
 from dicom_node.store.schema import (
     DeliveryState,
+    VersionState,
     deliveries,
     events,
     instances,
@@ -307,3 +308,18 @@ class DetailStore:
                 select(versions.c.state, func.count()).group_by(versions.c.state)
             )
             return {row[0]: row[1] for row in rows}
+
+    def count_ready(self, rules: Sequence[str]) -> int:
+        """Count the versions that wait for the worker by one of these rules."""
+        if not rules:
+            return 0
+        with self._database.read() as connection:
+            found = connection.scalar(
+                select(func.count())
+                .select_from(versions)
+                .where(
+                    versions.c.state == VersionState.READY,
+                    versions.c.rule.in_(list(rules)),
+                )
+            )
+        return int(found or 0)

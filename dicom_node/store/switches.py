@@ -12,7 +12,13 @@ from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
 from dicom_node.store.schema import switches
 
-__all__ = ["SwitchStore"]
+__all__ = ["DRAINING", "PAUSED", "SwitchStore"]
+
+PAUSED = "paused"
+"""Studies wait; receiving and delivering go on."""
+
+DRAINING = "draining"
+"""New associations are refused; work goes on."""
 
 
 class SwitchStore:

@@ -6,12 +6,18 @@ from fastapi import FastAPI
 
 from dicom_node import __version__
 from dicom_node.web.access import require
+from dicom_node.web.api_corrections import make_corrections_router
 from dicom_node.web.api_health import make_health_router
+from dicom_node.web.api_images import make_images_router
+from dicom_node.web.api_operations import make_operations_router
 from dicom_node.web.api_people import make_people_router
+from dicom_node.web.api_results import make_results_router
 from dicom_node.web.api_studies import make_studies_router
 from dicom_node.web.dicomweb_routes import DICOMWEB_PATH
 from dicom_node.web.dicomweb_routes import make_router as make_dicomweb_router
 from dicom_node.web.guards import BodyLimit, SecurityHeaders
+from dicom_node.web.openapi import describe_access, make_openapi_router
+from dicom_node.web.pages import make_pages_router, read_static
 from dicom_node.web.parts import WebParts
 from dicom_node.web.problems import add_problem_handlers
 from dicom_node.web.viewer import make_viewer_router
@@ -53,7 +59,17 @@ def make_app(parts: WebParts) -> FastAPI:
 
     app.add_middleware(BodyLimit, limit_of=limit_of)
     app.add_middleware(SecurityHeaders)
-    for router in (make_health_router(), make_people_router(), make_studies_router()):
+    for router in (
+        make_health_router(),
+        make_people_router(),
+        make_studies_router(),
+        make_results_router(),
+        make_images_router(),
+        make_corrections_router(),
+        make_operations_router(),
+        make_openapi_router(),
+        make_pages_router(read_static()),
+    ):
         app.include_router(router)
     if parts.dicomweb is not None:
         app.include_router(
@@ -65,4 +81,5 @@ def make_app(parts: WebParts) -> FastAPI:
         app.include_router(
             make_viewer_router(settings.web.viewer_dir, access=require("viewer"))
         )
+    describe_access(app)
     return app

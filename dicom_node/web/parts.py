@@ -13,13 +13,33 @@ from prometheus_client import CollectorRegistry
 
 from dicom_node.config import NodeSettings
 from dicom_node.dicomweb import DicomwebService
+from dicom_node.grounder import ModelIdentity
 from dicom_node.store import Store
 from dicom_node.web.access import Access
+from dicom_node.web.changes import Changes
+from dicom_node.web.frames import FrameCache
 from dicom_node.web.health import HealthReport
 from dicom_node.web.results import Results
+from dicom_node.web.segments import SegmentReader
 from dicom_node.web.sessions import Sessions, read_secret
+from dicom_node.web.shown import SeriesFinder
+from dicom_node.web.study_detail import ReportTexts
 
-__all__ = ["Parts", "WebParts", "make_parts"]
+__all__ = ["NodeNumbers", "Parts", "WebParts", "make_parts"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNumbers:
+    """What the running node knows of itself and no table holds."""
+
+    started_at: datetime
+    model: ModelIdentity | None
+    """The default model; None: it is not loaded."""
+    model_trouble: str | None
+    """Why it is not loaded."""
+    associations_open: int
+    associations_accepted: int
+    associations_rejected: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +54,24 @@ class WebParts:
     """Looks at the node's health."""
     registry: CollectorRegistry
     """What ``/metrics`` tells."""
-    results: Results
+    node: Callable[[], NodeNumbers]
     now: Callable[[], datetime]
+    results: Results
+    report_texts: ReportTexts
+    frames: FrameCache
+    series: SeriesFinder
+    segments: SegmentReader
+    changes: Changes
     dicomweb: DicomwebService | None = None
+
+    def start(self) -> None:
+        """Get ready in the background for the first frame."""
+        self.frames.start()
+
+    def close(self) -> None:
+        """End what answers for long, so that the server can stop."""
+        self.changes.close()
+        self.frames.close()
 
 
 def make_parts(
@@ -45,6 +80,7 @@ def make_parts(
     *,
     examine: Callable[[], HealthReport],
     registry: CollectorRegistry,
+    node: Callable[[], NodeNumbers],
     dicomweb: DicomwebService | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> WebParts:
@@ -60,6 +96,8 @@ def make_parts(
         Looks at the node's health.
     registry : prometheus_client.CollectorRegistry
         What ``/metrics`` tells.
+    node : callable
+        Returns what the node knows of itself.
     dicomweb : DicomwebService, optional
         Answers below ``/dicom-web``; without it nothing does.
     now : callable
@@ -84,8 +122,14 @@ def make_parts(
         ),
         examine=examine,
         registry=registry,
-        results=Results(data_dir),
+        node=node,
         now=now,
+        results=Results(data_dir),
+        report_texts=ReportTexts(),
+        frames=FrameCache(settings.limits),
+        series=SeriesFinder(),
+        segments=SegmentReader(),
+        changes=Changes(store.details),
         dicomweb=dicomweb,
     )
 

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from dicom_node.config import WebSettings
 from dicom_node.errors import SettingsError
+from dicom_node.web.parts import WebParts
 
 __all__ = ["WebServer"]
 
@@ -28,11 +29,16 @@ class WebServer:
         What it serves.
     settings : WebSettings
         Address and port.
+    parts : WebParts, optional
+        What is started and ended with it.
 
     """
 
-    def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: WebSettings, *, parts: WebParts | None = None
+    ) -> None:
         self._settings = settings
+        self._parts = parts
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -71,6 +77,8 @@ class WebServer:
         except OSError as error:
             msg = f"cannot listen on {host}:{port}: {error.strerror}"
             raise SettingsError(msg) from error
+        if self._parts is not None:
+            self._parts.start()
         self._thread = threading.Thread(
             target=self._server.run,
             kwargs={"sockets": [self._socket]},
@@ -84,6 +92,8 @@ class WebServer:
 
     def stop(self) -> None:
         """Stop listening and end."""
+        if self._parts is not None:
+            self._parts.close()
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(_START_S)

@@ -14,14 +14,26 @@ from prometheus_client import CollectorRegistry
 
 from dicom_node.config import NodeSettings
 from dicom_node.config.peers import Role
+from dicom_node.grounder import ModelIdentity
 from dicom_node.store import Store
-from dicom_node.web import HealthReport, WebParts, make_app, make_parts
+from dicom_node.web import HealthReport, NodeNumbers, WebParts, make_app, make_parts
 from dicom_node.web.passwords import hash_password
+from tests.builders.stores import NOON
 
-__all__ = ["PASSWORD", "Site", "open_site"]
+__all__ = ["NUMBERS", "PASSWORD", "Site", "open_site"]
 
 PASSWORD = "a long enough password"
 """Of every user that a test adds."""
+
+NUMBERS = NodeNumbers(
+    started_at=NOON,
+    model=ModelIdentity("model", "1", "abc"),
+    model_trouble=None,
+    associations_open=2,
+    associations_accepted=7,
+    associations_rejected=4,
+)
+"""What the node says of itself."""
 
 _HASH: list[str] = []
 
@@ -78,5 +90,7 @@ def open_site(
             store,
             examine=lambda: report,
             registry=registry or CollectorRegistry(),
+            node=lambda: NUMBERS,
         )
         yield Site(make_app(parts), parts, store, folder)
+        parts.close()

@@ -1,0 +1,137 @@
+"""Series of a finished study, ready to be shown: their frames and files."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException
+
+from dicom_node.records import FrameReference, ImageSeries
+from dicom_node.web.frames import ShownSeries
+
+if TYPE_CHECKING:
+    from dicom_node.store.details import ShownVersion
+    from dicom_node.web.parts import WebParts
+
+__all__ = ["SeriesFinder", "find_outline", "find_version", "series_document"]
+
+_KEPT = 32
+"""Series in memory; one of 2000 frames takes a megabyte."""
+
+
+class SeriesFinder:
+    """Finds the series of results and keeps the last ones; safe between threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, int], ShownSeries] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, parts: WebParts, version: ShownVersion, index: int) -> ShownSeries:
+        """Return a series of a version's results.
+
+        Raises
+        ------
+        HTTPException
+            404: there is no such series, or its files are gone.
+
+        """
+        key = (version.result_dir, index)
+        with self._lock:
+            known = self._kept.get(key)
+            if known is not None:
+                self._kept.move_to_end(key)
+                return known
+        found = _find(parts, version, index)
+        with self._lock:
+            self._kept[key] = found
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+
+def find_version(
+    parts: WebParts, study_instance_uid: str, content_version: str | None = None
+) -> ShownVersion:
+    """Return a version with results, the newest when none is named.
+
+    Raises
+    ------
+    HTTPException
+        404: there is none.
+
+    """
+    found = parts.store.details.shown_version(study_instance_uid, content_version)
+    if found is None:
+        raise HTTPException(404, "there are no results of such a study")
+    return found
+
+
+def series_document(
+    parts: WebParts, version: ShownVersion, index: int
+) -> dict[str, Any]:
+    """Return what ``result.json`` says of a series.
+
+    Raises
+    ------
+    HTTPException
+        404: there is no such series.
+
+    """
+    document = parts.results.document(version.result_dir) or {}
+    known = document.get("series", [])
+    if not 0 <= index < len(known):
+        raise HTTPException(404, "the results have no such series")
+    found: dict[str, Any] = known[index]
+    return found
+
+
+def find_outline(
+    parts: WebParts, version: ShownVersion, tracking_uid: str
+) -> dict[str, Any]:
+    """Return what ``result.json`` says of a region.
+
+    Raises
+    ------
+    HTTPException
+        404: there is no such region.
+
+    """
+    document = parts.results.document(version.result_dir) or {}
+    for phrase in document.get("phrases", ()):
+        for outline in phrase.get("outlines", ()):
+            if outline["tracking_uid"] == tracking_uid:
+                found: dict[str, Any] = outline
+                return found
+    raise HTTPException(404, "the results have no such region")
+
+
+def _find(parts: WebParts, version: ShownVersion, index: int) -> ShownSeries:
+    # Imported here: the node listens before all this is loaded.
+    from dicom_node.imaging import Display
+
+    said = series_document(parts, version, index)
+    paths = parts.store.details.paths(version.study_id)
+    try:
+        frames = tuple(
+            FrameReference(uid, "", number, parts.data_dir / paths[uid])
+            for uid, number in said["frames"]
+        )
+    except KeyError as error:
+        raise HTTPException(404, "an image of the series is not here") from error
+    series = ImageSeries(
+        study_instance_uid="",
+        series_instance_uid=said["series_instance_uid"],
+        modality=said["modality"],
+        body_part=None,
+        frames=frames,
+        rows=said["rows"],
+        columns=said["columns"],
+        is_colour=said["is_colour"],
+        pixel_spacing_mm=None,
+        affine_lps=None,
+        frame_of_reference_uid=None,
+        stack_number=said["stack_number"],
+    )
+    return ShownSeries(series, Display(**said["display"]))
