@@ -1,4 +1,4 @@
-"""Reports that come as DICOM structured reports: found, read, flattened to text.
+"""Reports that come as DICOM structured reports: read, flattened to text.
 
 The text keeps the order of the document: a heading line for each section, then its
 items, one a paragraph. It is made once and every span counts its characters.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pydicom
 from pydicom import uid
@@ -19,13 +19,20 @@ from pydicom.errors import InvalidDicomError
 
 from dicom_node.errors import ReceiveError, ReportError
 from dicom_node.header import read_header
-from dicom_node.records import NotProcessed, Report, StoredInstance
+from dicom_node.records import ReportStatus
+from dicom_node.reports.flat_text import FlatText, clean
 from dicom_node.reports.sections import SectionKind, section_kind
-from dicom_node.reports.words import read_table
+from dicom_node.reports.titles import is_english, section_title
 
-__all__ = ["REPORT_SOP_CLASSES", "find_reports", "report_text", "section_title"]
+__all__ = [
+    "SR_SOP_CLASSES",
+    "UNREADABLE",
+    "ReportDocument",
+    "read_document",
+    "report_text",
+]
 
-REPORT_SOP_CLASSES = frozenset(
+SR_SOP_CLASSES = frozenset(
     {
         uid.BasicTextSRStorage,
         uid.EnhancedSRStorage,
@@ -48,9 +55,8 @@ _CONTEXT = frozenset({"HAS OBS CONTEXT", "HAS CONCEPT MOD", "HAS ACQ CONTEXT"})
 """Relationships of items that qualify others and state nothing (PS3.3 C.17.3.2.4)."""
 
 _LANGUAGE = ("DCM", "121049")
-_ENGLISH = ("en", "eng", "")
 
-_UNREADABLE = (
+UNREADABLE = (
     InvalidDicomError,
     AttributeError,
     EOFError,
@@ -65,46 +71,14 @@ _UNREADABLE = (
 """What pydicom raises for bytes that are no data set, or values that are none."""
 
 
-def find_reports(
-    instances: Sequence[StoredInstance],
-) -> tuple[tuple[Report, ...], tuple[NotProcessed, ...]]:
-    """Read the reports among a study's instances.
+@dataclass(frozen=True, slots=True)
+class ReportDocument:
+    """What a report document says."""
 
-    Parameters
-    ----------
-    instances : sequence of StoredInstance
-        The study. Other objects, measurement reports and results of this node are
-        passed over.
-
-    Returns
-    -------
-    tuple of Report
-        In the order of the instances.
-    tuple of NotProcessed
-        Documents that should hold a report and could not be read, and why.
-
-    """
-    reports: list[Report] = []
-    left_out: list[NotProcessed] = []
-    for one in instances:
-        if one.sop_class_uid not in REPORT_SOP_CLASSES:
-            continue
-        try:
-            text = _read_document(one)
-        except ReportError as error:
-            left_out.append(NotProcessed(one.series_instance_uid, str(error)))
-            continue
-        if text is not None:
-            reports.append(
-                Report(
-                    text=text,
-                    source=f"sr:{one.sop_instance_uid}",
-                    sop_instance_uid=one.sop_instance_uid,
-                    sop_class_uid=one.sop_class_uid,
-                    series_instance_uid=one.series_instance_uid,
-                )
-            )
-    return tuple(reports), tuple(left_out)
+    text: str
+    status: ReportStatus | None
+    replaces: frozenset[str]
+    """SOP Instance UIDs of the documents that it supersedes (PS3.3 C.17.2.1)."""
 
 
 def report_text(ds: Dataset) -> str:
@@ -113,7 +87,7 @@ def report_text(ds: Dataset) -> str:
     Parameters
     ----------
     ds : pydicom.Dataset
-        A document of one of `REPORT_SOP_CLASSES`.
+        A document of one of `SR_SOP_CLASSES`.
 
     Raises
     ------
@@ -124,77 +98,71 @@ def report_text(ds: Dataset) -> str:
     if "ContentSequence" not in ds:
         msg = "the report document has no content"
         raise ReportError(msg)
-    text = _Text()
+    text = FlatText()
     for item, title in _walk(ds):
-        text.add(item, title)
+        if str(item.get("ValueType", "")) == "CONTAINER":
+            text.label = "" if _own_title(item) else _label(item)
+        else:
+            text.add(_statement(item), title)
     if not text.has_statements:
         msg = "the report document holds no report text"
         raise ReportError(msg)
-    return "".join(text.parts)
+    return str(text)
 
 
-def section_title(scheme: str, code: str) -> str | None:
-    """Return the title of the section that a concept names (CID 7001, 7002)."""
-    return _titles().get((scheme, code))
+def read_document(path: Path) -> ReportDocument | None:
+    """Read a report document from its file; None when it is no report.
 
+    Raises
+    ------
+    ReportError
+        It cannot be read; the message quotes nothing.
 
-def _read_document(one: StoredInstance) -> str | None:
-    """Return a document's text, or None when it is no report."""
+    """
     try:
-        if one.path.stat().st_size > _MAX_BYTES:
+        if path.stat().st_size > _MAX_BYTES:
             msg = "the report document is too large to be a report"
             raise ReportError(msg)
         # The header reader refuses what would exhaust pydicom's stack.
-        if read_header(one.path).is_own_result:
+        if read_header(path).is_own_result:
             return None
         # pydicom's warnings quote values, which may be about a patient, to stderr.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ds = pydicom.dcmread(one.path, stop_before_pixels=True)
+            ds = pydicom.dcmread(path, stop_before_pixels=True)
             if _concept(ds) in _MEASUREMENT_REPORTS:
                 return None
-            return report_text(ds)
+            replaces = frozenset(_predecessors(ds))
+            return ReportDocument(report_text(ds), _status(ds, replaces), replaces)
     except ReceiveError as error:
         msg = f"the report document cannot be read: {error}"
         raise ReportError(msg) from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         msg = f"the report document cannot be read ({type(error).__name__})"
         raise ReportError(msg) from error
 
 
-@dataclass
-class _Text:
-    """The text as it grows."""
+def _status(ds: Dataset, replaces: frozenset[str]) -> ReportStatus | None:
+    """Return how far a document is, by what PS3.3 C.17.2 lets it say."""
+    if str(ds.get("PreliminaryFlag", "")) == "PRELIMINARY":
+        return ReportStatus.PRELIMINARY
+    if replaces:
+        return ReportStatus.CORRECTED
+    is_final = str(ds.get("PreliminaryFlag", "")) == "FINAL"
+    return ReportStatus.FINAL if is_final else None
 
-    parts: list[str] = field(default_factory=list)
-    title: str = ""
-    label: str = ""
-    """What an unknown container is called: said before the first thing in it."""
-    has_statements: bool = False
 
-    def add(self, item: Dataset, title: str) -> None:
-        """Append what one content item says, in the section of that title."""
-        if str(item.get("ValueType", "")) == "CONTAINER":
-            self.label = "" if _own_title(item) else _label(item)
-            return
-        statement = _statement(item)
-        if not statement:
-            return
-        # A section without a known title must not fall into the one before it.
-        title = title or ("Report" if self.title else "")
-        if title and title != self.title:
-            self.parts.append(f"{title.upper()}:\n")
-            self.title = title
-        label = f"{self.label}: " if self.label else ""
-        self.parts.append(f"{label}{statement}\n\n")
-        self.label = ""
-        self.has_statements = True
+def _predecessors(ds: Dataset) -> Iterator[str]:
+    for study in ds.get("PredecessorDocumentsSequence") or ():
+        for series in study.get("ReferencedSeriesSequence") or ():
+            for one in series.get("ReferencedSOPSequence") or ():
+                yield str(one.get("ReferencedSOPInstanceUID", ""))
 
 
 def _walk(root: Dataset) -> Iterator[tuple[Dataset, str]]:
     """Yield content items in document order, each with the title of its section."""
     language = _language(root)
-    if language.lower().split("-")[0] not in _ENGLISH:
+    if not is_english(language):
         msg = "the report document is not in English"
         raise ReportError(msg)
     stack = [(item, "") for item in reversed(_children(root))]
@@ -251,7 +219,7 @@ def _concept(item: Dataset) -> tuple[str, str]:
 
 def _label(item: Dataset) -> str:
     names = item.get("ConceptNameCodeSequence")
-    return _clean(names[0].get("CodeMeaning", "")) if names else ""
+    return clean(names[0].get("CodeMeaning", "")) if names else ""
 
 
 def _statement(item: Dataset) -> str:
@@ -261,32 +229,17 @@ def _statement(item: Dataset) -> str:
     label = "" if is_known else _label(item)
     if kind == "TEXT":
         # Text is a statement of its own; what it is called adds nothing to it.
-        return _clean(item.get("TextValue", ""))
+        return clean(item.get("TextValue", ""))
     if kind == "CODE":
         codes = item.get("ConceptCodeSequence")
-        value = _clean(codes[0].get("CodeMeaning", "")) if codes else ""
+        value = clean(codes[0].get("CodeMeaning", "")) if codes else ""
         return f"{label}: {value}." if label and value else value and f"{value}."
     if kind == "NUM":
         values = item.get("MeasuredValueSequence")
         if not values:
             return ""
         units = values[0].get("MeasurementUnitsCodeSequence")
-        unit = _clean(units[0].get("CodeValue", "")) if units else ""
-        number = _clean(values[0].get("NumericValue", ""))
+        unit = clean(units[0].get("CodeValue", "")) if units else ""
+        number = clean(values[0].get("NumericValue", ""))
         return f"{label or 'Measurement'}: {number} {unit}." if number else ""
     return ""
-
-
-def _clean(value: object) -> str:
-    """Return text with plain line ends and without control characters."""
-    text = str(value if value is not None else "")
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x0c", "\n")
-    return "".join(one for one in text if one in "\n\t" or ord(one) >= 32).strip()
-
-
-@cache
-def _titles() -> dict[tuple[str, str], str]:
-    return {
-        (row["scheme"], row["code"]): row["title"]
-        for row in read_table("sr_headings.csv")
-    }

@@ -19,7 +19,7 @@ from dicom_node.identity import MODEL_NAME
 from dicom_node.records import StoredInstance
 from dicom_node.reports import extract_phrases, find_reports, make_report_document
 from dicom_node.reports.sections import section_kind
-from dicom_node.reports.sr import REPORT_SOP_CLASSES, report_text
+from dicom_node.reports.sr import SR_SOP_CLASSES, report_text
 from dicom_node.reports.words import read_table
 from tests.builders.reports import (
     make_basic_text_sr,
@@ -233,7 +233,7 @@ def test_elements_without_headings_open_their_sections(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("sop_class", sorted(REPORT_SOP_CLASSES))
+@pytest.mark.parametrize("sop_class", sorted(SR_SOP_CLASSES))
 def test_every_report_class_is_read(sop_class: str, tmp_path: Path) -> None:
     ds = make_basic_text_sr(_SECTIONS)
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class

@@ -1,0 +1,80 @@
+"""Reads encapsulated documents, PDF and CDA, in a limited child process."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Self
+
+from dicom_node.child_process import ChildProcess
+from dicom_node.errors import ProcessLostError, ReportError
+
+__all__ = ["DocumentReader"]
+
+_CHILD = "dicom_node.reports.document_child"
+
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+class DocumentReader:
+    """Extracts text; a context manager, safe to share between threads.
+
+    The process starts with the first document, and again after it was lost.
+
+    Parameters
+    ----------
+    timeout_s : float
+        Reading one document is given up after this long.
+    memory_mb : int
+        Address space of the process.
+
+    """
+
+    def __init__(self, *, timeout_s: float = 30.0, memory_mb: int = 1024) -> None:
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._child = ChildProcess(
+            _CHILD, (str(memory_mb << 20),), environment=_ENVIRONMENT
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process; a later `read` starts it again."""
+        with self._lock:
+            self._child.stop()
+
+    def read(self, path: Path, *, kind: str) -> str:
+        """Return the text of the document in a DICOM file.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file.
+        kind : str
+            ``pdf`` or ``cda``.
+
+        Raises
+        ------
+        ReportError
+            It cannot be read within the limits; the message says why and quotes
+            nothing.
+
+        """
+        request = {"path": str(path), "kind": kind}
+        try:
+            with self._lock:
+                answer = self._child.ask(request, timeout_s=self._timeout_s)
+        except ProcessLostError as error:
+            what = f"the {kind.upper()} document cannot be read"
+            raise ReportError(f"{what}: {error}") from error
+        if "result" in answer:
+            return str(answer["result"]["text"])
+        message = str(answer["error"])
+        if answer["kind"] != ReportError.__name__:
+            message = f"the {kind.upper()} document cannot be read: {message}"
+        raise ReportError(message)
