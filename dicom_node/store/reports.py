@@ -248,7 +248,7 @@ def _keep(
     )
     study_uid = _study_with_images(connection, study_id)
     sha256 = _hash(report)
-    known = _same(connection, group, report, sha256)
+    known = _same(connection, group, report, sha256=sha256)
     if known is not None:
         return ReportReceipt(known, ReportOutcome.DUPLICATE, study_uid)
     row = connection.execute(
@@ -290,21 +290,26 @@ def _same(
     connection: Connection,
     group: ColumnElement[bool],
     report: IncomingReport,
+    *,
     sha256: str,
 ) -> int | None:
     """Return the row that says the same already and need not be said again."""
+    alike = and_(
+        reports.c.channel == report.channel,
+        reports.c.sender == report.sender,
+        reports.c.identifier == report.identifier,
+    )
     rows = connection.execute(
-        select(reports.c.id, reports.c.status, reports.c.sha256, reports.c.is_current)
-        .where(
-            group,
-            reports.c.channel == report.channel,
-            reports.c.sender == report.sender,
-            reports.c.identifier == report.identifier,
-        )
-        .order_by(reports.c.id)
+        select(reports).where(group, alike).order_by(reports.c.id)
     ).all()
     current = next((row for row in rows if row.is_current), None)
     if current is None:
+        return None
+    newest_waiting = connection.scalar(
+        select(func.max(reports.c.id)).where(alike, reports.c.study_id.is_(None))
+    )
+    if (newest_waiting or 0) > rows[-1].id:
+        # Under other names; it may turn out to be of this study and later than these.
         return None
     is_late = is_late_preliminary(report.status, after=current.status)
     candidates = rows if is_late else [current]
