@@ -162,7 +162,6 @@ def receive_instances(
             part.abandon()
         log.info(
             "stow_request",
-            sender=request.sender,
             stored=len(outcome.stored),
             failed=len(outcome.failed),
         )
