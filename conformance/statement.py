@@ -16,6 +16,7 @@ from conformance.profile import (
     DICOM_APPLICATION_CONTEXT,
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
+    QUERY_RETRIEVE_CONTEXTS,
     REJECTIONS,
     SCP_CONTEXTS,
     SCU_CONTEXTS,
@@ -31,10 +32,14 @@ __all__ = ["render_statement"]
 
 _TEMPLATE = "statement_template.md"
 
+_MOST_NAMED = 8
+"""Transfer syntaxes that are named one by one."""
+
 _SETTINGS = (
     ("`node.ae_title`", "`GROUNDING`", "AE title, for calling and being called"),
     ("`node.host`, `node.port`", "`127.0.0.1`, 11112", "where it listens"),
     ("`[[callers]]`", "none: this machine", "AE title and address or network"),
+    ("`[[archives]]`", "none", "AE title, host, port, service, what is fetched"),
     ("`[[destinations]]`", "none", "AE title, host, port, profile"),
     ("`limits.max_associations`", "128", "open associations"),
     ("`limits.max_pdu_bytes`", "131072", "largest P-DATA PDU received"),
@@ -54,7 +59,7 @@ _PARAMETERS = (
     ("Open associations as acceptor", "128, configurable"),
     ("Open associations as initiator", "one for each destination"),
     ("Outstanding asynchronous operations", "1; not negotiated"),
-    ("SCP/SCU role selection", "not negotiated: default roles"),
+    ("SCP/SCU role selection", "proposed for C-GET: SCP of what is fetched"),
     ("SOP Class extended negotiation", "not negotiated"),
     ("User identity negotiation", "ignored; the association is not refused"),
 )
@@ -98,6 +103,9 @@ def render_statement() -> str:
         command_bytes=ASSOCIATION_LIMITS.command_bytes,
         accepted_contexts="\n\n".join(_contexts("Accepted", SCP_CONTEXTS)),
         proposed_contexts="\n\n".join(_contexts("Proposed", SCU_CONTEXTS)),
+        archive_contexts="\n\n".join(
+            _contexts("Proposed to archives", QUERY_RETRIEVE_CONTEXTS)
+        ),
         created="\n".join(_created()),
         next_number=len(CREATED) + 1,
     )
@@ -105,7 +113,7 @@ def render_statement() -> str:
 
 def _sop_classes() -> str:
     roles: dict[tuple[str, str], set[Role]] = {}
-    for row in (*SCP_CONTEXTS, *SCU_CONTEXTS):
+    for row in (*SCP_CONTEXTS, *SCU_CONTEXTS, *QUERY_RETRIEVE_CONTEXTS):
         for uid, name in row.sop_classes.items():
             roles.setdefault((uid, name), set()).add(row.role)
     return _table(
@@ -144,6 +152,8 @@ def _contexts(what: str, rows: Iterable[PresentationContexts]) -> Iterator[str]:
         syntaxes = ", ".join(f"{names[uid]} `{uid}`" for uid in row.transfer_syntaxes)
         if len(row.transfer_syntaxes) == len(names):
             syntaxes = "each received syntax of 1.2"
+        elif len(row.transfer_syntaxes) > _MOST_NAMED:
+            syntaxes = "each syntax of 1.2 whose pixels are read"
         yield (
             f"**{what}, {row.service} as {row.role.value}**: {classes}; {syntaxes}. "
             f"{count} SOP classes, no extended negotiation."

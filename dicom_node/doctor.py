@@ -15,12 +15,14 @@ from dicom_node.deliver import check
 from dicom_node.errors import (
     DeliveryError,
     NodeError,
+    RetrieveError,
     RuleError,
     SettingsError,
     StoreError,
 )
 from dicom_node.grounding import GroundingWorker
 from dicom_node.hl7.certificate import make_tls_context, valid_until
+from dicom_node.retrieve import check_archive
 from dicom_node.rules import RuleBook
 from dicom_node.service import LOCK_FILE
 from dicom_node.store import Store
@@ -57,6 +59,7 @@ def examine(settings: NodeSettings) -> tuple[DoctorFinding, ...]:
         _callers,
         _hl7,
         _destinations,
+        _archives,
         _rules,
         _model,
     ):
@@ -189,6 +192,18 @@ def _destinations(settings: NodeSettings) -> Iterator[DoctorFinding]:
         try:
             sign = check(one, ae_title=settings.node.ae_title)
         except (DeliveryError, SettingsError) as error:
+            yield DoctorFinding(False, f"{about}: {error}")
+        else:
+            yield DoctorFinding(True, f"{about} {sign}")
+
+
+def _archives(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    for one in settings.archives:
+        where = one.url or f"{one.ae_title}@{one.host}:{one.port}"
+        about = f"archive {one.name} ({where})"
+        try:
+            sign = check_archive(one, ae_title=settings.node.ae_title)
+        except (RetrieveError, SettingsError) as error:
             yield DoctorFinding(False, f"{about}: {error}")
         else:
             yield DoctorFinding(True, f"{about} {sign}")

@@ -43,15 +43,19 @@ class WebArchive:
     ----------
     client : httpx.Client
         Relative to the service root.
-    arrivals : Arrivals
-        Takes what comes.
     deadline : Deadline
         Until when everything must be done.
+    arrivals : Arrivals, optional
+        Takes what comes; needed to fetch.
 
     """
 
     def __init__(
-        self, client: httpx.Client, *, arrivals: Arrivals, deadline: Deadline
+        self,
+        client: httpx.Client,
+        *,
+        deadline: Deadline,
+        arrivals: Arrivals | None = None,
     ) -> None:
         self._client = client
         self._arrivals = arrivals
@@ -64,6 +68,17 @@ class WebArchive:
     def release(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def ping(self) -> None:
+        """Search for one study, whichever.
+
+        Raises
+        ------
+        RetrieveError
+            It cannot be reached, or does not answer as QIDO-RS says.
+
+        """
+        self._search("studies", [("limit", "1")])
 
     def study(self, study_instance_uid: str) -> FoundStudy | None:
         """Return the study, or None where the archive has none."""
@@ -111,6 +126,8 @@ class WebArchive:
 
     def fetch(self, orders: Sequence[Order]) -> str:
         """Fetch instances; return what went wrong on the way, or nothing."""
+        if self._arrivals is None:
+            raise RetrieveError("nobody takes what it would send")
         troubles: dict[str, None] = {}
         self._arrivals.expect(
             {one.sop_instance_uid for order in orders for one in order.instances}
@@ -126,19 +143,19 @@ class WebArchive:
                     for one in order.instances
                 ]
             for path in paths:
-                trouble = self._retrieve(path)
+                trouble = self._retrieve(path, self._arrivals)
                 if trouble:
                     troubles[trouble] = None
         return "; ".join(troubles)
 
-    def _retrieve(self, path: str) -> str:
+    def _retrieve(self, path: str, arrivals: Arrivals) -> str:
         with self._get(path, accept=_ACCEPT) as answer:
             if answer.status_code not in {200, 206}:
                 return f"it answered WADO-RS with {answer.status_code}"
             take_files(
                 answer.headers.get("Content-Type", ""),
                 self._blocks(answer),
-                arrivals=self._arrivals,
+                arrivals=arrivals,
             )
         return ""
 

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dicom_node.identity import content_version
+from dicom_node.store import Retrieval, Store, VersionKey, Work
+from tests.builders.stores import NOON, received
+
+OURS = {"PatientID": "P1", "StudyDate": "20260101"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(f"sqlite:///{tmp_path / 'node.sqlite'}") as opened:
+        opened.migrate()
+        yield opened
+
+
+def put(store: Store, study: str, *, number: int = 1, **said: str) -> None:
+    store.record_instance(
+        received(
+            number,
+            study_instance_uid=study,
+            sop_instance_uid=f"{study}.{number}",
+            study={**OURS, **said},
+        )
+    )
+
+
+def open_version(store: Store, study: str = "1.2.3") -> VersionKey:
+    key = store.open_version(
+        store.study_id(study), now=NOON, version_of=content_version
+    )
+    assert key is not None
+    return key
+
+
+def start(store: Store, key: VersionKey, *, run: int = 1) -> Work:
+    work = store.start_version(
+        key.version_id, run=run, fingerprint="f", data_dir=Path("/data"), now=NOON
+    )
+    assert work is not None
+    return work
+
+
+def test_the_last_three_earlier_studies_of_the_patient_are_its_priors(
+    store: Store,
+) -> None:
+    put(store, "1.2.3", IssuerOfPatientID="HERE")
+    for year in (2019, 2020, 2021, 2022):
+        put(store, f"1.9.{year}", StudyDate=f"{year}0101")
+    put(store, "1.9.1", StudyDate="20230101", PatientID="P2")
+    put(store, "1.9.2", StudyDate="20230101", IssuerOfPatientID="ELSEWHERE")
+    put(store, "1.9.3", StudyDate="20260101")
+
+    work = start(store, open_version(store))
+
+    assert [one.study_date for one in work.ready.priors] == [
+        "20220101",
+        "20210101",
+        "20200101",
+    ]
+    (instance,) = work.ready.priors[0].instances
+    assert instance.sop_instance_uid == "1.9.2022.1"
+
+
+def test_the_priors_of_a_version_are_chosen_once(store: Store) -> None:
+    put(store, "1.2.3")
+    put(store, "1.9.1", StudyDate="20230101")
+    key = open_version(store)
+    first = start(store, key)
+    put(store, "1.9.1", number=2, StudyDate="20230101")
+    put(store, "1.9.2", StudyDate="20240101")
+
+    assert start(store, key).ready.priors == first.ready.priors
+
+
+def test_a_study_without_patient_or_date_has_no_priors(store: Store) -> None:
+    put(store, "1.2.3", PatientID="")
+    put(store, "1.9.1", StudyDate="20230101", PatientID="")
+
+    assert start(store, open_version(store)).ready.priors == ()
+
+
+def test_what_is_fetched_to_compare_with_is_not_collected(store: Store) -> None:
+    assert store.retrievals.expect_prior("1.9.1", now=NOON)
+    put(store, "1.9.1", StudyDate="20230101")
+
+    assert store.collecting_studies() == ()
+    store.requeue_study("1.9.1", destinations={})
+    (study,) = store.collecting_studies()
+    assert study.is_collecting
+    assert study.is_forced
+    assert not store.retrievals.expect_prior("1.9.1", now=NOON)
+
+
+def test_a_study_of_which_only_our_results_came_can_be_a_prior(store: Store) -> None:
+    store.record_instance(received(1, study_instance_uid="1.9.1", is_own_result=True))
+
+    assert store.retrievals.expect_prior("1.9.1", now=NOON)
+    put(store, "1.9.1", number=2, StudyDate="20230101")
+    assert store.collecting_studies() == ()
+
+
+def test_an_archive_is_asked_once_for_each_run_of_a_version(store: Store) -> None:
+    put(store, "1.2.3")
+    key = open_version(store)
+    answer = Retrieval("pacs", 2, 1, ("1.2.3.9",), "1 of 2 instances did not come")
+    assert store.retrievals.is_waiting(key, ["pacs"])
+
+    store.retrievals.record(key, answer, now=NOON)
+    store.retrievals.record(key, answer, now=NOON)
+
+    assert not store.retrievals.is_waiting(key, ["pacs"])
+    assert store.retrievals.is_waiting(key, ["pacs", "other"])
+    assert store.retrievals.is_waiting(replace(key, run=2), ["pacs"])
+    assert store.retrievals.of_study("1.2.3") == (answer,)
+    assert store.retrievals.missing("1.2.3", archive="pacs") == {"1.2.3.9"}
+    assert store.retrievals.missing("1.2.3", archive="other") == frozenset()
+
+
+def test_a_version_gives_way_only_to_a_newer_one(store: Store) -> None:
+    put(store, "1.2.3")
+    key = open_version(store)
+    assert not store.retrievals.give_way(key, now=NOON)
+    assert store.unfinished_versions() == (key,)
+
+    put(store, "1.2.3", number=2)
+    assert store.retrievals.give_way(key, now=NOON + timedelta(seconds=1))
+
+    assert store.unfinished_versions() == ()
+    assert open_version(store).version_id != key.version_id
