@@ -11,6 +11,7 @@ from typing import Any
 
 from dicom_node.association import DicomServer
 from dicom_node.config import CallerSettings, LimitSettings, NodeSection, NodeSettings
+from dicom_node.normalized import CommitmentHandler
 from dicom_node.records import ReceivedInstance
 from dicom_node.spool import Spool
 from dicom_node.store import InstanceOutcome
@@ -77,6 +78,7 @@ def running_server(
     callers: tuple[CallerSettings, ...] = (),
     ledger: MemoryLedger | None = None,
     min_free_bytes: int = 0,
+    commitments: CommitmentHandler | None = None,
     **limits: Any,
 ) -> Iterator[RunningServer]:
     """Run the server while the block lasts, with limits fit for tests."""
@@ -98,6 +100,7 @@ def running_server(
         ledger=ledger,
         on_instance=lambda instance, outcome: seen.append((instance, outcome)),
         on_release=released.append,
+        commitments=commitments,
     )
     server.start()
     try:
