@@ -54,6 +54,8 @@ _ROOT_IN_PAGE = re.compile(rb'((?:src|href|content|PUBLIC_URL)=)"/(?!/|viewer/)'
 _ROOT_IN_SCRIPT = re.compile(rb'(__webpack_require__\.p ?= ?|\b\w\.p=)"/"')
 """Where webpack keeps the address that chunks are loaded from."""
 
+_ROOT_IN_STYLE = re.compile(rb"(url\([\"']?)/(?!/|viewer/)")
+
 _CONFIG: dict[str, Any] = {
     "name": "dicom-node",
     "routerBasename": VIEWER_PATH,
@@ -161,4 +163,8 @@ def _answer(folder: Path, path: str) -> Response:
         here = f'"{VIEWER_PATH}/"'.encode()
         changed = _ROOT_IN_SCRIPT.sub(rb"\1" + here, found.read_bytes())
         return Response(changed, media_type=kind, headers=headers)
+    if found.suffix == ".css":
+        here = f"{VIEWER_PATH}/".encode()
+        style = _ROOT_IN_STYLE.sub(rb"\1" + here, found.read_bytes())
+        return Response(style, media_type=kind, headers=headers)
     return FileResponse(found, media_type=kind, headers=headers)
