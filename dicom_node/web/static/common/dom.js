@@ -3,6 +3,7 @@
 /** @typedef {Node | string | number | null | undefined | false} Child */
 
 const SVG = 'http://www.w3.org/2000/svg';
+const SYMBOLS = new URL('../icons.svg', import.meta.url).pathname; // beside this very version
 
 /**
  * Make an element.
@@ -73,7 +74,7 @@ export function icon(name) {
   picture.setAttribute('class', 'icon');
   picture.setAttribute('aria-hidden', 'true');
   const use = document.createElementNS(SVG, 'use');
-  use.setAttribute('href', `/static/icons.svg#${name}`);
+  use.setAttribute('href', `${SYMBOLS}#${name}`);
   picture.append(use);
   return picture;
 }

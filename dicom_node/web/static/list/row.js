@@ -14,7 +14,7 @@ export function studyRow(study) {
     'tr',
     { dataset: { study: uid } },
     h('td', {}, h('span', { class: `state is-${study.state}` }, stateLabel(study.state)),
-      study.priority > 0 ? h('span', { class: 'tag', title: `priority ${study.priority}` }, 'first') : null,
+      study.priority && study.priority !== 'normal' ? h('span', { class: 'tag', title: 'priority' }, study.priority) : null,
       study.is_prior ? h('span', { class: 'tag' }, 'prior') : null,
       study.reason ? h('span', { class: 'second', title: study.reason }, study.reason) : null),
     h('td', {}, h('a', { class: 'row-link', href: `/view/${encodeURIComponent(uid)}` }, personName(study.patient_name)),
@@ -32,7 +32,7 @@ export function studyRow(study) {
 /** @param {any} study */
 function phrases(study) {
   const found = study.phrases;
-  if (!found) return h('span', { class: 'muted' }, study.has_report ? 'report is here' : '–');
+  if (!found) return h('span', { class: 'muted' }, study.has_report ? 'report received' : '–');
   const stated = found.present + found.uncertain;
   const share = (/** @type {number} */ count) => count / Math.max(1, stated + found.absent);
   const rest = stated - found.located;

@@ -15,7 +15,7 @@ try {
   if (!doors.password && !doors.oidc) {
     byId('closed').hidden = false;
     byId('closed').textContent = doors.needed
-      ? 'Nobody can sign in yet: an administrator adds people with “dicom-node users add”.'
+      ? 'Nobody can sign in yet: an administrator adds people with “dicom-node user add NAME --role admin”.'
       : 'No sign-in is needed here.';
   }
 } catch (error) {

@@ -38,11 +38,13 @@ export class Corrections {
     const { overlay, selection } = this.parts;
     const chosen = selection.selected;
     const region = chosen && this.#detail?.phrases[chosen.phrase]?.regions[chosen.region];
-    const isShown = Boolean(overlay.edit || (region && (this.parts.mayCorrect || region.correction)));
-    this.place.hidden = !isShown;
-    if (!isShown) fill(this.place);
-    else if (overlay.edit) this.#drawEditor(overlay.edit);
+    // Where regions can be corrected the bar is always there: images must not move
+    // when a phrase is chosen.
+    const canCorrect = this.parts.mayCorrect && overlay.places.length > 0;
+    this.place.hidden = !(canCorrect || region?.correction);
+    if (overlay.edit) this.#drawEditor(overlay.edit);
     else if (region && chosen) this.#drawChoice(region, chosen.phrase);
+    else fill(this.place, h('p', { class: 'muted' }, 'Choose a phrase or click a region to accept, reject or redraw it.'));
   }
 
   /**
@@ -57,11 +59,12 @@ export class Corrections {
       h('div', { class: 'correct-head', variables: { '--hue': region.colour } },
         h('span', { class: 'swatch', 'aria-hidden': 'true' }),
         h('strong', {}, detail.phrases[phrase].text),
-        h('span', { class: 'muted' }, whereWords(region, detail))),
-      correction ? h('p', { class: `verdict is-${correction.action}` }, correctionWords(correction),
-        correction.comment ? h('q', {}, correction.comment) : null) : null,
-      correction && correction.action !== 'accept'
-        ? h('p', { class: 'muted' }, 'The dashed outline is the machine’s result; it stays as it was.') : null,
+        h('span', { class: 'muted' }, whereWords(region, detail)),
+        correction ? h('span', {
+          class: `verdict is-${correction.action}`,
+          title: correction.action === 'accept' ? null : 'The dashed outline is the machine’s result; it stays as it was.',
+        }, correctionWords(correction)) : null,
+        correction?.comment ? h('q', { title: correction.comment }, correction.comment) : null),
       this.parts.mayCorrect ? h('div', { class: 'correct-actions' },
         comment(),
         h('button', { type: 'button', id: 'accept', onclick: () => this.#send(region, { action: 'accept' }) }, icon('check'), 'Accept'),
@@ -106,8 +109,8 @@ export class Corrections {
       h('div', { class: 'correct-head', variables: { '--hue': edit.region.colour } },
         h('span', { class: 'swatch', 'aria-hidden': 'true' }),
         h('strong', {}, 'Redraw this region'),
-        h('span', { class: 'muted' }, 'dashed: the machine’s outline')),
-      h('div', { class: 'correct-actions' },
+        h('span', { class: 'muted' }, 'dashed: the machine’s outline'),
+        h('span', { class: 'spacer' }),
         h('span', { class: 'group' }, tool('brush', 'Brush'), tool('eraser', 'Eraser')),
         h('label', { class: 'size' }, 'Size',
           h('input', {

@@ -75,7 +75,8 @@ function versions(detail) {
     h('span', { class: `state is-${one.state}` }, stateLabel(one.state)),
     h('code', { title: `content version ${one.content_version}` }, one.content_version.slice(0, 8)),
     h('span', { class: 'muted' }, moment(/** @type {any} */ (one).finished_at ?? /** @type {any} */ (one).created_at)),
-    one.is_latest ? h('span', { class: 'tag good' }, 'current') : h('span', { class: 'tag' }, 'superseded'),
+    one.is_latest ? h('span', { class: 'tag good' }, 'current')
+      : one.state === 'superseded' ? null : h('span', { class: 'tag' }, 'superseded'),
     one.reason ? h('p', { class: 'reason' }, one.reason) : null)));
 }
 

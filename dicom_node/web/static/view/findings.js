@@ -71,14 +71,14 @@ export class Findings {
       h('span', { class: 'finding-text' }, kind === 'absent' ? h('s', {}, phrase.text) : phrase.text),
       h('span', { class: 'finding-fate' }, label),
       h('span', { class: 'finding-code' }, `${phrase.code.meaning}${site}${side}`),
-      phrase.score === null ? null : h('span', { class: 'finding-measures' },
-        bar('confidence', phrase.score, SCORE_MEANS),
-        bar('uncertainty', phrase.uncertainty, UNCERTAINTY_MEANS)),
       phrase.regions.length ? h('span', { class: 'finding-regions' },
         phrase.regions.map((one, index) => h('span', {
           class: 'region-chip', dataset: { region: index }, variables: { '--hue': one.colour },
           title: one.correction ? correctionWords(one.correction) : null,
         }, whereWords(one, detail), chipMark(one)))) : null,
+      phrase.score === null ? null : h('span', { class: 'finding-measures' },
+        bar('confidence', phrase.score, SCORE_MEANS),
+        bar('uncertainty', phrase.uncertainty, UNCERTAINTY_MEANS)),
     );
   }
 

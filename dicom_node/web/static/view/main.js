@@ -72,9 +72,8 @@ try {
 /** @param {Detail} news */
 function show(news) {
   const hadVersion = version;
-  const latest = news.versions.find(one => one.has_result) ?? news.versions[0];
   detail = news;
-  version = latest?.content_version ?? '';
+  version = news.shown_version ?? news.versions[0]?.content_version ?? '';
   if (hadVersion && version !== hadVersion) {
     window.location.reload(); // other images: nothing on the page holds any more
     return;

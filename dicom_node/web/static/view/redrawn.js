@@ -15,7 +15,7 @@ export async function loadRedrawn(address, detail) {
     .flatMap(one => one.regions)
     .filter(one => one.correction?.action === 'redraw');
   if (!redrawn.length) return new Map();
-  const { corrections } = await getJson(`${address}/corrections`);
+  const corrections = await getJson(`${address}/corrections`);
   return new Map(
     redrawn.map(region => {
       const [newest] = corrections

@@ -101,11 +101,12 @@ export class Toolbar {
     this.#press();
     if (!series || shown === null) return;
     const { centre, width } = shades;
+    const { slope = 1, intercept = 0 } = series;
     const near = series.windows.findIndex(one =>
       Math.abs(one.centre - centre) < 0.5 && Math.abs(one.width - width) < 0.5);
     this.presets.value = near < 0 ? '' : String(near);
     byId('corner-slice').textContent = series.frames > 1 ? `${shown + 1} / ${series.frames}` : '';
-    byId('corner-window').textContent = `W ${Math.round(width)}  L ${Math.round(centre)}`;
+    byId('corner-window').textContent = `W ${Math.round(width * slope)}  L ${Math.round(centre * slope + intercept)}`;
     byId('corner-zoom').textContent = `${Math.round(camera.zoom * 100)} %`;
     byId('corner-series').textContent = [series.modality, series.description].filter(Boolean).join(' · ');
     for (const side of /** @type {const} */ (['left', 'right', 'top', 'bottom'])) {

@@ -16,8 +16,8 @@
  * @property {string} tracking_uid
  * @property {number} series
  * @property {string} colour
- * @property {number} score
- * @property {number} uncertainty
+ * @property {number | null} score
+ * @property {number | null} uncertainty
  * @property {number} first_frame
  * @property {number} best_frame
  * @property {number} last_frame
@@ -67,6 +67,8 @@
  * @property {{left: string, right: string, top: string, bottom: string} | null} sides
  * @property {{name: string, centre: number, width: number}[]} windows
  * @property {'int16' | 'uint8' | 'rgb8'} dtype
+ * @property {number} slope a value of a frame, times this, plus the intercept, is the modality's
+ * @property {number} intercept
  *
  * @typedef {object} Version
  * @property {string} content_version
@@ -77,6 +79,7 @@
  *
  * @typedef {object} Detail
  * @property {any} study
+ * @property {string | null} shown_version whose results these are
  * @property {Version[]} versions
  * @property {Report[]} reports
  * @property {Phrase[]} phrases

@@ -1,7 +1,7 @@
 /** How phrases, scores and corrections are put into words, the same all over the page. */
 
 import { h } from '../common/dom.js';
-import { counted, moment, personName, probability } from '../common/format.js';
+import { counted, dicomDate, moment, probability } from '../common/format.js';
 
 /** @typedef {import('./types.js').Phrase} Phrase */
 /** @typedef {import('./types.js').Region} Region */
@@ -72,7 +72,7 @@ export function bar(name, value, meaning) {
 
 /** @param {Report} report */
 export function reportTitle(report) {
-  if (report.is_prior) return `Prior, ${dateOf(report.study_date)}`;
+  if (report.is_prior) return `Prior, ${dicomDate(report.study_date)}`;
   const [kind] = report.source.split(':');
   /** @type {Record<string, string>} */
   const names = {
@@ -91,7 +91,7 @@ export function reportTitle(report) {
 /** @param {import('./types.js').Correction} correction */
 export function correctionWords(correction) {
   const did = { accept: 'Accepted', reject: 'Rejected', redraw: 'Redrawn' }[correction.action];
-  return `${did} by ${personName(correction.person)}, ${moment(correction.at)}`;
+  return `${did} by ${correction.person}, ${moment(correction.at)}`;
 }
 
 /**
@@ -111,10 +111,4 @@ export function whereWords(region, detail) {
 export function seriesWords(detail) {
   const frames = detail.series.reduce((sum, one) => sum + one.frames, 0);
   return `${counted(detail.series.length, 'series', 'series')}, ${counted(frames, 'image')}`;
-}
-
-/** @param {string | null} value */
-function dateOf(value) {
-  const parts = /^(\d{4})-?(\d\d)-?(\d\d)/.exec(value ?? '');
-  return parts ? `${parts[1]}-${parts[2]}-${parts[3]}` : 'no date';
 }
