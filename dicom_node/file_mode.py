@@ -20,6 +20,7 @@ from dicom_node.pipeline import (
     profiles_of,
 )
 from dicom_node.records import NotProcessed, StudyReady
+from dicom_node.reports import DocumentReader
 from dicom_node.result import remove_previous_result
 from dicom_node.study_files import StudyFiles, gather_studies
 
@@ -86,8 +87,9 @@ def ground_files(
     with (
         PixelReader(settings.limits) as reader,
         GroundingWorker(settings.model) as grounder,
+        DocumentReader() as documents,
     ):
-        rooms = Rooms(reader=reader, grounder=grounder)
+        rooms = Rooms(reader=reader, grounder=grounder, documents=documents)
         for ready in gathered.studies:
             folder = out_dir
             if len(gathered.studies) > 1:
@@ -102,6 +104,7 @@ def ground_files(
                     profiles=profiles_of(settings, with_pages=False),
                     phrases=phrases,
                     report_text=report_text,
+                    report_settings=settings.reports,
                     left_out=_left_out_of(ready, gathered),
                     progress=progress,
                 )

@@ -12,17 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dicom_node import __version__
-from dicom_node.config import NodeSettings
+from dicom_node.config import NodeSettings, ReportSettings
 from dicom_node.errors import (
     GroundingError,
     ModelLoadError,
     PixelDecodingError,
     WorkerLostError,
 )
+from dicom_node.fhir import write_fhir_json
 from dicom_node.grounding import GroundedPrompt, Grounder
 from dicom_node.imaging import PixelReader, find_series, latest_datetime
 from dicom_node.objects import make_objects
@@ -38,7 +39,12 @@ from dicom_node.records import (
     StudyResult,
 )
 from dicom_node.regions import check_answer, make_phrase_results
-from dicom_node.reports import collect_phrases, find_reports
+from dicom_node.reports import (
+    DocumentReader,
+    collect_phrases,
+    find_tag_reports,
+    gather_reports,
+)
 from dicom_node.result import write_result_json
 from dicom_node.verify import verify_objects
 
@@ -57,10 +63,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """The two rooms that keep processes: one decodes pixels, one grounds phrases."""
+    """The rooms that keep processes: they decode pixels, ground phrases, read PDFs."""
 
     reader: PixelReader
     grounder: Grounder
+    documents: DocumentReader = field(default_factory=DocumentReader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ def interpret(
     rooms: Rooms,
     phrases: Sequence[str] = (),
     report_text: str | None = None,
+    report_settings: ReportSettings | None = None,
     predecessors: tuple[ObjectReference, ...] = (),
     may_retry: bool = False,
     progress: Progress | None = None,
@@ -87,13 +95,16 @@ def interpret(
     Parameters
     ----------
     ready : StudyReady
-        The study's instances.
+        The study's instances, the reports that were sent, and its priors: their
+        phrases are read and never grounded.
     rooms : Rooms
-        Who decodes and who grounds.
+        Who decodes, who grounds and who reads documents.
     phrases : sequence of str
         Phrases to ground instead of those of the report.
     report_text : str, optional
-        A report to take instead of the documents of the study.
+        A report to take instead of the study's own.
+    report_settings : ReportSettings, optional
+        Which reports count; as the settings begin when absent.
     predecessors : tuple of ObjectReference
         Result documents that this result supersedes.
     may_retry : bool
@@ -110,12 +121,18 @@ def interpret(
         trouble with one series ends in ``StudyResult.not_processed`` with its reason.
 
     """
+    settings = report_settings or ReportSettings()
     series, left_out = find_series(ready.instances)
-    reports, unreadable = find_reports(ready.instances)
+    gathered = gather_reports(
+        ready, rooms.documents, counts_preliminary=settings.preliminary
+    )
+    reports = gathered.reports
     if report_text is not None:
         reports = (Report(text=report_text, source="file"),)
+    if settings.tags and not collect_phrases(reports, phrases, series=()):
+        reports += find_tag_reports(ready.instances)
     asked = collect_phrases(reports, phrases, series)
-    not_processed = [*left_out, *unreadable]
+    not_processed = [*left_out, *gathered.not_processed]
     grounded: list[tuple[ImageSeries, tuple[GroundedPrompt, ...]]] = []
     for image_series in series:
         try:
@@ -147,10 +164,11 @@ def interpret(
         model_version=identity.version,
         model_sha256=identity.sha256,
         configuration_sha256=_configuration_sha256(
-            phrases, report_text, not_processed, predecessors
+            phrases, report_text, settings, not_processed, predecessors
         ),
         content_datetime=latest_datetime(ready.instances),
         predecessors=predecessors,
+        priors=gathered.priors,
         instances=ready.instances,
     )
 
@@ -163,6 +181,7 @@ def process_study(
     profiles: Sequence[str] = ("default",),
     phrases: Sequence[str] = (),
     report_text: str | None = None,
+    report_settings: ReportSettings | None = None,
     predecessors: tuple[ObjectReference, ...] = (),
     may_retry: bool = False,
     left_out: Sequence[NotProcessed] = (),
@@ -172,13 +191,15 @@ def process_study(
 
     Parameters
     ----------
-    ready, rooms, phrases, report_text, predecessors, may_retry, progress
+    ready, rooms, phrases, report_text, report_settings
         As for `interpret`.
     out_dir : pathlib.Path
         An existing folder; the objects of the first profile lie in it, those of
         each further profile in a folder of that name.
     profiles : sequence of str
         Which sets of objects to make (`NodeSettings.destinations`).
+    predecessors, may_retry, progress
+        As for `interpret`.
     left_out : sequence of NotProcessed
         What was left out before: named in ``result.json`` too.
 
@@ -195,6 +216,7 @@ def process_study(
         rooms=rooms,
         phrases=phrases,
         report_text=report_text,
+        report_settings=report_settings,
         predecessors=predecessors,
         may_retry=may_retry,
         progress=progress,
@@ -210,6 +232,7 @@ def process_study(
         verify_objects(made, result.series)
         objects.extend(made)
     path = write_result_json(result, objects, out_dir, left_out=left_out)
+    write_fhir_json(result, objects, out_dir)
     return ProcessedStudy(result=result, objects=tuple(objects), result_json=path)
 
 
@@ -253,6 +276,7 @@ def _ground_series(
 def _configuration_sha256(
     phrases: Sequence[str],
     report_text: str | None,
+    settings: ReportSettings,
     not_processed: Sequence[NotProcessed],
     predecessors: Sequence[ObjectReference],
 ) -> str:
@@ -265,6 +289,7 @@ def _configuration_sha256(
         "software": __version__,
         "phrases": list(phrases),
         "report": report_text,
+        "counted": [settings.preliminary, settings.tags],
         "not_processed": [
             [one.series_instance_uid, one.reason] for one in not_processed
         ],

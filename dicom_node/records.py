@@ -161,9 +161,9 @@ class StoredInstance:
 class StudyReady:
     """A study whose images have stopped arriving.
 
-    ``content_version`` is the SHA-256 over the sorted hashes of its instances;
-    with the study UID it names the workflow. ``predecessor_version`` is the
-    content version whose results this one supersedes.
+    ``content_version`` is the SHA-256 over the sorted hashes of its instances and of
+    the reports that were sent; with the study UID it names the workflow.
+    ``predecessor_version`` is the content version whose results this one supersedes.
     """
 
     study_instance_uid: str
@@ -211,6 +211,10 @@ class PriorStudy:
     reports: tuple[Report, ...]
     instances: tuple[StoredInstance, ...] = ()
     """Its instances that are here: report documents are read from them."""
+    phrases: tuple[Phrase, ...] = ()
+    """What its reports say, once they are read."""
+    not_processed: tuple[NotProcessed, ...] = ()
+    """Its documents that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,18 @@ from dicom_node.records import (
     Code,
     ImageSeries,
     NotProcessed,
+    Phrase,
     PhraseResult,
+    PriorStudy,
     Region,
+    Report,
     ResultObject,
     StudyResult,
 )
 from dicom_node.spool import write_whole
 
 __all__ = [
+    "FHIR_JSON",
     "RESULT_JSON",
     "remove_previous_result",
     "result_document",
@@ -31,6 +35,9 @@ __all__ = [
 
 RESULT_JSON = "result.json"
 """File name of the answer in its folder."""
+
+FHIR_JSON = "fhir.json"
+"""File name of the same answer as a FHIR Bundle, beside it."""
 
 
 def result_document(
@@ -60,7 +67,10 @@ def result_document(
         ``not_processed``. A region of a phrase is one box on one frame: ``box_xyxy``
         in pixels of that image, ``frame`` counted from 1, and the segment that
         outlines it; ``frame_index`` counts the frames of its ``series`` from 0.
-        ``outlines`` says the same for each segment as a whole.
+        ``outlines`` says the same for each segment as a whole. The ``span`` of a
+        phrase counts characters of the ``text`` of the report with its ``source``.
+        ``priors`` are earlier studies: what their reports say is nowhere in these
+        images.
 
     """
     segments = {
@@ -79,6 +89,8 @@ def result_document(
     return {
         "study_instance_uid": result.study_instance_uid,
         "phrases": [_phrase(one, places, segments) for one in result.phrases],
+        "reports": [_report(one) for one in result.reports],
+        "priors": [_prior(one) for one in result.priors],
         "series": [_series(index, one) for index, one in enumerate(result.series)],
         "objects": [
             {
@@ -138,6 +150,7 @@ def remove_previous_result(folder: Path) -> None:
     for file in files:
         if file.is_relative_to(folder.resolve()):
             file.unlink(missing_ok=True)
+    (folder / FHIR_JSON).unlink(missing_ok=True)
     for picture in folder.glob("overlay*.png"):
         picture.unlink()
     path.unlink()
@@ -150,25 +163,54 @@ _Segments = Mapping[str, Mapping[str, object]]
 """Object and segment number by tracking UID."""
 
 
-def _phrase(one: PhraseResult, places: _Places, segments: _Segments) -> dict[str, Any]:
-    phrase = one.phrase
-    site = phrase.finding.site
+def _report(one: Report) -> dict[str, Any]:
     return {
-        "text": phrase.text,
-        "source": phrase.source,
-        "span": None if phrase.start is None else [phrase.start, phrase.end],
-        "section": phrase.section,
+        "source": one.source,
+        "status": None if one.status is None else one.status.value,
+        "sop_instance_uid": one.sop_instance_uid,
+        "text": one.text,
+    }
+
+
+def _prior(one: PriorStudy) -> dict[str, Any]:
+    return {
+        "study_instance_uid": one.study_instance_uid,
+        "study_date": one.study_date,
+        "reports": [_report(report) for report in one.reports],
+        "phrases": [_statement(phrase) for phrase in one.phrases],
+        "not_processed": [
+            {"series_instance_uid": left.series_instance_uid, "reason": left.reason}
+            for left in one.not_processed
+        ],
+    }
+
+
+def _phrase(one: PhraseResult, places: _Places, segments: _Segments) -> dict[str, Any]:
+    return {
+        **_statement(one.phrase),
         "status": one.status.value,
-        "is_stated": phrase.is_stated,
-        "code": _code(phrase.finding.finding),
-        "site": None if site is None else _code(site),
-        "laterality": None if phrase.laterality is None else phrase.laterality.value,
+        "is_stated": one.phrase.is_stated,
         "score": _number(one.score),
         "uncertainty": _number(one.uncertainty),
         "regions": [
             box for region in one.regions for box in _boxes(region, places, segments)
         ],
         "outlines": [_outline(region, places, segments) for region in one.regions],
+    }
+
+
+def _statement(phrase: Phrase) -> dict[str, Any]:
+    """Describe a phrase as its report has it."""
+    site = phrase.finding.site
+    return {
+        "text": phrase.text,
+        "source": phrase.source,
+        "span": None if phrase.start is None else [phrase.start, phrase.end],
+        "section": phrase.section,
+        "status": phrase.status.value,
+        "code": _code(phrase.finding.finding),
+        "site": None if site is None else _code(site),
+        "laterality": None if phrase.laterality is None else phrase.laterality.value,
     }
 
 

@@ -1,14 +1,15 @@
-"""Which phrases a study is asked for: arguments, else reports, else a vocabulary."""
+"""Which phrases a study is asked for: by arguments, reports, tags, a vocabulary."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from dicom_node.records import ImageSeries, Phrase, Report
+from dicom_node.records import ImageSeries, Phrase, PhraseStatus, Report
 from dicom_node.reports.phrases import extract_phrases, phrase_from_text
 from dicom_node.reports.vocabulary import vocabulary
 
-__all__ = ["collect_phrases"]
+__all__ = ["collect_phrases", "merged_phrases"]
 
 
 def collect_phrases(
@@ -21,7 +22,8 @@ def collect_phrases(
     Parameters
     ----------
     reports : sequence of Report
-        The study's reports.
+        The study's reports. Those that only ask (`Report.is_weak`) count when no other
+        one gives a phrase; what they negate is left out, the rest is asked.
     arguments : sequence of str
         Phrases that someone asked for; when there are any, nothing else is grounded.
     series : sequence of ImageSeries
@@ -41,11 +43,28 @@ def collect_phrases(
     """
     if arguments:
         return _merged(phrase_from_text(one) for one in arguments)
-    found = _merged(phrase for one in reports for phrase in extract_phrases(one))
-    if found:
-        return found
+    for found in (
+        merged_phrases([one for one in reports if not one.is_weak]),
+        _asked_by([one for one in reports if one.is_weak]),
+    ):
+        if found:
+            return found
     return _merged(
         phrase for one in series for phrase in vocabulary(one.modality, one.body_part)
+    )
+
+
+def merged_phrases(reports: Iterable[Report]) -> tuple[Phrase, ...]:
+    """Return the phrases of reports in reading order, each said once."""
+    return _merged(phrase for one in reports for phrase in extract_phrases(one))
+
+
+def _asked_by(reports: Iterable[Report]) -> tuple[Phrase, ...]:
+    # "R/o effusion" hedges nothing: it asks.
+    return _merged(
+        replace(one, status=PhraseStatus.PRESENT)
+        for one in merged_phrases(reports)
+        if one.status is not PhraseStatus.ABSENT
     )
 
 

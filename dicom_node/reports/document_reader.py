@@ -45,6 +45,7 @@ class DocumentReader:
 
     def close(self) -> None:
         """End the process; a later `read` starts it again."""
+        self._child.interrupt()
         with self._lock:
             self._child.stop()
 

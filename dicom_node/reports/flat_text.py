@@ -43,6 +43,7 @@ class FlatText:
 
 def clean(value: object) -> str:
     """Return text with plain line ends and without control characters."""
-    text = str(value if value is not None else "")
+    # Half of a surrogate pair, which a hostile file may hold, is no character.
+    text = str(value if value is not None else "").encode("utf-8", "replace").decode()
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x0c", "\n")
     return "".join(one for one in text if one in "\n\t" or ord(one) >= 32).strip()

@@ -30,7 +30,7 @@ def extract_phrases(report: Report) -> tuple[Phrase, ...]:
     ----------
     report : Report
         The report's text. Sections on indication, history, technique and comparison
-        are left out.
+        are left out, but of a report that only asks (`Report.is_weak`).
 
     Returns
     -------
@@ -41,9 +41,11 @@ def extract_phrases(report: Report) -> tuple[Phrase, ...]:
     text = report.text
     phrases: list[Phrase] = []
     for section in split_sections(text):
-        if section.kind is SectionKind.OTHER:
+        is_other = section.kind is SectionKind.OTHER
+        if is_other and not report.is_weak:
             continue
-        name = None if section.kind is SectionKind.UNTITLED else section.kind.value
+        is_named = not is_other and section.kind is not SectionKind.UNTITLED
+        name = section.kind.value if is_named else None
         heading: Heading | None = None
         previous = section.start
         for start, end in split_sentences(text, section.start, section.end):

@@ -219,9 +219,7 @@ def of_study(study_id: int) -> ColumnElement[bool]:
 def report_hashes(connection: Connection, report_ids: Iterable[int]) -> list[str]:
     """Return a hash of each report: of its source, status and text."""
     rows = connection.execute(
-        select(reports.c.id, reports.c.channel, reports.c.sha256)
-        .where(reports.c.id.in_(list(report_ids)))
-        .order_by(reports.c.id)
+        select(reports).where(reports.c.id.in_(list(report_ids))).order_by(reports.c.id)
     )
     return [f"{source_of(row)} {row.sha256}" for row in rows]
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dicom_node.grounding import Grounder, ModelIdentity
     from dicom_node.imaging import PixelReader
     from dicom_node.pipeline import Rooms
+    from dicom_node.reports import DocumentReader
 
 __all__ = ["PipelineProcessor"]
 
@@ -62,6 +63,7 @@ class PipelineProcessor:
             **{one.name: one for one in settings.models},
         }
         self._reader: PixelReader | None = None
+        self._documents: DocumentReader | None = None
         self._grounders: dict[str | None, Grounder] = {}
         self._is_stopped = threading.Event()
         self._keeper: threading.Thread | None = None
@@ -84,7 +86,7 @@ class PipelineProcessor:
         return grounder.identity
 
     def fingerprint(self, model: str | None = None) -> str:
-        """Return what decides the results besides the study: model and software.
+        """Return what decides the results besides the study: model, program, settings.
 
         Parameters
         ----------
@@ -98,7 +100,15 @@ class PipelineProcessor:
 
         """
         identity = self._open(model).grounder.identity
-        parts = [identity.name, identity.version, identity.sha256, __version__]
+        reports = self._settings.reports
+        parts = [
+            identity.name,
+            identity.version,
+            identity.sha256,
+            __version__,
+            reports.preliminary,
+            reports.tags,
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def start(self) -> None:
@@ -117,8 +127,11 @@ class PipelineProcessor:
         with self._lock:
             self._is_stopped.set()
             reader, grounders = self._reader, list(self._grounders.values())
+            documents = self._documents
         if reader is not None:
             reader.close()
+        if documents is not None:
+            documents.close()
         _stop(grounders)
         # The thread may have been about to load one again.
         while self._keeper is not None and self._keeper.is_alive():
@@ -150,6 +163,7 @@ class PipelineProcessor:
                 rooms=self._open(model),
                 out_dir=out_dir,
                 profiles=profiles_of(self._settings),
+                report_settings=self._settings.reports,
                 predecessors=predecessors,
                 may_retry=self._losses[key] < _LOSSES,
             )
@@ -196,6 +210,7 @@ class PipelineProcessor:
         # Imported here: what receives must listen before all this is loaded.
         from dicom_node.imaging import PixelReader
         from dicom_node.pipeline import Rooms
+        from dicom_node.reports import DocumentReader
 
         with self._lock:
             if self._is_stopped.is_set():
@@ -205,9 +220,15 @@ class PipelineProcessor:
                 raise ModelLoadError(msg)
             if self._reader is None:
                 self._reader = PixelReader(self._settings.limits)
+            if self._documents is None:
+                self._documents = DocumentReader()
             if model not in self._grounders:
                 self._grounders[model] = self._make_grounder(self._models[model])
-            return Rooms(reader=self._reader, grounder=self._grounders[model])
+            return Rooms(
+                reader=self._reader,
+                grounder=self._grounders[model],
+                documents=self._documents,
+            )
 
 
 def _stop(grounders: Sequence[Grounder]) -> None:
