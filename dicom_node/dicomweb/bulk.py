@@ -41,10 +41,10 @@ def read_bulk(path: Path, place: str) -> bytes:
     try:
         with quiet_reading():
             ds: Dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True)
-            for tag, number in zip(outer[::2], outer[1::2], strict=True):
-                ds = ds[int(tag, 16)].value[int(number)]
-            element = ds.get_item(int(last, 16))
-            value = None if element is None else element.value
+            for name, number in zip(outer[::2], outer[1::2], strict=True):
+                ds = ds[int(name, 16)].value[int(number)]
+            tag = int(last, 16)
+            value = ds.get_item(tag).value if tag in ds else None
     except FileNotFoundError as error:
         raise DicomwebError("the instance's file is gone", status=404) from error
     except (KeyError, IndexError, TypeError):

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import pydicom
@@ -141,7 +141,7 @@ def _read_layout(path: Path, sop_instance_uid: str) -> PixelLayout:
         is_implicit = bool(ds.original_encoding[0])
         head = file.read(12)
         offset = file.tell() - (4 if is_implicit else 0)
-    order = "little" if is_little else "big"
+    order: Literal["little", "big"] = "little" if is_little else "big"
     if len(head) < 12:
         raise DicomwebError("the instance has no pixels", status=404)
     tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)

@@ -11,6 +11,7 @@ import json
 import secrets
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import pydicom
 import structlog
@@ -120,7 +121,7 @@ def _read(path: Path) -> Json:
         # Reading ended before the pixels, or at the end of the file.
         is_little = ds.original_encoding[1] is not False
         head = file.read(6)
-    order = "little" if is_little else "big"
+    order: Literal["little", "big"] = "little" if is_little else "big"
     if len(head) == 6:
         group = int.from_bytes(head[:2], order)
         tag = group << 16 | int.from_bytes(head[2:4], order)

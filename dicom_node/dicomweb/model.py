@@ -217,8 +217,7 @@ def _decode(value: bytes, vr: str, encodings: Sequence[str]) -> str:
 def _encodings(ds: Dataset, outer: Sequence[str]) -> Sequence[str]:
     if _CHARACTER_SET not in ds:
         return outer
-    raw = ds.get_item(_CHARACTER_SET)
-    said = raw.value if raw is not None else None
+    said = ds.get_item(_CHARACTER_SET).value
     if isinstance(said, bytes):
         said = said.decode("ascii", "replace").split("\\")
     names = [said] if isinstance(said, str) else list(said or [""])
@@ -247,11 +246,10 @@ def _vr(raw: Any, ds: Dataset) -> str:
         return "OW"
     if vr.endswith("OW"):
         return "US" if len(raw.value or b"") == 2 else "OW"
-    representation = ds.get_item(0x00280103)
-    value = representation.value if representation is not None else None
+    value = ds.get_item(0x00280103).value if 0x00280103 in ds else None
     is_signed = value not in (None, b"", b"\0\0", 0)
     return "SS" if is_signed else "US"
 
 
 def _is_creator(tag: Any) -> bool:
-    return tag.group % 2 == 1 and 0x10 <= tag.element <= 0xFF
+    return bool(tag.group % 2 == 1 and 0x10 <= tag.element <= 0xFF)

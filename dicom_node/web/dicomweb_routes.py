@@ -109,7 +109,7 @@ def make_router(
         )
     retrieval = _Retrieval(service)
     # The longest come first: a path with more in it is no instance.
-    for path, answer, summary in (
+    answers: tuple[tuple[str, Callable[..., Any], str], ...] = (
         (f"{_INSTANCE}/frames/{{frames}}/rendered", retrieval.rendered, "a picture"),
         (f"{_INSTANCE}/frames/{{frames}}", retrieval.frames, "frames"),
         (f"{_INSTANCE}/bulkdata/{{value:path}}", retrieval.bulk, "a large value"),
@@ -117,7 +117,8 @@ def make_router(
         *((f"{one}/thumbnail", retrieval.thumbnail, "a thumbnail") for one in _PLACES),
         *((f"{one}/metadata", retrieval.metadata, "metadata") for one in _PLACES),
         *((one, retrieval.instances, "instances") for one in _PLACES),
-    ):
+    )
+    for path, answer, summary in answers:
         router.add_api_route(
             path,
             answer,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
+from dicom_node.identity import content_version
 from dicom_node.store import Store, StudyFilter
 from tests.builders.stores import NOON, received, result_object
 
@@ -30,7 +31,7 @@ def finish(
     key = store.open_version(
         study.study_id,
         now=NOON + timedelta(hours=1),
-        version_of=lambda uids: str(sorted(uids)),
+        version_of=content_version,
     )
     assert key is not None
     store.start_version(
