@@ -339,6 +339,7 @@ class NodeService:
             registry=self._registry,
             node=self._numbers,
             dicomweb=self._dicomweb,
+            counters=self._counters,
         )
         web = WebServer(make_app(parts), self._settings.web, parts=parts)
         web.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from dicom_node import __version__
+from dicom_node.inbox import ReportInbox
 from dicom_node.web.access import require
 from dicom_node.web.api_corrections import make_corrections_router
 from dicom_node.web.api_health import make_health_router
@@ -15,6 +16,7 @@ from dicom_node.web.api_results import make_results_router
 from dicom_node.web.api_studies import make_studies_router
 from dicom_node.web.dicomweb_routes import DICOMWEB_PATH
 from dicom_node.web.dicomweb_routes import make_router as make_dicomweb_router
+from dicom_node.web.fhir_routes import make_router as make_fhir_router
 from dicom_node.web.guards import BodyLimit, SecurityHeaders
 from dicom_node.web.openapi import describe_access, make_openapi_router
 from dicom_node.web.pages import make_pages_router, read_static
@@ -71,6 +73,13 @@ def make_app(parts: WebParts) -> FastAPI:
         make_pages_router(read_static()),
     ):
         app.include_router(router)
+    app.include_router(
+        make_fhir_router(
+            ReportInbox(parts.store, clock=parts.now),
+            now=parts.now,
+            counters=parts.counters,
+        )
+    )
     if parts.dicomweb is not None:
         app.include_router(
             make_dicomweb_router(

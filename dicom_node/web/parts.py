@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings
 from dicom_node.dicomweb import DicomwebService
 from dicom_node.grounder import ModelIdentity
@@ -63,6 +64,8 @@ class WebParts:
     segments: SegmentReader
     changes: Changes
     dicomweb: DicomwebService | None = None
+    counters: Counters | None = None
+    """Counts reports that come in; None: nobody counts."""
 
     def start(self) -> None:
         """Get ready in the background for the first frame."""
@@ -82,6 +85,7 @@ def make_parts(
     registry: CollectorRegistry,
     node: Callable[[], NodeNumbers],
     dicomweb: DicomwebService | None = None,
+    counters: Counters | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> WebParts:
     """Put the parts together.
@@ -100,6 +104,8 @@ def make_parts(
         Returns what the node knows of itself.
     dicomweb : DicomwebService, optional
         Answers below ``/dicom-web``; without it nothing does.
+    counters : Counters, optional
+        Counts what comes in.
     now : callable
         Returns the moment.
 
@@ -131,6 +137,7 @@ def make_parts(
         segments=SegmentReader(),
         changes=Changes(store.details),
         dicomweb=dicomweb,
+        counters=counters,
     )
 
 
