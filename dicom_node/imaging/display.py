@@ -94,6 +94,10 @@ def series_display(series: ImageSeries) -> Display:
     if is_whole and low >= 0 and high <= 255:
         return Display("uint8", windows=(*middle.windows, *presets))
     slope, intercept = _scale(low, high, is_whole=is_whole)
+    if series.modality == "CT" and is_whole:
+        # Sixteen bits are often allocated from -1024 on, and no tissue is beyond
+        # 32767 HU.
+        slope, intercept = 1.0, 0.0
     return Display(
         "int16",
         slope,

@@ -8,12 +8,12 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
+from fastapi.routing import iter_route_contexts
 from starlette.responses import JSONResponse
 
 from dicom_node.web.access import COOKIE, Need, need_of, require
 
-__all__ = ["describe_access", "make_openapi_router", "needs_of"]
+__all__ = ["describe_access", "make_openapi_router", "needs_of", "routes_of"]
 
 _SCHEMES: dict[str, Any] = {
     "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
@@ -42,9 +42,15 @@ def make_openapi_router() -> APIRouter:
     return router
 
 
-def needs_of(route: APIRoute) -> list[Need]:
+def routes_of(app: FastAPI) -> list[Any]:
+    """Return every route, those of included routers too."""
+    return list(iter_route_contexts(app.routes))
+
+
+def needs_of(route: Any) -> list[Need]:
     """Return what a route asks for: exactly one need, if it was not forgotten."""
-    return list(_needs(route.dependant))
+    dependant = getattr(route, "dependant", None)
+    return [] if dependant is None else list(_needs(dependant))
 
 
 def describe_access(app: FastAPI) -> None:
@@ -66,8 +72,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     made.setdefault("components", {})["securitySchemes"] = _SCHEMES
-    for route in app.routes:
-        if not isinstance(route, APIRoute) or not route.include_in_schema:
+    for route in routes_of(app):
+        if not getattr(route, "include_in_schema", False):
             continue
         for method in route.methods or ():
             said = made["paths"].get(route.path_format, {}).get(method.lower())
