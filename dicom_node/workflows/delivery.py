@@ -365,12 +365,13 @@ class Delivery:
             )
 
     def _tell(self, destination: DestinationSettings, outcome: SendOutcome) -> None:
+        taken = "stored" if _wants_commitment(destination) else "delivered"
         self._counters.deliveries.labels(
-            destination.name, "delivered" if outcome.is_delivered else "failed"
+            destination.name, taken if outcome.is_delivered else "failed"
         ).inc()
         tell = log.info if outcome.is_delivered else log.warning
         tell(
-            "result_delivered" if outcome.is_delivered else "result_not_delivered",
+            f"result_{taken}" if outcome.is_delivered else "result_not_delivered",
             destination=destination.name,
             sop_instance_uid=outcome.sop_instance_uid,
             reason=outcome.reason,
