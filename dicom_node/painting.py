@@ -6,6 +6,7 @@ which sides of the patient its edges are, and that it is not for diagnosis.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,8 @@ _LEGEND_WIDTH = 430
 _LINE_HEIGHT = 24
 _MARGIN = 20
 _FONT_SIZE = 16
+_MOST_LETTERS = 400
+"""Letters of a line, whatever their width: so measuring a long word costs little."""
 _FILL_OPACITY = 0.38
 _BACKGROUND = (16, 18, 22)
 _TEXT = (235, 235, 235)
@@ -228,14 +231,13 @@ def _wrapped(text: str, width: int) -> list[str]:
             continue
         if line:
             lines.append(line)
-        while letters.getlength(word) > width:
-            fits = next(
-                count
-                for count in range(len(word) - 1, 0, -1)
-                if count == 1 or letters.getlength(word[:count]) <= width
+        while len(word) > _MOST_LETTERS or letters.getlength(word) > width:
+            lengths = range(1, min(len(word), _MOST_LETTERS) + 1)
+            count = bisect_right(
+                lengths, width, key=lambda k: letters.getlength(word[:k])
             )
-            lines.append(word[:fits])
-            word = word[fits:]
+            lines.append(word[: max(1, count)])
+            word = word[max(1, count) :]
         line = word
     return [*lines, line]
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dicom_node.objects.key_frames import DrawnRegion
     from dicom_node.records import FrameReference, ImageSeries
 
-__all__ = ["Displays", "Presentation", "make_presentations"]
+__all__ = ["Displays", "Presentation", "make_presentations", "pieces_of"]
 
 Displays = Mapping[tuple[str, int, int], "FrameDisplay"]
 """Transformations by series UID, stack number and frame index."""
@@ -215,7 +215,7 @@ def _annotation(
             tracking_uid=one.region.tracking_uid,
         )
         for outline in outlines
-        for piece in _pieces(outline)
+        for piece in pieces_of(outline)
     ]
     largest = max(outlines, key=lambda points: int(np.ptp(points, axis=0).prod()))
     text = clean_text(making.result.phrases[one.index].phrase.text)[:1024]
@@ -232,7 +232,7 @@ def _annotation(
     return item
 
 
-def _pieces(outline: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float64]]:
+def pieces_of(outline: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float64]]:
     """Cut a long outline into pieces that begin where the one before ends."""
     for start in range(0, len(outline) - 1, _MAX_POINTS - 1):
         yield outline[start : start + _MAX_POINTS].astype(np.float64)

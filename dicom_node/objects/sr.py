@@ -63,12 +63,8 @@ def make_report(making: Making, segmentations: Sequence[ResultObject]) -> Datase
         A region has no segment, or a value cannot be encoded.
 
     """
-    reports = {
-        one.source: one
-        for one in making.result.reports
-        if one.sop_instance_uid and one.sop_class_uid and one.series_instance_uid
-    }
-    root = _root(making, segmentations, reports)
+    reports = {one.source: one for one in making.result.reports if one.is_document}
+    root = _root(making, segmentations)
     ds: Dataset = sr.Comprehensive3DSR(
         evidence=[
             _template(making),
@@ -102,7 +98,6 @@ def make_report(making: Making, segmentations: Sequence[ResultObject]) -> Datase
 def _root(
     making: Making,
     segmentations: Sequence[ResultObject],
-    reports: dict[str, Report],
 ) -> Dataset:
     segments: dict[str, tuple[ObjectReference, int]] = {
         uid: (one.reference, number)
@@ -134,9 +129,7 @@ def _root(
     items += _image_library(making.result.series)
     measurements = cast("list[sr.ContentItem]", [one[0] for one in groups])
     items += _container(codes.DCM.ImagingMeasurements, measurements)
-    items += _container(
-        _QUALITATIVE_EVALUATIONS, list(phrase_evaluations(making, reports))
-    )
+    items += _container(_QUALITATIVE_EVALUATIONS, list(phrase_evaluations(making)))
     # The builder's own report template refuses a result without any region.
     root: Dataset = sr.ContainerContentItem(
         codes.DCM.ImagingMeasurementReport, template_id="1500"

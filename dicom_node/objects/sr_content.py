@@ -23,6 +23,7 @@ from dicom_node.objects.common import (
     laterality_code,
 )
 from dicom_node.objects.profiles import ImageLink
+from dicom_node.objects.sr_sources import source_items
 from dicom_node.records import BoundingBox, PhraseStatus
 from dicom_node.reports.codes import PRIVATE_SCHEME
 
@@ -130,20 +131,17 @@ def key_boxes(region: Region) -> tuple[BoundingBox, ...]:
     return tuple(boxes[:MAX_BOXES])
 
 
-def phrase_evaluations(
-    making: Making, reports: Mapping[str, Report]
-) -> Iterator[sr.ContentItem]:
+def phrase_evaluations(making: Making) -> Iterator[sr.ContentItem]:
     """Yield what is said of every phrase and of every series left out (TID 1500).
 
     Parameters
     ----------
     making : Making
         The result.
-    reports : mapping
-        Report documents of the study by the `Phrase.source` of their phrases.
 
     """
     result = making.result
+    reports = {one.source: one for one in result.reports}
     for one in result.phrases:
         yield _evaluation(one, reports.get(one.phrase.source))
     if not any(one.regions for one in result.phrases):
@@ -215,14 +213,7 @@ def _evaluation(one: PhraseResult, report: Report | None) -> sr.ContentItem:
         for concept, value, unit in _numbers(phrase.finding, one.score, one.uncertainty)
     )
     if report is not None:
-        children.append(
-            sr.CompositeContentItem(
-                sr.CodedConcept("128225", "DCM", "Source report"),
-                str(report.sop_class_uid),
-                str(report.sop_instance_uid),
-                Relationship.INFERRED_FROM,
-            )
-        )
+        children.extend(source_items(report))
     item.ContentSequence = sr.ContentSequence(children)
     return item
 

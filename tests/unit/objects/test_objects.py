@@ -206,6 +206,7 @@ def test_a_report_says_what_became_of_every_phrase_and_series(tmp_path: Path) ->
             "Localization in the images": "Localized",
             "Certainty of the localization": 87.5,
             "Predictive uncertainty of the model": 0.125,
+            "Source": "Structured report, preliminary",
             "Source report": "2.25.77",
         },
     )
@@ -216,6 +217,9 @@ def test_a_report_says_what_became_of_every_phrase_and_series(tmp_path: Path) ->
         "Uncertain",
         "Not localized",
     )
+    assert mass[2]["Source"] == "HL7 report, corrected"
+    assert "Source report" not in mass[2]
+    assert "Source" not in kidney[2]
     assert left_out == (
         "Series not processed",
         "the pixels cannot be decoded",
