@@ -196,6 +196,13 @@ class Report:
     """None: its source does not say."""
 
     @property
+    def is_document(self) -> bool:
+        """Whether results can refer to it: it is an object of the study."""
+        return bool(
+            self.sop_instance_uid and self.sop_class_uid and self.series_instance_uid
+        )
+
+    @property
     def is_weak(self) -> bool:
         """Whether it asks rather than states: the reason for the study."""
         return self.source.startswith("tag:")

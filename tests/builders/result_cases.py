@@ -14,6 +14,7 @@ from dicom_node.records import (
     PhraseResult,
     PhraseStatus,
     Report,
+    ReportStatus,
     StudyResult,
 )
 from tests.builders.dicom_series import (
@@ -83,7 +84,7 @@ def full_result(folder: Path) -> StudyResult:
     """Return a result with everything one may hold.
 
     Two series; phrases that are found, negated, hedged and not found; a phrase of
-    a report document; series left out; a report and a SEG that it supersedes.
+    a report document and of an HL7 message; series left out; a report and a SEG that it supersedes.
     """
     ct = SERIES["axial"](folder)
     dx = SERIES["radiograph"](folder)
@@ -94,7 +95,9 @@ def full_result(folder: Path) -> StudyResult:
         sop_instance_uid="2.25.77",
         sop_class_uid="1.2.840.10008.5.1.4.1.1.88.11",
         series_instance_uid="2.25.78",
+        status=ReportStatus.PRELIMINARY,
     )
+    sent = Report(text="Possible mass.", source="hl7:7", status=ReportStatus.CORRECTED)
     found = one_region_each(
         ct,
         ["Small effusion on the right"],
@@ -109,7 +112,9 @@ def full_result(folder: Path) -> StudyResult:
         status=PhraseStatus.ABSENT,
         source=report.source,
     )
-    hedged = make_phrase("possible mass", status=PhraseStatus.UNCERTAIN)
+    hedged = make_phrase(
+        "Possible mass", status=PhraseStatus.UNCERTAIN, source=sent.source
+    )
     predecessors = (
         ("1.2.840.10008.5.1.4.1.1.88.34", "2.25.81", "2.25.82"),
         ("1.2.840.10008.5.1.4.1.1.66.4", "2.25.83", "2.25.84"),
@@ -122,7 +127,7 @@ def full_result(folder: Path) -> StudyResult:
             PhraseResult(absent, PhraseStatus.ABSENT),
             PhraseResult(hedged, PhraseStatus.UNCERTAIN, score=0.25, uncertainty=0.5),
         ),
-        reports=(report,),
+        reports=(report, sent),
         not_processed=(NotProcessed("2.25.99", "the pixels cannot be decoded"),),
         predecessors=tuple(
             ObjectReference(sop_class, instance, series, study)
