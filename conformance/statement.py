@@ -9,6 +9,11 @@ from string import Template
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.tag import Tag
 
+from conformance.commitment import (
+    COMMITMENT_REASONS,
+    COMMITMENT_REQUEST_STATUSES,
+    COMMITMENT_STATUSES,
+)
 from conformance.created import CREATED
 from conformance.created_common import CreatedAttribute
 from conformance.profile import (
@@ -27,6 +32,7 @@ from conformance.profile import (
     Role,
 )
 from conformance.sop_classes import STANDARD_EDITION, STORAGE_CLASSES
+from conformance.stow_statuses import STOW_REASONS, STOW_STATUSES
 
 __all__ = ["render_statement"]
 
@@ -47,6 +53,7 @@ _SETTINGS = (
     ("`limits.pdu_timeout_s`", "30", "for a PDU that has begun; ARTIM"),
     ("`limits.idle_timeout_s`", "120", "silence on an association"),
     ("`limits.min_free_bytes`", "1 GiB", "disk kept free"),
+    ("`limits.commitment_timeout_s`", "3600", "asked for commitment again after"),
 )
 
 _PARAMETERS = (
@@ -84,6 +91,32 @@ def render_statement() -> str:
         send_statuses=_table(
             ("Code", "Meaning", "Behaviour"),
             ((one.codes, one.meaning, one.behaviour) for one in SEND_STATUSES),
+        ),
+        commitment_statuses=_table(
+            ("Code", "Meaning", "When"),
+            (
+                (f"{one.status:04X}", one.meaning, one.condition)
+                for one in COMMITMENT_STATUSES
+            ),
+        ),
+        commitment_reasons=_table(
+            ("Failure Reason", "Meaning", "When"),
+            (
+                (f"{one.reason:04X}", one.meaning, one.condition)
+                for one in COMMITMENT_REASONS
+            ),
+        ),
+        commitment_requests=_table(
+            ("Code", "Behaviour"),
+            ((one.codes, one.behaviour) for one in COMMITMENT_REQUEST_STATUSES),
+        ),
+        stow_statuses=_table(
+            ("Status", "Meaning", "Behaviour"),
+            ((one.codes, one.meaning, one.behaviour) for one in STOW_STATUSES),
+        ),
+        stow_reasons=_table(
+            ("Reason", "Meaning", "Behaviour"),
+            ((one.codes, one.meaning, one.behaviour) for one in STOW_REASONS),
         ),
         parameters=_table(("Name", "Value"), _PARAMETERS),
         rejections=_table(
