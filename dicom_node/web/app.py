@@ -10,6 +10,7 @@ from dicom_node.web.access import require
 from dicom_node.web.api_corrections import make_corrections_router
 from dicom_node.web.api_health import make_health_router
 from dicom_node.web.api_images import make_images_router
+from dicom_node.web.api_oidc import make_oidc_router
 from dicom_node.web.api_operations import make_operations_router
 from dicom_node.web.api_people import make_people_router
 from dicom_node.web.api_results import make_results_router
@@ -64,6 +65,7 @@ def make_app(parts: WebParts) -> FastAPI:
     for router in (
         make_health_router(),
         make_people_router(),
+        make_oidc_router(),
         make_studies_router(),
         make_results_router(),
         make_images_router(),

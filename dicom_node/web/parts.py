@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
@@ -25,6 +25,9 @@ from dicom_node.web.segments import SegmentReader
 from dicom_node.web.sessions import Sessions, read_secret
 from dicom_node.web.shown import SeriesFinder
 from dicom_node.web.study_detail import ReportTexts
+
+if TYPE_CHECKING:
+    from dicom_node.web.oidc import Provider
 
 __all__ = ["NodeNumbers", "Parts", "WebParts", "make_parts"]
 
@@ -66,6 +69,8 @@ class WebParts:
     dicomweb: DicomwebService | None = None
     counters: Counters | None = None
     """Counts reports that come in; None: nobody counts."""
+    provider: Provider | None = None
+    """Where people sign in; None: with a password of this node."""
 
     def start(self) -> None:
         """Get ready in the background for the first frame."""
@@ -116,16 +121,20 @@ def make_parts(
 
     """
     data_dir = settings.node.data_dir.resolve()
-    sessions = Sessions(
-        read_secret(data_dir), store.users, lifetime_s=settings.web.session_s
-    )
+    secret = read_secret(data_dir)
+    sessions = Sessions(secret, store.users, lifetime_s=settings.web.session_s)
+    provider = None
+    if settings.oidc.issuer is not None:
+        # Imported here: few nodes have one.
+        from dicom_node.web.oidc import Provider
+
+        provider = Provider(settings.oidc, secret)
     return WebParts(
         settings=settings,
         store=store,
         data_dir=data_dir,
-        access=Access(
-            store.users, sessions, has_provider=settings.oidc.issuer is not None
-        ),
+        access=Access(store.users, sessions, has_provider=provider is not None),
+        provider=provider,
         examine=examine,
         registry=registry,
         node=node,
