@@ -75,7 +75,9 @@ class _Route(APIRoute):
             try:
                 return await answer(request)
             except DicomwebError as error:
-                raise HTTPException(error.status, str(error)) from error
+                # Nobody reads the rest of a refused body: hang up on it.
+                headers = {"Connection": "close"} if request.method == "POST" else None
+                raise HTTPException(error.status, str(error), headers) from error
 
         return handle
 

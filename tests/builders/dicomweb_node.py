@@ -27,9 +27,10 @@ from dicom_node.web.server import WebServer
 from dicom_node.web.viewer import make_viewer_router
 from tests.builders.stores import NOON
 
-__all__ = ["DicomwebNode", "run_dicomweb"]
+__all__ = ["SENDER", "DicomwebNode", "run_dicomweb"]
 
 SENDER = "a-person-with-a-long-name"
+"""Longer than an AE title."""
 
 
 @dataclass
