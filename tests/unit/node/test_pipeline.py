@@ -145,6 +145,9 @@ def test_a_folder_may_be_named_from_where_one_stands(
 
     named = json.loads(processed.result_json.read_text())["objects"]
     assert [one["path"] for one in named] == ["seg-1.dcm", "sr.dcm"]
+    bundle = json.loads((tmp_path / "out" / "fhir.json").read_text())
+    kinds = {one["resource"]["resourceType"] for one in bundle["entry"]}
+    assert {"ImagingSelection", "DiagnosticReport"} <= kinds
 
 
 def test_a_caller_that_tries_again_is_told_of_a_lost_worker(ready, reader):

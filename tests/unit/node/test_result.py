@@ -25,6 +25,7 @@ from dicom_node.records import (
     StudyResult,
 )
 from dicom_node.result import (
+    FHIR_JSON,
     remove_previous_result,
     result_document,
     write_result_json,
@@ -236,6 +237,7 @@ def test_an_earlier_result_is_removed_and_nothing_else(tmp_path):
     seg.path.write_bytes(b"seg")
     (tmp_path / "mine.dcm").write_bytes(b"mine")
     write_result_json(result, (seg,), tmp_path)
+    (tmp_path / FHIR_JSON).write_text("{}")
 
     remove_previous_result(tmp_path)
 
