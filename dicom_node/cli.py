@@ -23,6 +23,7 @@ from dicom_node import __version__
 from dicom_node.audit import configure_logging
 from dicom_node.config import check_ae_title, load_settings
 from dicom_node.errors import NodeError, ReportError, SettingsError
+from dicom_node.user_commands import users_app
 
 __all__ = ["app", "main"]
 
@@ -38,6 +39,7 @@ conformance_app = typer.Typer(
 app.add_typer(conformance_app, name="conformance")
 rules_app = typer.Typer(no_args_is_help=True, help="Which studies are processed.")
 app.add_typer(rules_app, name="rules")
+app.add_typer(users_app, name="user")
 
 _out = Console()
 _err = Console(stderr=True)
