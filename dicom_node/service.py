@@ -31,6 +31,7 @@ from dicom_node.config import NodeSettings
 from dicom_node.dicomweb import DicomwebService
 from dicom_node.errors import NodeError, RuleError, SettingsError, StoreError
 from dicom_node.hl7 import Answering, Hl7Listener
+from dicom_node.http_peer import http_client
 from dicom_node.inbox import ReportInbox
 from dicom_node.receive import InstanceReceiver
 from dicom_node.reconcile import reconcile
@@ -49,6 +50,7 @@ from dicom_node.web import (
     make_parts,
 )
 from dicom_node.workflows import DRAINING, PipelineProcessor, StudyProcessor, Workflows
+from dicom_node.worklist import WorklistClient, WorklistPerformer
 
 __all__ = ["LOCK_FILE", "NodeService"]
 
@@ -164,7 +166,9 @@ class NodeService:
             reports=settings.reports,
         )
         self._inbox = ReportInbox(self._store, clock=system_clock)
-        self._retrieve = self._make_retrieve_line(spool)
+        retriever = self._make_retriever(spool)
+        self._retrieve = self._make_retrieve_line(retriever)
+        self._worklist = self._make_worklist(retriever)
         self._workflows.resume()
         self._commitment = CommitmentService(
             settings,
@@ -194,6 +198,8 @@ class NodeService:
         self._commitment.start()
         if self._retrieve is not None:
             self._retrieve.start()
+        if self._worklist is not None:
+            self._worklist.start()
         self._web = self._start_web()
         self._hl7 = self._start_hl7()
         self._run_thread("assembly", self._assemble)
@@ -225,6 +231,8 @@ class NodeService:
             thread.join(_ACCEPT_GRACE_S)
         if self._retrieve is not None:
             self._retrieve.stop()
+        if self._worklist is not None:
+            self._worklist.stop(_ACCEPT_GRACE_S)
         self._workflows.stop(grace_s=_STOP_GRACE_S)
         self._processor.stop()
         if self._web is not None:
@@ -290,10 +298,10 @@ class NodeService:
             os.close(self._lock_file)
             raise
 
-    def _make_retrieve_line(self, spool: Spool) -> RetrieveLine | None:
+    def _make_retriever(self, spool: Spool) -> ArchiveRetriever | None:
         if not self._settings.archives:
             return None
-        retriever = ArchiveRetriever(
+        return ArchiveRetriever(
             self._settings,
             self._store,
             receiver=InstanceReceiver(spool, self._assembler, clock=system_clock),
@@ -301,6 +309,26 @@ class NodeService:
             release=self._assembler.association_released,
             clock=system_clock,
         )
+
+    def _make_worklist(
+        self, retriever: ArchiveRetriever | None
+    ) -> WorklistPerformer | None:
+        ups = self._settings.ups
+        if ups.url is None:
+            return None
+        return WorklistPerformer(
+            self._settings,
+            self._store,
+            client=WorklistClient(http_client(ups.url, token_file=ups.token_file)),
+            bringer=retriever,
+            clock=system_clock,
+        )
+
+    def _make_retrieve_line(
+        self, retriever: ArchiveRetriever | None
+    ) -> RetrieveLine | None:
+        if retriever is None:
+            return None
         line = RetrieveLine(retriever, self._store, clock=system_clock)
         self._workflows.complete_by(line)
         return line

@@ -248,6 +248,9 @@ class UpsSettings(Section):
     names this node's AE title as station."""
     poll_s: Seconds = 10.0
     """How often it is asked for work."""
+    output_url: HttpUrl | None = None
+    """DICOMweb root at which others find this node's results; None: work is complete
+    when the first destination has them, and its name is told."""
 
 
 class OidcSettings(Section):

@@ -153,8 +153,53 @@ class ArchiveRetriever:
             self._release()
         return len(retrievals.known(uid).sop_instance_uids - before)
 
+    def bring(self, study_instance_uid: str, archives: Collection[str]) -> str:
+        """Fetch a whole study that somebody names.
+
+        Parameters
+        ----------
+        study_instance_uid : str
+            The study.
+        archives : collection of str
+            Names of the archives to ask.
+
+        Returns
+        -------
+        str
+            What went wrong on the way; empty: nothing.
+
+        """
+        tally = _Tally()
+        self._hold(study_instance_uid)
+        try:
+            for settings in self._settings.archives:
+                if settings.name in archives:
+                    self._ask_with(
+                        settings,
+                        tally,
+                        lambda archive: self._bring(archive, study_instance_uid, tally),
+                    )
+        finally:
+            self._release()
+        return "; ".join(tally.reasons)
+
+    def _bring(self, archive: Archive, study_instance_uid: str, tally: _Tally) -> None:
+        found = archive.study(study_instance_uid)
+        known = self._store.retrievals.known(study_instance_uid)
+        if found is None:
+            tally.add_reason("it does not have the study")
+        elif not has_same_patient(found, known):
+            tally.add_reason("it has the study with another Patient ID: nothing taken")
+        else:
+            self._complete_study(archive, found, tally=tally)
+
     def _complete_from(self, settings: ArchiveSettings, key: VersionKey) -> None:
-        tally = self._ask(settings, key)
+        tally = _Tally()
+        self._ask_with(
+            settings,
+            tally,
+            lambda archive: self._ask_for_study(archive, settings, key, tally),
+        )
         if self._is_stopping:
             return  # cut off by us: the next start asks again
         retrieval = Retrieval(
@@ -175,14 +220,18 @@ class ArchiveRetriever:
             reason=retrieval.reason,
         )
 
-    def _ask(self, settings: ArchiveSettings, key: VersionKey) -> _Tally:
-        tally = _Tally()
+    def _ask_with(
+        self,
+        settings: ArchiveSettings,
+        tally: _Tally,
+        ask: Callable[[Archive], None],
+    ) -> None:
         if self._monotonic() < self._away_until.get(settings.name, 0.0):
             tally.add_reason("it did not answer a moment ago and was not asked")
-            return tally
+            return
         try:
             with self._opened(settings) as archive:
-                self._ask_for_study(archive, settings, key, tally)
+                ask(archive)
         except StoreError:
             raise
         except RetrieveError as error:
@@ -196,7 +245,6 @@ class ArchiveRetriever:
             # `audit` writes class and place.
             log.exception("retrieve_failed", archive=settings.name)
             tally.add_reason(f"its answer could not be read ({type(error).__name__})")
-        return tally
 
     def _ask_for_study(
         self,
@@ -211,13 +259,15 @@ class ArchiveRetriever:
         if found is not None and not has_same_patient(found, known):
             tally.add_reason("it has the study with another Patient ID: nothing taken")
             return
+        skipped: Collection[str] = frozenset()
+        if key.run == 1:  # a person who asks again asks for all of it
+            skipped = self._store.retrievals.missing(uid, archive=settings.name)
         if found is not None:
             self._complete_study(
                 archive,
                 found,
-                key=key,
-                settings=settings,
                 tally=tally,
+                skipped=skipped,
                 images="series" in settings.fetch,
                 reports="reports" in settings.fetch,
             )
@@ -227,18 +277,15 @@ class ArchiveRetriever:
             if prior is not None and self._store.retrievals.expect_prior(
                 prior.study_instance_uid, now=self._clock()
             ):
-                self._complete_study(
-                    archive, prior, key=key, settings=settings, tally=tally
-                )
+                self._complete_study(archive, prior, tally=tally, skipped=skipped)
 
     def _complete_study(
         self,
         archive: Archive,
         found: FoundStudy,
         *,
-        key: VersionKey,
-        settings: ArchiveSettings,
         tally: _Tally,
+        skipped: Collection[str] = frozenset(),
         images: bool = True,
         reports: bool = True,
     ) -> None:
@@ -246,11 +293,6 @@ class ArchiveRetriever:
             return
         uid = found.study_instance_uid
         here = self._store.retrievals.known(uid).sop_instance_uids
-        skipped: Collection[str] = frozenset()
-        if key.run == 1:  # a person who asks again asks for all of it
-            skipped = self._store.retrievals.missing(
-                key.study_instance_uid, archive=settings.name
-            )
         orders = tuple(
             _orders(
                 archive,

@@ -35,6 +35,7 @@ from dicom_node.store.snapshot import (
 )
 from dicom_node.store.store import Store
 from dicom_node.store.versions import CollectingStudy, VersionKey, Work
+from dicom_node.store.workitems import StudyOutput, Workitem, WorkitemState
 
 __all__ = [
     "AttemptOutcome",
@@ -68,9 +69,12 @@ __all__ = [
     "StoreCounts",
     "StoredReport",
     "StudyFilter",
+    "StudyOutput",
     "StudyState",
     "StudyStatus",
     "VersionKey",
     "VersionState",
     "Work",
+    "Workitem",
+    "WorkitemState",
 ]

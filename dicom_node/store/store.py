@@ -34,6 +34,7 @@ from dicom_node.store.retrievals import RetrievalStore
 from dicom_node.store.schema import owner, studies
 from dicom_node.store.switches import SwitchStore
 from dicom_node.store.users import UserStore
+from dicom_node.store.workitems import WorkitemStore
 
 __all__ = ["Store"]
 
@@ -64,6 +65,7 @@ class Store:
         self.reports = ReportStore(self._database)
         self.switches = SwitchStore(self._database)
         self.users = UserStore(self._database)
+        self.workitems = WorkitemStore(self._database)
         self.pages = PageStore(self._database)
         self.corrections = CorrectionStore(self._database)
         self.details = DetailStore(self._database)
