@@ -113,43 +113,59 @@ class Searcher:
 
     def studies(self, query: Query, *, root: str) -> Found:
         """Search for studies, the newest first; ``root`` is the service's address."""
-        return _page(
-            (
-                self._study_json(study, series, root)
-                for study, series in self._studies(query, Place())
-            ),
-            query,
-        )
+        found = islice(self._studies(query, Place()), query.offset, None)
+        return _page((self._study_json(*one, root) for one in found), query)
 
     def series(self, query: Query, place: Place, *, root: str) -> Found:
         """Search for series, of one study or all."""
 
         def found() -> Iterator[Json]:
+            left = query.offset
             for study, series in self._studies(query, place):
                 for one in series:
-                    if query.holds(self._series_values(one), known=_SERIES):
-                        of_study = self._study_values(study, series)
-                        yield self._series_json(one, study, of_study, place, root)
+                    if not query.holds(self._series_values(one), known=_SERIES):
+                        continue
+                    if left:
+                        left -= 1
+                        continue
+                    of_study = self._study_values(study, series)
+                    yield self._series_json(one, study, of_study, place, root)
 
         return _page(found(), query)
 
     def instances(self, query: Query, place: Place, *, root: str) -> Found:
         """Search for instances, of one series, one study or all."""
+        narrow = {*_SERIES, *_INSTANCE}
+        is_whole = place.series_instance_uid is None and not any(
+            one.keyword in narrow and not one.is_universal for one in query.conditions
+        )
 
         def found() -> Iterator[Json]:
+            left = query.offset
             for study, series in self._studies(query, place):
+                count = sum(one.instance_count for one in series)
+                if is_whole and left >= count:
+                    left -= count  # the page begins further on
+                    continue
                 by_uid = {one.series_instance_uid: one for one in series}
+                of_study = self._study_values(study, series)
                 for one in self._instances(query, study, place):
-                    of_it = by_uid[one.series_instance_uid]
-                    if not query.holds(self._series_values(of_it), known=_SERIES):
+                    of_it = by_uid.get(one.series_instance_uid)
+                    if of_it is None or not self._is_wanted(query, of_it, one):
                         continue
-                    if query.holds(self._instance_values(one), known=_INSTANCE):
-                        of_study = self._study_values(study, series)
-                        yield self._instance_json(
-                            one, of_it, of_study, place, root, query
-                        )
+                    if left:
+                        left -= 1
+                        continue
+                    yield self._instance_json(one, of_it, of_study, place, root, query)
 
         return _page(found(), query)
+
+    def _is_wanted(
+        self, query: Query, series: CatalogueSeries, instance: CatalogueInstance
+    ) -> bool:
+        return query.holds(self._series_values(series), known=_SERIES) and query.holds(
+            self._instance_values(instance), known=_INSTANCE
+        )
 
     def _studies(
         self, query: Query, place: Place
@@ -290,7 +306,7 @@ class Searcher:
 
 
 def _page(results: Iterator[Json], query: Query) -> Found:
-    page = list(islice(results, query.offset, query.offset + query.limit + 1))
+    page = list(islice(results, query.limit + 1))
     warnings = query.warnings
     if len(page) > query.limit:
         warnings = (*warnings, _MORE)

@@ -66,7 +66,9 @@ class DicomwebService:
         is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings = settings
-        self.library = Library(catalogue, spool.data_dir, profile=settings.web.profile)
+        self.library = Library(
+            catalogue, spool.data_dir, profile=settings.shown_profile
+        )
         self.metadata = MetadataCache(spool.data_dir)
         self.searcher = Searcher(self.library, self.metadata)
         self._reader = PixelReader(settings.limits, processes=_DECODERS)
