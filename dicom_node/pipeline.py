@@ -243,7 +243,7 @@ def profiles_of(settings: NodeSettings, *, with_pages: bool = True) -> tuple[str
     """
     names = dict.fromkeys(one.profile for one in settings.destinations)
     if with_pages:
-        return tuple(dict.fromkeys((settings.web.profile, *names)))
+        return tuple(dict.fromkeys((settings.shown_profile, *names)))
     return tuple(names) or ("default",)
 
 

@@ -97,6 +97,7 @@ def result_document(
                 "path": str(one.path.relative_to(folder)),
                 "sop_class_uid": one.reference.sop_class_uid,
                 "sop_instance_uid": one.reference.sop_instance_uid,
+                "profile": one.profile,
             }
             for one in objects
         ],

@@ -161,8 +161,9 @@ class WebSettings(Section):
     """Address to listen on."""
     port: Port = 8042
     """HTTP port; 0 picks a free one."""
-    profile: ProfileName = "ohif"
-    """Which set of result objects the page and DICOMweb show; it is always made."""
+    profile: ProfileName | None = None
+    """Which set of result objects the page and DICOMweb show; None: what the first
+    destination gets, unless that is ``pacs``, which has no segmentations."""
     session_s: Seconds = 43_200.0
     """A person signs in again after this long."""
     behind_tls: bool = False

@@ -63,11 +63,24 @@ class NodeSettings(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_profile(self) -> Self:
+        if self.web.profile == "pacs":
+            msg = "web.profile: the profile pacs has no segmentations to show"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _check_engines(self) -> Self:
         _check_engine("model", self.model)
         for one in self.models:
             _check_engine(f"models.{one.name}", one)
         return self
+
+    @property
+    def shown_profile(self) -> str:
+        """The set of result objects that the page and DICOMweb show."""
+        sent = (one.profile for one in self.destinations if one.profile != "pacs")
+        return self.web.profile or next(sent, "ohif")
 
     @property
     def database_url(self) -> str:

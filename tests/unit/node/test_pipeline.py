@@ -200,9 +200,14 @@ def test_the_profile_of_the_pages_is_made_first_and_once():
         {"name": name, "ae_title": "PACS", "host": "h", "port": 104, "profile": profile}
         for name, profile in (("a", "labelmap"), ("b", "ohif"), ("c", "labelmap"))
     ]
-    settings = NodeSettings.model_validate({"destinations": destinations})
+    settings = NodeSettings.model_validate(
+        {"destinations": destinations, "web": {"profile": "ohif"}}
+    )
+    plain = NodeSettings.model_validate({"destinations": destinations})
 
     assert profiles_of(settings) == ("ohif", "labelmap")
+    assert profiles_of(plain) == ("labelmap", "ohif")
+    assert profiles_of(NodeSettings()) == ("ohif",)
     assert profiles_of(settings, with_pages=False) == ("labelmap", "ohif")
     assert profiles_of(NodeSettings(), with_pages=False) == ("default",)
 
