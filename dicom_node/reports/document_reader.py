@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from pathlib import Path
 from typing import Self
@@ -43,6 +44,11 @@ class DocumentReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int | None:
+        """The running process's id; None: there is none."""
+        return self._child.pid
+
     def close(self) -> None:
         """End the process; a later `read` starts it again."""
         self._child.interrupt()
@@ -66,7 +72,31 @@ class DocumentReader:
             nothing.
 
         """
-        request = {"path": str(path), "kind": kind}
+        return self._ask({"path": str(path), "kind": kind})
+
+    def read_bytes(self, data: bytes, *, kind: str) -> str:
+        """Return the text of a document that did not come in a DICOM file.
+
+        Parameters
+        ----------
+        data : bytes
+            The document.
+        kind : str
+            ``pdf`` or ``cda``.
+
+        Raises
+        ------
+        ReportError
+            As `read`.
+
+        """
+        with tempfile.NamedTemporaryFile(prefix="document-") as file:
+            file.write(data)
+            file.flush()
+            return self._ask({"document": file.name, "kind": kind})
+
+    def _ask(self, request: dict[str, str]) -> str:
+        kind = request["kind"]
         try:
             with self._lock:
                 answer = self._child.ask(request, timeout_s=self._timeout_s)

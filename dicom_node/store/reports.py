@@ -305,15 +305,15 @@ def _same(
     current = next((row for row in rows if row.is_current), None)
     if current is None:
         return None
-    newest_waiting = connection.scalar(
-        select(func.max(reports.c.id)).where(alike, reports.c.study_id.is_(None))
+    waiting = connection.scalars(
+        select(reports.c.id).where(alike, reports.c.study_id.is_(None))
     )
-    if (newest_waiting or 0) > rows[-1].id:
-        # Under other names; it may turn out to be of this study and later than these.
-        return None
+    others = {*waiting} - {row.id for row in rows}
     is_late = is_late_preliminary(report.status, after=current.status)
     candidates = rows if is_late else [current]
-    return next((row.id for row in candidates if row.sha256 == sha256), None)
+    found = max((row.id for row in candidates if row.sha256 == sha256), default=None)
+    # What waits under other names may turn out to be of this study, and the later one.
+    return None if found is None or max(others, default=0) > found else found
 
 
 def _study_with_images(connection: Connection, study_id: int | None) -> str | None:
