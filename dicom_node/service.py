@@ -35,6 +35,7 @@ from dicom_node.http_peer import http_client
 from dicom_node.inbox import ReportInbox
 from dicom_node.receive import InstanceReceiver
 from dicom_node.reconcile import reconcile
+from dicom_node.reports import DocumentReader
 from dicom_node.retrieve import ArchiveRetriever, RetrieveLine
 from dicom_node.rules import RuleBook
 from dicom_node.spool import Spool, write_whole
@@ -91,6 +92,7 @@ class NodeService:
         self._registry = CollectorRegistry()
         self._counters = Counters(self._registry)
         self._hl7: Hl7Listener | None = None
+        self._documents = DocumentReader()
         self._stop_asked = threading.Event()
         self._threads: list[threading.Thread] = []
         self._missing_files = 0
@@ -238,6 +240,7 @@ class NodeService:
         if self._web is not None:
             self._web.stop()
             self._dicomweb.close()
+        self._documents.close()
         try:
             self._store.record_event(EventKind.NODE_STOPPED)
         except StoreError as error:
@@ -333,6 +336,9 @@ class NodeService:
         self._workflows.complete_by(line)
         return line
 
+    def _read_pdf(self, data: bytes) -> str:
+        return self._documents.read_bytes(data, kind="pdf")
+
     def _start_hl7(self) -> Hl7Listener | None:
         if not self._settings.hl7.enabled:
             return None
@@ -343,6 +349,7 @@ class NodeService:
                 clock=system_clock,
                 counters=self._counters,
                 accession_fields=self._settings.hl7.accession_fields,
+                read_pdf=self._read_pdf,
             ),
             max_message_bytes=self._settings.limits.max_message_bytes,
         )
@@ -368,6 +375,7 @@ class NodeService:
             node=self._numbers,
             dicomweb=self._dicomweb,
             counters=self._counters,
+            read_pdf=self._read_pdf,
         )
         web = WebServer(make_app(parts), self._settings.web, parts=parts)
         web.start()

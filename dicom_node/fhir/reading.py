@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,6 +33,7 @@ _STATUS = {
 """DiagnosticReport.status of R4 and R5; ``modified`` is said of partial reports."""
 
 _DICOM_UID = "urn:dicom:uid"
+_FORM = "DiagnosticReport.presentedForm"
 _PLAIN = "text/plain"
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 
@@ -54,7 +55,12 @@ class _Report:
 
 
 def read_reports(
-    data: bytes, *, received_at: datetime, sender: str, release: str | None = None
+    data: bytes,
+    *,
+    received_at: datetime,
+    sender: str,
+    release: str | None = None,
+    read_pdf: Callable[[bytes], str] | None = None,
 ) -> tuple[IncomingReport, ...]:
     """Read a DiagnosticReport, or a Bundle that holds some.
 
@@ -68,6 +74,9 @@ def read_reports(
         Who sends it.
     release : {"R4", "R5"}, optional
         FHIR release that the sender names.
+    read_pdf : callable, optional
+        Returns the text of a PDF, or raises ReportError; asked when nothing else
+        of a report is text.
 
     Returns
     -------
@@ -91,7 +100,9 @@ def read_reports(
     return tuple(
         report
         for one in found
-        for report in _incoming(one, received_at=received_at, sender=sender)
+        for report in _incoming(
+            one, received_at=received_at, sender=sender, read_pdf=read_pdf
+        )
     )
 
 
@@ -122,7 +133,11 @@ def _reports_in(resource: Resource) -> Iterator[_Report]:
 
 
 def _incoming(
-    report: _Report, *, received_at: datetime, sender: str
+    report: _Report,
+    *,
+    received_at: datetime,
+    sender: str,
+    read_pdf: Callable[[bytes], str] | None,
 ) -> Iterator[IncomingReport]:
     resource = report.resource
     status = _STATUS.get(resource["status"])
@@ -134,7 +149,12 @@ def _incoming(
     if not studies and accession is None:
         msg = "the report names neither a study nor an accession number"
         raise ReportRefusedError(msg, code="required", at="DiagnosticReport.study")
-    text = _text(resource)
+    try:
+        text = _text(resource, read_pdf)
+    except ReportRefusedError:
+        raise
+    except ReportError as error:
+        raise ReportRefusedError(str(error), code="value", at=_FORM) from error
     if not text.strip() and status is not ReportStatus.CANCELLED:
         msg = "the report has no text"
         raise ReportRefusedError(msg, code="required", at="DiagnosticReport.text")
@@ -207,13 +227,14 @@ def _types(identifier: dict[str, Any]) -> set[str]:
     return {str(one.get("code", "")).upper() for one in codings}
 
 
-def _text(resource: Resource) -> str:
+def _text(resource: Resource, read_pdf: Callable[[bytes], str] | None) -> str:
     forms = resource.get("presentedForm") or []
     for wanted in (frozenset({_PLAIN}), _HTML):
         for form in forms:
             kind = str(form.get("contentType", "")).partition(";")[0].strip().lower()
             if kind in wanted and "data" in form:
-                return _attached(form["data"], is_html=wanted is _HTML)
+                text = decode_report(_attached(form))
+                return text_of_html(text) if wanted is _HTML else text
     narrative = resource.get("text") or {}
     parts = []
     if narrative.get("div") and narrative.get("status") != "empty":
@@ -223,10 +244,19 @@ def _text(resource: Resource) -> str:
         parts.append("\n".join(("IMPRESSION:", *conclusion)))
     text = "\n\n".join(filter(None, parts))
     if not text and forms:
-        msg = "the report's form is a document of another kind; only text can be read"
-        at = "DiagnosticReport.presentedForm"
-        raise ReportRefusedError(msg, code="not-supported", at=at)
+        return _document(forms, read_pdf)
     return text
+
+
+def _document(
+    forms: list[dict[str, Any]], read_pdf: Callable[[bytes], str] | None
+) -> str:
+    for form in forms:
+        kind = str(form.get("contentType", "")).partition(";")[0].strip().lower()
+        if kind == "application/pdf" and "data" in form and read_pdf is not None:
+            return read_pdf(_attached(form))
+    msg = "the report's form is a document of another kind than text, HTML and PDF"
+    raise ReportRefusedError(msg, code="not-supported", at=_FORM)
 
 
 def _conclusion(resource: Resource) -> list[str]:
@@ -239,13 +269,9 @@ def _conclusion(resource: Resource) -> list[str]:
     return [line for line in dict.fromkeys(lines) if line]
 
 
-def _attached(data: str, *, is_html: bool) -> str:
-    at = "DiagnosticReport.presentedForm"
+def _attached(form: dict[str, Any]) -> bytes:
     try:
-        text = decode_report(base64.b64decode("".join(data.split()), validate=True))
+        return base64.b64decode("".join(form["data"].split()), validate=True)
     except (binascii.Error, ValueError) as error:
         msg = "the report's form is not base64"
-        raise ReportRefusedError(msg, code="value", at=at) from error
-    except ReportError as error:
-        raise ReportRefusedError(str(error), code="value", at=at) from error
-    return text_of_html(text) if is_html else text
+        raise ReportRefusedError(msg, code="value", at=_FORM) from error

@@ -23,6 +23,7 @@ from dicom_node.hl7.acknowledgement import (
     codes_to_send,
     make_acknowledgement,
 )
+from dicom_node.hl7.embedded import PdfReader
 from dicom_node.hl7.message import Message
 from dicom_node.hl7.reading import ACCESSION_FIELDS, read_reports
 from dicom_node.records import IncomingReport
@@ -73,6 +74,8 @@ class Answering:
         What ``/metrics`` tells.
     accession_fields : sequence of str
         Where accession numbers are looked for.
+    read_pdf : callable, optional
+        Returns the text of a PDF, or raises ReportError.
 
     """
 
@@ -83,11 +86,13 @@ class Answering:
         clock: Callable[[], datetime],
         counters: Counters,
         accession_fields: Sequence[str] = ACCESSION_FIELDS,
+        read_pdf: PdfReader | None = None,
     ) -> None:
         self._inbox = inbox
         self._clock = clock
         self._counters = counters
         self._accession_fields = tuple(accession_fields)
+        self._read_pdf = read_pdf
         self._numbers = itertools.count(1)
         for outcome in MessageOutcome:
             counters.report_messages.labels("hl7", outcome.value)
@@ -129,6 +134,7 @@ class Answering:
                 message,
                 received_at=self._clock(),
                 accession_fields=self._accession_fields,
+                read_pdf=self._read_pdf,
             )
             for one in reports:
                 self._inbox.accept(one)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dicom_node.errors import ReportRefusedError
+from dicom_node.hl7.embedded import PdfReader, embedded_text
 from dicom_node.hl7.message import Message, Segment
 from dicom_node.hl7.tables import (
     OBSERVATION_STATUS,
@@ -78,6 +79,7 @@ def read_reports(
     *,
     received_at: datetime,
     accession_fields: Sequence[str] = ACCESSION_FIELDS,
+    read_pdf: PdfReader | None = None,
 ) -> tuple[IncomingReport, ...]:
     """Read the reports of an ORU^R01.
 
@@ -89,6 +91,9 @@ def read_reports(
         When.
     accession_fields : sequence of str
         Where the accession number is looked for, in this order.
+    read_pdf : callable, optional
+        Returns the text of a PDF, or raises ReportError; asked about a report that
+        has no text beside it.
 
     Returns
     -------
@@ -130,6 +135,7 @@ def read_reports(
             accession_fields=accession_fields,
             patient_id=patient_id,
             sender=sender,
+            read_pdf=read_pdf,
         )
         for one in told
     )
@@ -158,6 +164,7 @@ def _report(
     accession_fields: Sequence[str],
     patient_id: str | None,
     sender: str,
+    read_pdf: PdfReader | None,
 ) -> IncomingReport:
     accession = next(filter(None, map(order.value, accession_fields)), None)
     study = _study_instance_uid(order)
@@ -167,11 +174,7 @@ def _report(
     status = _status(order)
     text = _text(order.observations)
     if not text.strip() and status is not ReportStatus.CANCELLED:
-        if any(one.component(2).upper() == "ED" for one in order.observations):
-            msg = "the report is an encapsulated document; only text can be read"
-            raise ReportRefusedError(msg, code=102, field="OBX-5")
-        msg = "the report has no text"
-        raise ReportRefusedError(msg, code=101, field="OBX-5")
+        text = embedded_text(order.observations, read_pdf=read_pdf)
     identifier = next(filter(None, map(order.value, ("OBR-3", "ORC-3", "OBR-2"))), "")
     return IncomingReport(
         text=text,

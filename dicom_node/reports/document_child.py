@@ -40,7 +40,13 @@ def main() -> None:
 
 
 def _read(request: Answer, _tell: Tell) -> Answer:
-    """Read the document in one file: the request holds ``path`` and ``kind``."""
+    """Read one document: the request holds its ``kind`` and a file's name.
+
+    ``path`` names a DICOM file that holds it, ``document`` the document itself.
+    """
+    if "document" in request:
+        data = Path(request["document"]).read_bytes()
+        return {"text": _READERS[request["kind"]](data)}
     ds = pydicom.dcmread(Path(request["path"]))
     data = ds.get("EncapsulatedDocument") or b""
     length = ds.get("EncapsulatedDocumentLength")

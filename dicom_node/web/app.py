@@ -80,6 +80,7 @@ def make_app(parts: WebParts) -> FastAPI:
             ReportInbox(parts.store, clock=parts.now),
             now=parts.now,
             counters=parts.counters,
+            read_pdf=parts.read_pdf,
         )
     )
     if parts.dicomweb is not None:

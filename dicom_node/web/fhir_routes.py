@@ -62,6 +62,7 @@ def make_router(
     *,
     now: Callable[[], datetime],
     counters: Counters | None = None,
+    read_pdf: Callable[[bytes], str] | None = None,
 ) -> APIRouter:
     """Make the routes below ``/fhir``.
 
@@ -73,6 +74,8 @@ def make_router(
         Returns the moment.
     counters : Counters, optional
         What ``/metrics`` tells.
+    read_pdf : callable, optional
+        Returns the text of a PDF, or raises ReportError.
 
     """
     router = APIRouter(prefix="/fhir", tags=["fhir"])
@@ -105,6 +108,7 @@ def make_router(
                 received_at=now(),
                 sender=person.name or "",
                 release=release_of(content_type),
+                read_pdf=read_pdf,
             )
             return [inbox.accept(one).outcome for one in reports]
 

@@ -69,6 +69,8 @@ class WebParts:
     dicomweb: DicomwebService | None = None
     counters: Counters | None = None
     """Counts reports that come in; None: nobody counts."""
+    read_pdf: Callable[[bytes], str] | None = None
+    """Returns the text of a PDF; None: none is read."""
     provider: Provider | None = None
     """Where people sign in; None: with a password of this node."""
 
@@ -91,6 +93,7 @@ def make_parts(
     node: Callable[[], NodeNumbers],
     dicomweb: DicomwebService | None = None,
     counters: Counters | None = None,
+    read_pdf: Callable[[bytes], str] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> WebParts:
     """Put the parts together.
@@ -111,6 +114,8 @@ def make_parts(
         Answers below ``/dicom-web``; without it nothing does.
     counters : Counters, optional
         Counts what comes in.
+    read_pdf : callable, optional
+        Returns the text of a PDF, or raises ReportError.
     now : callable
         Returns the moment.
 
@@ -147,6 +152,7 @@ def make_parts(
         changes=Changes(store.details),
         dicomweb=dicomweb,
         counters=counters,
+        read_pdf=read_pdf,
     )
 
 

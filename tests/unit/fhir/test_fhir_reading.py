@@ -14,6 +14,8 @@ from dicom_node.fhir.outcome import operation_outcome
 from dicom_node.fhir.reading import read_reports
 from dicom_node.fhir.validation import release_of
 from dicom_node.records import IncomingReport, ReportChannel, ReportStatus
+from dicom_node.reports import DocumentReader
+from tests.builders.documents import make_pdf
 from tests.builders.fhir_resources import STUDY_UID, attachment, body, make_report
 from tests.builders.stores import NOON
 
@@ -271,6 +273,28 @@ def test_what_cannot_be_read_is_refused_without_quoting_it(
     told = json.dumps(operation_outcome(refused.value))
     assert "DOE" not in told
     assert "effusion" not in told
+
+
+def test_a_pdf_is_read_when_nothing_else_is_text() -> None:
+    form = attachment(make_pdf(["Left effusion."]), "application/pdf")
+
+    with DocumentReader() as documents:
+        (report,) = _read(
+            make_report(conclusion=None, presentedForm=[form]),
+            read_pdf=lambda data: documents.read_bytes(data, kind="pdf"),
+        )
+
+    assert report.text.strip() == "Left effusion."
+
+
+def test_a_broken_pdf_is_refused() -> None:
+    form = attachment(b"%PDF-1.4 broken", "application/pdf")
+
+    with DocumentReader() as documents, pytest.raises(ReportRefusedError):
+        _read(
+            make_report(conclusion=None, presentedForm=[form]),
+            read_pdf=lambda data: documents.read_bytes(data, kind="pdf"),
+        )
 
 
 def test_a_withdrawn_report_needs_no_text() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from dicom_node.errors import ReportRefusedError
 from dicom_node.hl7.message import Message
 from dicom_node.hl7.reading import read_reports
 from dicom_node.records import IncomingReport, Report, ReportChannel, ReportStatus
-from dicom_node.reports import extract_phrases
+from dicom_node.reports import DocumentReader, extract_phrases
+from tests.builders.documents import make_pdf
 from tests.builders.hl7_messages import make_oru, obx
 from tests.builders.stores import NOON
 
@@ -247,6 +249,47 @@ def test_values_become_text_by_their_type(row: str, text: str) -> None:
 def test_an_embedded_document_alone_is_refused_by_name() -> None:
     with pytest.raises(ReportRefusedError, match="encapsulated document"):
         _one(obx("^application^pdf^Base64^JVBERi0=", kind="ED"))
+
+
+def _ed(data: bytes, kind: str = "application^pdf", encoding: str = "Base64") -> str:
+    return obx(f"^{kind}^{encoding}^{b64encode(data).decode()}", kind="ED")
+
+
+def test_the_text_of_an_embedded_pdf_is_read_where_it_can_be() -> None:
+    pdf = make_pdf(["FINDINGS: Left effusion."])
+
+    with DocumentReader() as documents:
+        (report,) = _read(
+            make_oru(_ed(pdf)),
+            read_pdf=lambda data: documents.read_bytes(data, kind="pdf"),
+        )
+
+    assert report.text.strip() == "FINDINGS: Left effusion."
+
+
+def test_an_embedded_text_is_read() -> None:
+    assert _one(_ed("Größe".encode(), "TEXT^plain")).text == "Größe"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (_ed(b"%PDF-1.4 broken"), "PDF"),
+        (_ed(b"{\\rtf1}", "application^rtf"), "neither text nor PDF"),
+        (_ed(b"x", "TEXT^plain", "Hex"), "not in Base64"),
+        (obx("^TEXT^plain^Base64^&&&", kind="ED"), "not in Base64"),
+        (_ed(b"x", "TEXT^plain").removesuffix("F") + "D", "no text"),
+    ],
+)
+def test_a_document_that_cannot_be_read_is_refused(row: str, message: str) -> None:
+    with (
+        DocumentReader() as documents,
+        pytest.raises(ReportRefusedError, match=message),
+    ):
+        _read(
+            make_oru(row, obr={3: "A", 25: "F"}),
+            read_pdf=lambda data: documents.read_bytes(data, kind="pdf"),
+        )
 
 
 def test_text_beside_an_embedded_document_counts() -> None:
