@@ -217,15 +217,13 @@ class WorklistPerformer:
 
     def _complete(self, one: Workitem, output: StudyOutput) -> Workitem:
         """Tell the results, when they are where the manager is told they are."""
-        retrieve_ae_title = retrieve_url = None
         settings = self._settings
-        if settings.ups.output_url is not None or not settings.destinations:
-            profile = settings.web.profile
-            retrieve_url = settings.ups.output_url
-            if retrieve_url is None:
-                retrieve_ae_title = settings.node.ae_title
-        else:
-            first = settings.destinations[0]
+        reachable = [one for one in settings.destinations if one.kind != "folder"]
+        profile = settings.shown_profile
+        retrieve_url = settings.ups.output_url
+        retrieve_ae_title = None if retrieve_url else settings.node.ae_title
+        if retrieve_url is None and reachable:
+            first = reachable[0]
             if first.name in output.waiting:
                 return one
             profile = first.profile

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
@@ -15,9 +16,11 @@ from dicom_node.config import DicomPeer, NodeSettings
 from dicom_node.deliver import send_objects
 from dicom_node.service import NodeService
 from dicom_node.store import StudyState
+from tests.builders.archive import Archive
 from tests.builders.process import free_port, wait_until
 from tests.builders.qr_archive import QrArchive, instance
 from tests.builders.study_processor import QuickProcessor
+from tests.builders.ups_server import UpsServer, workitem
 
 QUIET_S = 0.3
 
@@ -31,9 +34,12 @@ def short_waits() -> Iterator[None]:
         yield
 
 
-def make_settings(folder: Path, *archives: QrArchive, port: int = 0) -> NodeSettings:
+def make_settings(
+    folder: Path, *archives: QrArchive, port: int = 0, **sections: Any
+) -> NodeSettings:
     return NodeSettings.model_validate(
         {
+            **sections,
             "node": {"port": port, "data_dir": folder / "d", "quiet_time_s": QUIET_S},
             "web": {"enabled": False},
             "limits": {"min_free_bytes": 0},
@@ -242,3 +248,68 @@ def test_what_nobody_asked_for_is_refused(tmp_path: Path) -> None:
 
     assert [one.study_instance_uid for one in studies] == ["1.2.3"]
     assert 0xC000 in archive.store_statuses
+
+
+def test_an_archive_that_does_not_know_us_cannot_move_and_says_so(
+    tmp_path: Path,
+) -> None:
+    with (
+        QrArchive(a_study(), kind="c-move") as archive,
+        running(make_settings(tmp_path, archive)) as node,
+    ):
+        send(node, tmp_path, instance(number=1))
+        wait_for(lambda: is_done(node), "the study")
+        (retrieval,) = node.store.retrievals.of_study("1.2.3")
+
+    assert (retrieval.asked, retrieval.arrived) == (2, 0)
+    assert "it answered C-MOVE with 0xA801" in retrieval.reason
+
+
+def test_a_node_that_stops_while_it_fetches_goes_on_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    processor = QuickProcessor()
+    with QrArchive(a_study(), fetch=("series", "reports")) as archive:
+        settings = make_settings(tmp_path, archive)
+        archive.is_silent.set()
+        with running(settings, processor) as node:
+            send(node, tmp_path, instance(number=1))
+            wait_for(lambda: bool(archive.found), "a question to the archive")
+        assert processor.processed == []
+        archive.is_silent.clear()
+        with running(settings, processor) as node:
+            wait_for(lambda: is_done(node), "the study")
+
+    (ready,) = processor.processed
+    assert len(ready.instances) == len(a_study()) - 1
+
+
+def test_work_from_a_worklist_is_fetched_processed_delivered_and_completed(
+    tmp_path: Path,
+) -> None:
+    item = workitem(
+        instances=("1.2.3.1.1", "1.2.3.1.2"),
+        retrieve_ae_title="QRSCP",
+    )
+    with (
+        QrArchive(a_study()) as archive,
+        Archive() as pacs,
+        UpsServer(item) as manager,
+    ):
+        settings = make_settings(
+            tmp_path,
+            archive,
+            ups={"url": manager.url, "poll_s": 0.2},
+            destinations=[pacs.destination.model_dump()],
+        )
+        with running(settings) as node:
+            wait_for(lambda: manager.state() == "COMPLETED", "the workitem")
+            assert is_done(node)
+
+    (step,) = item.UnifiedProcedureStepPerformedProcedureSequence
+    (output,) = step.OutputInformationSequence
+    (reference,) = output.ReferencedSOPSequence
+    assert pacs.uids == [reference.ReferencedSOPInstanceUID]
+    assert output.DICOMRetrievalSequence[0].RetrieveAETitle == "ARCHIVE"
+    assert manager.steps[0] == "10"
+    assert manager.steps[-1] == "100"
