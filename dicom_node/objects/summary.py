@@ -123,7 +123,7 @@ def _render(making: Making, pictures: Sequence[Picture], *, more: int) -> bytes:
         invariant=1,
         pageCompression=1,
     )
-    story = [*_head(making), *_phrases(making), *_series(making)]
+    story = [*_head(making), *_phrases(making), *_sources(making)]
     story += _shown(pictures, more=more)
     document.build(story, onFirstPage=_mark_page, onLaterPages=_mark_page)
     return file.getvalue()
@@ -202,7 +202,7 @@ def _phrases(making: Making) -> list[Any]:
     return [*found, table, Spacer(0, 4 * mm)]
 
 
-def _series(making: Making) -> list[Any]:
+def _sources(making: Making) -> list[Any]:
     result = making.result
     lines = [
         f"Series {number}: {one.modality}, {len(one.frames)} frames, "
@@ -210,9 +210,14 @@ def _series(making: Making) -> list[Any]:
         f"{one.series_instance_uid}"
         for number, one in enumerate(result.series, start=1)
     ]
+    reports = [
+        f"Report: {clean_text(one.source)}, "
+        f"{'status not told' if one.status is None else one.status.value}"
+        for one in result.reports
+    ]
     reasons = left_out(result)
     return [
-        *_lines("Looked at:", *(lines or ["nothing"])),
+        *_lines("Looked at:", *(lines or ["no series"]), *reports),
         Spacer(0, 2 * mm),
         *_lines("Not processed:", *(reasons or ["nothing was left out"])),
         Spacer(0, 4 * mm),

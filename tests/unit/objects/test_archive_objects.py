@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -130,6 +132,29 @@ def test_the_same_input_gives_the_same_bytes(
     assert [one.reference for one in again] == [one.reference for one in objects]
 
 
+def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
+    objects = make_archive(full_result(tmp_path / "source"), tmp_path / "here")
+    program = (
+        "import sys; from pathlib import Path;"
+        "from tests.builders.archive_objects import make_archive;"
+        "from tests.builders.result_cases import full_result;"
+        "folder = Path(sys.argv[1]);"
+        "make_archive(full_result(folder / 'source'), folder / 'there')"
+    )
+
+    subprocess.run(
+        [sys.executable, "-c", program, tmp_path],
+        check=True,
+        cwd=Path(__file__).parents[3],
+        env={"TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7", "PATH": ""},
+        timeout=120,
+    )
+
+    for one in objects:
+        there = (tmp_path / "there" / one.path.name).read_bytes()
+        assert hashlib.sha256(there).hexdigest() == one.sha256, one.path.name
+
+
 def test_nothing_found_is_said_in_words(tmp_path: Path) -> None:
     series = SERIES["axial"](tmp_path)
     absent = make_phrase("No pneumothorax", status=PhraseStatus.ABSENT)
@@ -176,7 +201,8 @@ def test_the_pdf_holds_what_the_result_holds(made: Made) -> None:
         "Small effusion on the right",
         "left kidney",
         "No pneumothorax",
-        "possible mass",
+        "Possible mass",
+        "Report: sr:2.25.77",
         "synthetic-model 1.2.3",
         "series 1: 4-8",
         "88 %",
