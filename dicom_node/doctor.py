@@ -195,6 +195,16 @@ def _destinations(settings: NodeSettings) -> Iterator[DoctorFinding]:
             yield DoctorFinding(False, f"{about}: {error}")
         else:
             yield DoctorFinding(True, f"{about} {sign}")
+        may_report = not settings.callers or one.ae_title in {
+            caller.ae_title for caller in settings.callers
+        }
+        if one.kind == "dimse" and one.commitment != "off" and not may_report:
+            yield DoctorFinding(
+                False,
+                f"destination {one.name}: its reports on commitment are refused where "
+                f"they come on an association of their own: list {one.ae_title} as a "
+                'caller, or set commitment = "off"',
+            )
 
 
 def _archives(settings: NodeSettings) -> Iterator[DoctorFinding]:

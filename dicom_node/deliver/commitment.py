@@ -37,12 +37,17 @@ so at once, the others call back."""
 
 @dataclass(frozen=True, slots=True)
 class CommitmentAsked:
-    """What came of asking; ``reason`` is empty where the peer was asked."""
+    """What came of asking; ``reason`` is empty where the peer was asked.
+
+    ``refusal`` is the reason of a peer that accepts the service and then cannot be
+    asked: worth a note, where one that does not offer it is not.
+    """
 
     is_asked: bool
     is_offered: bool
     """False: the destination does not offer the service."""
     reason: str
+    refusal: str = ""
 
 
 def ask_for_commitment(
@@ -115,7 +120,7 @@ def ask_for_commitment(
         reason = str(error) if is_offered else "it does not offer storage commitment"
         return CommitmentAsked(False, is_offered, reason)
     note = f"{row.note} (0x{status:04X})" if status else row.note
-    return CommitmentAsked(row.is_asked, row.is_offered, note)
+    return CommitmentAsked(row.is_asked, row.is_offered, note, refusal=note)
 
 
 def _context() -> PresentationContext:

@@ -128,9 +128,25 @@ class CommitmentStore:
     ) -> tuple[SopPair, ...]:
         """Record that a destination is about to be asked; return for what.
 
-        The request is durable before it is sent: its report may come at once.
+        What it was asked for in vain for seven days is given up. The request is
+        durable before it is sent: its report may come at once.
         """
         with self._database.write() as connection:
+            for one in _stored(connection, _of(parcel)):
+                if one.transaction_uid is None:
+                    continue  # it was never asked for
+                is_over = now >= one.give_up_at
+                comment = f"{_STORED_BUT}it has not reported whether it commits"
+                connection.execute(
+                    update(deliveries)
+                    .where(deliveries.c.id == one.id)
+                    .values(
+                        state=DeliveryState.DEAD if is_over else DeliveryState.STORED,
+                        last_comment=comment,
+                    )
+                )
+                if is_over:
+                    _tell(connection, EventKind.DELIVERY_DEAD, one, now, comment)
             rows = connection.execute(
                 select(
                     deliveries.c.id, results.c.sop_class_uid, results.c.sop_instance_uid
@@ -186,7 +202,7 @@ class CommitmentStore:
                     .values(
                         state=DeliveryState.DEAD if is_over else DeliveryState.STORED,
                         next_attempt_at=ask_again_at,
-                        last_comment=comment[:256],
+                        last_comment=f"{_STORED_BUT}{comment}"[:256],
                     )
                 )
                 if is_over:
@@ -404,6 +420,9 @@ class CommitmentStore:
         return found
 
 
+_STORED_BUT = "stored; "
+"""How a comment begins that tells why commitment was not asked for."""
+
 _CHUNK = 500
 """UIDs in one query: SQLite bounds the parameters."""
 
@@ -443,11 +462,16 @@ def _deliver(
     comment: str,
     transaction_uid: str | None = None,
 ) -> None:
+    before = row.last_comment or ""
+    # What was noted when it was stored stays, trouble with asking does not.
+    noted = "" if before.startswith(_STORED_BUT) else before
     connection.execute(
         update(deliveries)
         .where(deliveries.c.id == row.id)
         .values(
-            state=DeliveryState.DELIVERED, delivered_at=now, last_comment=comment[:256]
+            state=DeliveryState.DELIVERED,
+            delivered_at=now,
+            last_comment=(comment or noted)[:256],
         )
     )
     _tell(connection, EventKind.RESULT_DELIVERED, row, now, comment, transaction_uid)

@@ -343,23 +343,24 @@ class Delivery:
         transaction_uid: str,
     ) -> None:
         now = self._clock()
-        tell = log.info if asked.is_asked else log.warning
+        is_waived = not asked.is_offered and destination.commitment == "auto"
+        tell = log.info if asked.is_asked or is_waived else log.warning
         tell(
             "commitment_asked" if asked.is_asked else "commitment_not_asked",
             destination=destination.name,
             transaction_uid=transaction_uid,
             reason=asked.reason,
         )
-        if not asked.is_offered and destination.commitment == "auto":
+        if is_waived:
             self._store.commitments.deliver_without(
-                parcel, comment=f"stored; {asked.reason}", now=now
+                parcel, comment=asked.refusal, now=now
             )
         elif not asked.is_asked:
             delay_s = delivery_delay_s(parcel.attempts, random.uniform)
             self._store.commitments.not_asked(
                 parcel,
                 transaction_uid=transaction_uid,
-                comment=f"stored; {asked.reason}",
+                comment=asked.reason,
                 now=now,
                 ask_again_at=now + timedelta(seconds=delay_s),
             )

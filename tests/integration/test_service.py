@@ -295,11 +295,11 @@ def test_a_dead_destination_delays_no_other_and_the_status_tells_of_it(
         for study in document["studies"]
     ] == [("done", 1, 1)] * 6
     assert document["destinations"] == [
-        {"name": "dead", "delivered": 0, "pending": 6, "dead": 0},
-        {"name": "pacs", "delivered": 6, "pending": 0, "dead": 0},
+        {"name": "dead", "delivered": 0, "stored": 0, "pending": 6, "dead": 0},
+        {"name": "pacs", "delivered": 6, "stored": 0, "pending": 0, "dead": 0},
     ]
     assert "1.2.3" in shown
-    assert "dead: 0 delivered, 1 waiting, 0 given up, of all versions" in shown
+    assert "dead: 0 delivered, 0 stored, 1 waiting, 0 given up, of all" in shown
     assert "(it cannot be reached)" in shown
     assert "ZZCANARY" not in shown
 

@@ -367,6 +367,27 @@ def test_a_request_without_a_report_is_made_again(tmp_path: Path) -> None:
         assert len(archive.stored) == 2
 
 
+def test_a_destination_that_never_reports_is_given_up_after_a_week(
+    tmp_path: Path,
+) -> None:
+    with (
+        run_committing_archive(reports_here=False) as archive,
+        sender(tmp_path, archive.port) as node,
+    ):
+        uids = node.make_version(1)
+        node.deliver()
+        node.now += timedelta(days=1)
+        node.commit()
+        comment = node.comment()
+        node.now += timedelta(days=7)
+        node.commit()
+
+        assert comment == "stored; it has not reported whether it commits"
+        assert node.states() == {"dead": 2}
+        assert archive.stored == uids
+        assert len(archive.requests) == 2
+
+
 def test_a_peer_that_went_away_is_asked_when_it_is_back(tmp_path: Path) -> None:
     with sender(tmp_path, free_port()) as node:
         uids = node.make_version(1)
