@@ -47,6 +47,7 @@ DICOMWEB_PATH = "/dicom-web"
 _STUDY = "/studies/{study_instance_uid}"
 _SERIES = f"{_STUDY}/series/{{series_instance_uid}}"
 _INSTANCE = f"{_SERIES}/instances/{{sop_instance_uid}}"
+_PLACES = (_INSTANCE, _SERIES, _STUDY)
 _LEVELS = {
     "/studies": "studies",
     "/series": "series",
@@ -99,7 +100,10 @@ def make_router(
         who it is (``name``).
 
     """
-    router = APIRouter(prefix=DICOMWEB_PATH, route_class=_Route, tags=["DICOMweb"])
+    # PS3.18 documents these routes; the REST document leaves them out.
+    router = APIRouter(
+        prefix=DICOMWEB_PATH, route_class=_Route, include_in_schema=False
+    )
     may_see = [Depends(viewer)]
     for path, level in _LEVELS.items():
         router.add_api_route(
@@ -107,26 +111,21 @@ def make_router(
             _searches(service, level),
             dependencies=may_see,
             response_class=Response,
-            summary=f"Search for {level} (QIDO-RS)",
         )
     retrieval = _Retrieval(service)
     # The longest come first: a path with more in it is no instance.
-    answers: tuple[tuple[str, Callable[..., Any], str], ...] = (
-        (f"{_INSTANCE}/frames/{{frames}}/rendered", retrieval.rendered, "a picture"),
-        (f"{_INSTANCE}/frames/{{frames}}", retrieval.frames, "frames"),
-        (f"{_INSTANCE}/bulkdata/{{value:path}}", retrieval.bulk, "a large value"),
-        (f"{_INSTANCE}/rendered", retrieval.rendered, "a picture"),
-        *((f"{one}/thumbnail", retrieval.thumbnail, "a thumbnail") for one in _PLACES),
-        *((f"{one}/metadata", retrieval.metadata, "metadata") for one in _PLACES),
-        *((one, retrieval.instances, "instances") for one in _PLACES),
+    answers: tuple[tuple[str, Callable[..., Any]], ...] = (
+        (f"{_INSTANCE}/frames/{{frames}}/rendered", retrieval.rendered),
+        (f"{_INSTANCE}/frames/{{frames}}", retrieval.frames),
+        (f"{_INSTANCE}/bulkdata/{{value:path}}", retrieval.bulk),
+        (f"{_INSTANCE}/rendered", retrieval.rendered),
+        *((f"{one}/thumbnail", retrieval.thumbnail) for one in _PLACES),
+        *((f"{one}/metadata", retrieval.metadata) for one in _PLACES),
+        *((one, retrieval.instances) for one in _PLACES),
     )
-    for path, answer, summary in answers:
+    for path, answer in answers:
         router.add_api_route(
-            path,
-            answer,
-            dependencies=may_see,
-            response_class=Response,
-            summary=f"Retrieve {summary} (WADO-RS)",
+            path, answer, dependencies=may_see, response_class=Response
         )
     store = _stores(service, sender)
     for path in ("/studies", _STUDY):
@@ -135,12 +134,8 @@ def make_router(
             store,
             methods=["POST"],
             response_class=Response,
-            summary="Store instances (STOW-RS)",
         )
     return router
-
-
-_PLACES = (_INSTANCE, _SERIES, _STUDY)
 
 
 def _searches(
