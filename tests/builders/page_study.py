@@ -12,7 +12,11 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
 
 from dicom_node.reports import make_report_document
-from tests.builders.dicom_series import SyntheticSeries, make_ct_series
+from tests.builders.dicom_series import (
+    SyntheticSeries,
+    make_ct_series,
+    make_enhanced_ct,
+)
 
 __all__ = [
     "ORGANS",
@@ -131,22 +135,23 @@ def make_page_study(folder: Path) -> PageStudy:
     )
 
 
-def make_long_study(folder: Path, *, slices: int) -> SyntheticSeries:
-    """Write a CT of many slices of 512 x 512, without a report."""
-    small = _body((1, 512, 512))[0]
-    voxels = np.broadcast_to(small, (slices, *small.shape))
-    return make_ct_series(
-        folder,
-        voxels=np.asarray(voxels),
-        spacing_mm=(1.0, 0.7, 0.7),
-        study_uid="2.25.500500",
-        name="long",
-        changes={
-            "PatientID": "PAGE-2",
-            "PatientName": "Page^Long",
-            "StudyDescription": "CT Whole body",
-        },
+def make_long_study(
+    folder: Path, *, slices: int, side: int
+) -> tuple[str, tuple[Path, ...]]:
+    """Write a CT of many slices in one instance, and a report without a finding.
+
+    Returns
+    -------
+    tuple
+        Study Instance UID, and the files.
+
+    """
+    uid = "2.25.500500"
+    series = make_enhanced_ct(
+        folder, slices=slices, rows=side, columns=side, study_uid=uid
     )
+    text = [("Findings", "No ascites.")]
+    return uid, (*series.paths, _write_report(folder / "report.dcm", series, text))
 
 
 def _body(shape: tuple[int, int, int]) -> npt.NDArray[np.int16]:

@@ -3,7 +3,8 @@
 // the task's folder.
 //
 // task: {url, password, folder, study, prior, long: study UID or null, rule_file,
-//        inside: {phrase text: {frame, column, row}}, outside: {column, row}}
+//        inside: {phrase text: {frame, column, row}}, outside: {column, row},
+//        stroke: [{column, row}, {column, row}]}
 import fs from 'node:fs';
 import {
   capture, colours, complaints, expected, judge, launch, openContext, openStudy, picture,

@@ -3,6 +3,9 @@
 import { fill, h } from '../common/dom.js';
 import { ago, counted, duration, moment, size } from '../common/format.js';
 
+/** @type {Record<string, string>} */
+const CHECK_NAMES = { dicom: 'DICOM', hl7: 'HL7' };
+
 /**
  * @param {HTMLElement} place
  * @param {any} state
@@ -14,7 +17,7 @@ export function healthCard(place, state) {
     place,
     h('h2', {}, 'Health', h('span', { class: `tag ${state.ready ? 'good' : 'bad'}` }, state.ready ? 'ready' : 'not ready')),
     h('ul', { class: 'checks' }, checks.map(([name, value]) =>
-      h('li', { class: value === 'ok' ? 'is-good' : 'is-bad' }, h('span', {}, name.replaceAll('_', ' ')), h('span', {}, String(value))))),
+      h('li', { class: value === 'ok' ? 'is-good' : 'is-bad' }, h('span', {}, CHECK_NAMES[name] ?? name.replaceAll('_', ' ')), h('span', {}, String(value))))),
     facts([
       ['Version', state.version],
       ['Up for', duration(state.uptime_s)],
@@ -39,7 +42,7 @@ export function queueCard(place, { queue }, switches) {
     h('div', { class: 'numbers' },
       number(queue.processing, 'processing'),
       number(queue.waiting, 'waiting'),
-      number(queue.off_peak, 'for the night')),
+      number(queue.off_peak, 'off-peak')),
     switches
       ? h('div', { class: 'card-actions' },
         h('button', { type: 'button', id: 'pause', 'aria-pressed': String(queue.is_paused), onclick: () => switches.onPause(!queue.is_paused) },

@@ -36,6 +36,7 @@ export class Corrections {
 
   draw() {
     const { overlay, selection } = this.parts;
+    const before = this.#typed();
     const chosen = selection.selected;
     const region = chosen && this.#detail?.phrases[chosen.phrase]?.regions[chosen.region];
     // Where regions can be corrected the bar is always there: images must not move
@@ -45,6 +46,28 @@ export class Corrections {
     if (overlay.edit) this.#drawEditor(overlay.edit);
     else if (region && chosen) this.#drawChoice(region, chosen.phrase);
     else fill(this.place, h('p', { class: 'muted' }, 'Choose a phrase or click a region to accept, reject or redraw it.'));
+    const uid = overlay.edit?.region.tracking_uid ?? region?.tracking_uid ?? '';
+    this.#restore(before, uid);
+  }
+
+  /** What is being typed about a region, and whether the focus is there. */
+  #typed() {
+    const input = /** @type {HTMLInputElement | null} */ (document.getElementById('comment'));
+    return { uid: this.place.dataset.region, text: input?.value ?? '', hasFocus: input === document.activeElement };
+  }
+
+  /**
+   * News of the study must not take away what is being typed.
+   *
+   * @param {{uid: string | undefined, text: string, hasFocus: boolean}} before
+   * @param {string} uid
+   */
+  #restore(before, uid) {
+    this.place.dataset.region = uid;
+    const input = /** @type {HTMLInputElement | null} */ (document.getElementById('comment'));
+    if (!input || before.uid !== uid || !before.text) return;
+    input.value = before.text;
+    if (before.hasFocus) input.focus();
   }
 
   /**
@@ -198,6 +221,7 @@ export class Corrections {
     const path = `/studies/${this.parts.study}/regions/${region.tracking_uid}/corrections`;
     try {
       await post(path, { ...body, comment: byId('comment').value.trim() });
+      byId('comment').value = '';
       toast({ accept: 'Accepted.', reject: 'Rejected.', redraw: 'Your drawing is saved.' }[body.action] ?? 'Saved.');
       await this.parts.onSaved();
       return true;

@@ -97,7 +97,7 @@ function timeline(detail) {
 /** @param {any} value */
 function describe(value) {
   if (typeof value === 'string') return value;
-  return Object.entries(value).filter(([, one]) => one !== null && typeof one !== 'object')
+  return Object.entries(value).filter(([, one]) => one !== null && one !== '' && typeof one !== 'object')
     .map(([key, one]) => `${key.replaceAll('_', ' ')} ${one}`).join(', ');
 }
 

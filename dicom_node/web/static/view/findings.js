@@ -70,12 +70,9 @@ export class Findings {
       h('span', { class: 'swatch', 'aria-hidden': 'true' }),
       h('span', { class: 'finding-text' }, kind === 'absent' ? h('s', {}, phrase.text) : phrase.text),
       h('span', { class: 'finding-fate' }, label),
-      h('span', { class: 'finding-code' }, `${phrase.code.meaning}${site}${side}`),
-      phrase.regions.length ? h('span', { class: 'finding-regions' },
-        phrase.regions.map((one, index) => h('span', {
-          class: 'region-chip', dataset: { region: index }, variables: { '--hue': one.colour },
-          title: one.correction ? correctionWords(one.correction) : null,
-        }, whereWords(one, detail), chipMark(one)))) : null,
+      h('span', { class: 'finding-facts' },
+        h('span', { class: 'finding-code' }, `${phrase.code.meaning}${site}${side}`),
+        phrase.regions.map((one, index) => chip(one, index, detail))),
       phrase.score === null ? null : h('span', { class: 'finding-measures' },
         bar('confidence', phrase.score, SCORE_MEANS),
         bar('uncertainty', phrase.uncertainty, UNCERTAINTY_MEANS)),
@@ -142,6 +139,20 @@ function targetOf(target) {
   if (!option) return null;
   const chip = /** @type {HTMLElement | null} */ (target.closest('.region-chip'));
   return { phrase: Number(option.dataset.phrase), region: Number(chip?.dataset.region ?? 0) };
+}
+
+/**
+ * @param {import('./types.js').Region} region
+ * @param {number} index
+ * @param {Detail} detail
+ */
+function chip(region, index, detail) {
+  const { modality, description } = detail.series[region.series];
+  const said = region.correction ? `. ${correctionWords(region.correction)}` : '';
+  return h('span', {
+    class: 'region-chip', dataset: { region: index }, variables: { '--hue': region.colour },
+    title: `${modality} ${description}${said}`,
+  }, whereWords(region, detail), chipMark(region));
 }
 
 /** @param {import('./types.js').Region} region */

@@ -84,6 +84,7 @@ function show(news) {
   report.show(detail);
   findings.show(detail);
   thumbnails.draw(detail);
+  if (stack.shown !== null) thumbnails.paint(detail);
   byId('viewport').classList.toggle('is-empty', !detail.series.length);
   stack.worthHaving = overlay.places.map(({ region }) => [detail.series[region.series], region.best_frame]);
   const [first] = overlay.places;

@@ -99,12 +99,13 @@ export class Overlay {
     }[weight];
     const isSetAside = Boolean(person) || region.correction?.action === 'reject';
     const layers = [];
-    if (machine) {
-      const aside = { fill: 0, line: style.line * 0.8, width: 1.25, isDashed: true };
-      layers.push({ path: machine.path, colour: region.colour, ...(isSetAside ? aside : style) });
-    }
     const drawn = person?.get(frame);
     if (drawn) layers.push({ path: drawn.path, colour: region.colour, ...style });
+    if (machine && !isSetAside) layers.push({ path: machine.path, colour: region.colour, ...style });
+    if (machine && isSetAside && weight !== 'dim') {
+      const colour = person ? '#ffffff' : region.colour;
+      layers.push({ path: machine.path, colour, fill: 0, line: 0.8, width: 1.25, isDashed: true });
+    }
     return layers;
   }
 }

@@ -111,8 +111,8 @@ export class ReportPane {
     if (report.source.startsWith('tag:')) {
       notes.push(h('p', { class: 'note' }, 'The question that was asked, not an answer: its phrases are weak.'));
     }
-    const facts = [reportTitle(report), report.status, moment(report.received_at)].filter(Boolean);
-    notes.push(h('p', { class: 'report-facts' }, facts.join(' · ')));
+    const facts = [report.status, moment(report.received_at)].filter(Boolean);
+    if (facts.length) notes.push(h('p', { class: 'report-facts' }, facts.join(' · ')));
     return notes;
   }
 
@@ -122,7 +122,7 @@ export class ReportPane {
     const canMark = report.is_current && !report.is_prior;
     const phrases = canMark ? detail.phrases.filter(one => one.source === report.source && one.span) : [];
     const anchored = new Set();
-    return cutAtSpans(report.text, phrases).map(piece => {
+    return cutAtSpans(report.text.trimEnd(), phrases).map(piece => {
       if (!piece.phrases.length) return piece.text;
       const [first] = piece.phrases;
       const anchors = piece.phrases.filter(index => !anchored.has(index));

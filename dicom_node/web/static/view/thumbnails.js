@@ -11,6 +11,7 @@ const SIDE = 72;
 export class Thumbnails {
   /** @type {Set<number>} */
   #painted = new Set();
+  #drawn = '';
 
   /**
    * @param {HTMLElement} place
@@ -25,8 +26,11 @@ export class Thumbnails {
 
   /** @param {Detail} detail */
   draw(detail) {
-    this.#painted.clear();
     this.place.hidden = detail.series.length < 2;
+    const key = JSON.stringify([detail.series, detail.phrases.map(one => one.regions.length)]);
+    if (key === this.#drawn) return; // the pictures that are there stay
+    this.#drawn = key;
+    this.#painted.clear();
     const phrases = (/** @type {Series} */ series) =>
       detail.phrases.filter(one => one.regions.some(region => region.series === series.index)).length;
     fill(this.place, detail.series.map(series => {
