@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,6 @@ from prometheus_client import CollectorRegistry
 from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings
 from dicom_node.dicomweb import DicomwebService
-from dicom_node.grounder import ModelIdentity
 from dicom_node.store import Store
 from dicom_node.web.access import Access
 from dicom_node.web.changes import Changes
@@ -27,6 +27,7 @@ from dicom_node.web.shown import SeriesFinder
 from dicom_node.web.study_detail import ReportTexts
 
 if TYPE_CHECKING:
+    from dicom_node.grounder import ModelIdentity
     from dicom_node.web.oidc import Provider
 
 __all__ = ["NodeNumbers", "Parts", "WebParts", "make_parts"]
@@ -75,8 +76,9 @@ class WebParts:
     """Where people sign in; None: with a password of this node."""
 
     def start(self) -> None:
-        """Get ready in the background for the first frame."""
+        """Get ready in the background for the first study and its first frame."""
         self.frames.start()
+        threading.Thread(target=_warm_up, name="warm-up-pages", daemon=True).start()
 
     def close(self) -> None:
         """End what answers for long, so that the server can stop."""
@@ -154,6 +156,12 @@ def make_parts(
         counters=counters,
         read_pdf=read_pdf,
     )
+
+
+def _warm_up() -> None:
+    # What the first study's page would wait for.
+    import dicom_node.objects.common
+    import dicom_node.reports  # noqa: F401
 
 
 def _parts(request: Request) -> WebParts:

@@ -34,6 +34,7 @@ from dicom_node.errors import StoreError
 from dicom_node.retrieve import Retriever
 from dicom_node.rules import PRIORITIES
 from dicom_node.store import CollectingStudy, Parcel, Store, VersionKey
+from dicom_node.store.switches import DRAINING, PAUSED
 from dicom_node.workflows.choosing import Chooser
 from dicom_node.workflows.delivery import (
     Delivery,
@@ -52,12 +53,6 @@ from dicom_node.workflows.names import commitment_name, parcel_name, work_name
 from dicom_node.workflows.processing import NO_MODEL, Processing, StudyProcessor
 
 __all__ = ["DRAINING", "PAUSED", "Workflows"]
-
-DRAINING = "draining"
-"""The switch that keeps new associations out while what is here is finished."""
-
-PAUSED = "paused"
-"""The switch that keeps versions from being processed; deliveries go on."""
 
 _LOOK_S = 0.5
 """How often it is looked whether the pause is over."""
