@@ -6,6 +6,7 @@ which sides of the patient its edges are, and that it is not for diagnosis.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -234,7 +235,7 @@ def _wrapped(text: str, width: int) -> list[str]:
         while len(word) > _MOST_LETTERS or letters.getlength(word) > width:
             lengths = range(1, min(len(word), _MOST_LETTERS) + 1)
             count = bisect_right(
-                lengths, width, key=lambda k: letters.getlength(word[:k])
+                lengths, width, key=lambda k: math.ceil(letters.getlength(word[:k]))
             )
             lines.append(word[: max(1, count)])
             word = word[max(1, count) :]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterable, Sequence
+from functools import cache
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +25,15 @@ __all__ = ["drawn_masks", "fill", "make_archive", "of_kind", "text_of_pdf"]
 def make_archive(result: StudyResult, folder: Path) -> tuple[ResultObject, ...]:
     """Make the objects of profile ``pacs`` with the node's own pixel reader."""
     folder.mkdir(parents=True, exist_ok=True)
-    with PixelReader(LimitSettings(), processes=1) as reader:
-        return make_objects(result, profile="pacs", out_dir=folder, reader=reader)
+    return make_objects(result, profile="pacs", out_dir=folder, reader=_reader())
+
+
+@cache
+def _reader() -> PixelReader:
+    """Start one reader for all tests: its process takes most of the time."""
+    reader = PixelReader(LimitSettings(), processes=1)
+    atexit.register(reader.close)
+    return reader
 
 
 def of_kind(objects: Sequence[ResultObject], kind: str) -> list[Dataset]:

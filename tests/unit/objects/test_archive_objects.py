@@ -15,9 +15,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from conformance.created import CREATED
-from dicom_node.config import LimitSettings
 from dicom_node.errors import ObjectError, PixelDecodingError
-from dicom_node.imaging import PixelReader
 from dicom_node.objects import make_objects
 from dicom_node.objects.common import display_colour
 from dicom_node.records import (
@@ -562,16 +560,3 @@ def test_other_profiles_read_no_pixels(tmp_path: Path) -> None:
     objects = make_objects(result, out_dir=tmp_path, reader=Nobody())
 
     assert [one.path.name for one in objects] == ["seg-1.dcm", "sr.dcm"]
-
-
-def test_files_are_the_same_from_readers_that_differ(tmp_path: Path) -> None:
-    # How many processes decode must not show in what is made.
-    result = result_of("axial", tmp_path / "source")
-    sums = []
-    for processes in (1, 2):
-        out = tmp_path / f"{processes}"
-        out.mkdir()
-        with PixelReader(LimitSettings(), processes=processes) as reader:
-            made = make_objects(result, profile="pacs", out_dir=out, reader=reader)
-        sums.append([hashlib.sha256(one.path.read_bytes()).hexdigest() for one in made])
-    assert sums[0] == sums[1]
