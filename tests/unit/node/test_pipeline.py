@@ -1,53 +1,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from dicom_node.config import LimitSettings, NodeSettings
 from dicom_node.errors import GroundingError, ModelLoadError, WorkerLostError
-from dicom_node.grounding import GroundedPrompt, ModelIdentity
 from dicom_node.imaging import PixelReader
 from dicom_node.pipeline import Rooms, interpret, process_study, profiles_of
-from dicom_node.records import BoundingBox, ObjectReference, PhraseStatus
+from dicom_node.records import ObjectReference, PhraseStatus
 from dicom_node.study_files import gather_studies
+from tests.builders.corner_grounder import BrightestBox
 from tests.builders.dicom_series import make_ct_series
 
-IDENTITY = ModelIdentity("corner", "1", "0" * 64)
 REPORT = "FINDINGS:\nThe liver is enlarged. No ascites.\n"
-
-
-@dataclass
-class BrightestBox:
-    """A grounder that finds everything in one corner, and keeps what it was asked."""
-
-    error: Exception | None = None
-    origin: tuple[int, int, int] = (1, 2, 3)
-    asked: list[tuple[str, ...]] = field(default_factory=list)
-    identity: ModelIdentity = IDENTITY
-
-    def ground(self, series, pixels, prompts, *, progress=None):
-        self.asked.append(tuple(prompts))
-        if self.error is not None:
-            raise self.error
-        assert pixels.shape == (len(series.frames), series.rows, series.columns)
-        if progress is not None:
-            progress(1, 1)
-        return tuple(
-            GroundedPrompt(
-                prompt=one,
-                score=0.9,
-                is_present=True,
-                uncertainty=0.2,
-                mask=np.ones((1, 4, 4), dtype=np.bool_),
-                mask_origin=self.origin,
-                boxes=(BoundingBox(1, (3.0, 2.0, 7.0, 6.0), 0.9),),
-            )
-            for one in prompts
-        )
 
 
 @pytest.fixture
