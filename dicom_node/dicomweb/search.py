@@ -113,7 +113,10 @@ class Searcher:
 
     def studies(self, query: Query, *, root: str) -> Found:
         """Search for studies, the newest first; ``root`` is the service's address."""
-        found = islice(self._studies(query, Place()), query.offset, None)
+        if query.condition("ModalitiesInStudy") is None:
+            found = self._studies(query, Place(), skip=query.offset)
+        else:
+            found = islice(self._studies(query, Place()), query.offset, None)
         return _page((self._study_json(*one, root) for one in found), query)
 
     def series(self, query: Query, place: Place, *, root: str) -> Found:
@@ -168,7 +171,7 @@ class Searcher:
         )
 
     def _studies(
-        self, query: Query, place: Place
+        self, query: Query, place: Place, *, skip: int = 0
     ) -> Iterator[tuple[CatalogueStudy, tuple[CatalogueSeries, ...]]]:
         where = _filter(query, place)
         before_id = None
@@ -182,6 +185,9 @@ class Searcher:
             wanted = [
                 one for one in batch if query.holds(_own_values(one), known=of_study)
             ]
+            # What is before the page is not counted series by series.
+            skipped = min(skip, len(wanted))
+            wanted, skip = wanted[skipped:], skip - skipped
             series = self._library.catalogue.series(
                 [one.study_id for one in wanted], profile=self._library.profile
             )

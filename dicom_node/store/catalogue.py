@@ -122,7 +122,7 @@ class CatalogueStore:
     def studies(
         self, where: StudyFilter, *, before_id: int | None = None, limit: int = 500
     ) -> tuple[CatalogueStudy, ...]:
-        """Return the newest studies that pass a filter.
+        """Return the newest studies that pass a filter and show anything.
 
         Parameters
         ----------
@@ -261,6 +261,11 @@ class CatalogueStore:
 
 
 def _conditions(where: StudyFilter) -> Iterator[ColumnElement[bool]]:
+    yield (
+        select(instances.c.id)
+        .where(instances.c.study_id == studies.c.id, _is_shown())
+        .exists()
+    )
     if where.study_instance_uids:
         yield studies.c.study_instance_uid.in_(where.study_instance_uids)
     if where.accession_number:
