@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dicom_node.errors import ReportRefusedError
 
@@ -38,6 +39,8 @@ _CHARACTER_SETS = {
 }
 """HL7 table 0211, and names of DICOM that senders write instead. Empty: the sender
 claims ASCII, as do those who say nothing and send something else."""
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 _MAX_FIELDS = 10_000
 """Fields of the header that are looked at."""
@@ -124,7 +127,8 @@ def plain_text(raw: str, delimiters: Delimiters, *, encoding: str = "utf-8") -> 
         Codec of the bytes of ``\X..\``; ISO 8859-1 where they are not of it.
 
     """
-    mark = re.escape(delimiters.escape)
+    if delimiters.escape not in raw and not _CONTROLS.search(raw):
+        return raw
     letters = {
         "F": delimiters.field,
         "S": delimiters.component,
@@ -132,13 +136,6 @@ def plain_text(raw: str, delimiters: Delimiters, *, encoding: str = "utf-8") -> 
         "R": delimiters.repetition,
         "E": delimiters.escape,
     }
-    pattern = re.compile(
-        rf"(?P<hex>(?:{mark}X(?:[0-9A-Fa-f]{{2}})+{mark})+)"
-        rf"|{mark}(?:(?P<letter>[FSTRE])"
-        r"|\.(?P<command>br|sp|fi|nf|in|ti|sk|ce)\s*(?P<amount>[+-]?\d{0,4})"
-        rf"|(?P<silent>[HNP]|C[0-9A-Fa-f]{{4}}|M[0-9A-Fa-f]{{4,6}}|Z[^\s{mark}]*))"
-        rf"{mark}",
-    )
 
     def replace(found: re.Match[str]) -> str:
         if found["hex"]:
@@ -154,9 +151,21 @@ def plain_text(raw: str, delimiters: Delimiters, *, encoding: str = "utf-8") -> 
             return _format(found["command"], found["amount"])
         return ""
 
-    text = pattern.sub(replace, raw)
+    text = _escapes(delimiters.escape).sub(replace, raw)
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x0b", "\n")
     return re.sub(r"[\x00-\x08\x0c\x0e-\x1f\x7f]", "", text)
+
+
+@lru_cache(maxsize=16)
+def _escapes(escape: str) -> re.Pattern[str]:
+    mark = re.escape(escape)
+    return re.compile(
+        rf"(?P<hex>(?:{mark}X(?:[0-9A-Fa-f]{{2}})+{mark})+)"
+        rf"|{mark}(?:(?P<letter>[FSTRE])"
+        r"|\.(?P<command>br|sp|fi|nf|in|ti|sk|ce)\s*(?P<amount>[+-]?\d{0,4})"
+        rf"|(?P<silent>[HNP]|C[0-9A-Fa-f]{{4}}|M[0-9A-Fa-f]{{4,6}}|Z[^\s{mark}]*))"
+        rf"{mark}",
+    )
 
 
 def _format(command: str, amount: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from defusedxml.ElementTree import fromstring
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node.fhir.narrative import Link, narrative
@@ -28,6 +28,7 @@ def _linked(draw: st.DrawFn) -> tuple[str, list[Link]]:
     ]
 
 
+@settings(deadline=None)
 @given(_linked())
 def test_the_text_comes_back_and_each_phrase_is_its_spans(
     case: tuple[str, list[Link]],

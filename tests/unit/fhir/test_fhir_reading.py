@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node.errors import ReportRefusedError
@@ -376,6 +376,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(_ELEMENTS),
@@ -395,6 +396,7 @@ def test_random_resources_are_read_or_refused(
     assert reports
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=80))
 def test_random_markup_never_hangs(markup: str) -> None:
     (report,) = _read(

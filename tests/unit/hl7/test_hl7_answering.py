@@ -7,7 +7,7 @@ from pathlib import Path
 
 import hl7
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
@@ -220,6 +220,7 @@ def test_an_error_of_the_node_is_answered_and_not_quoted() -> None:
     assert "DOE" not in str(answer) + str(logs)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300) | st.binary(max_size=200).map(b"MSH|^~\\&|".__add__))
 def test_random_bytes_never_break_it(data: bytes) -> None:
     for one in _answering(_Inbox()).answer(data):

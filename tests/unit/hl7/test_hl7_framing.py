@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node.errors import ProtocolViolationError
@@ -15,6 +15,7 @@ _MESSAGE = st.binary(max_size=40).filter(
 _GARBAGE = st.binary(max_size=10).filter(lambda data: b"\x0b" not in data)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(_GARBAGE, _MESSAGE), max_size=6),
     st.lists(st.integers(1, 9), min_size=1, max_size=20),
@@ -36,6 +37,7 @@ def test_messages_survive_any_cut_and_any_garbage_between(
     assert not reader.is_inside
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=50), max_size=10))
 def test_random_bytes_give_messages_or_a_violation(pieces: list[bytes]) -> None:
     reader = FrameReader(60)

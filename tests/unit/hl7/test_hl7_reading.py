@@ -6,7 +6,7 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node.errors import ReportRefusedError
@@ -321,6 +321,7 @@ def test_every_version_of_2_is_taken(version: str) -> None:
     assert _one(msh={9: "ORU", 12: version}).text == "No effusion."
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("MSHOBRX|^~\\&\r\n15FPTXIPCZDS."), max_size=120))
 def test_a_message_of_random_pieces_is_read_or_refused(pieces: list[str]) -> None:
     text = make_oru(obx("x")) + "".join(pieces)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hl7
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node.errors import ReportRefusedError
@@ -42,11 +42,13 @@ def test_every_escape_says_what_chapter_2_7_says(raw: str, text: str) -> None:
     assert plain_text(raw, Delimiters()) == text
 
 
+@settings(deadline=None)
 @given(_TEXT)
 def test_an_escaped_text_comes_back(text: str) -> None:
     assert plain_text(escaped(text), Delimiters()) == text
 
 
+@settings(deadline=None)
 @given(_TEXT)
 def test_what_another_library_escapes_comes_back(text: str) -> None:
     other = hl7.parse("MSH|^~\\&|A\r")
@@ -57,6 +59,7 @@ def test_what_another_library_escapes_comes_back(text: str) -> None:
     assert plain_text(written, Delimiters()) == one_byte
 
 
+@settings(deadline=None)
 @given(_TEXT)
 def test_a_text_passes_through_a_whole_message(text: str) -> None:
     data = make_oru(obx(escaped(text)), msh={18: "UNICODE UTF-8"}).encode()
@@ -153,6 +156,7 @@ def test_what_has_no_header_is_refused(data: bytes) -> None:
         Message.parse(data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300) | st.binary(max_size=200).map(b"MSH|^~\\&|".__add__))
 def test_random_bytes_are_read_or_refused(data: bytes) -> None:
     try:
