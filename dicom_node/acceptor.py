@@ -42,6 +42,7 @@ from dicom_node.pdu import (
     AnsweredContext,
     AssociateRequest,
     PduType,
+    abort_reason_of,
     answer_context,
     decode_associate_request,
     encode_abort,
@@ -179,7 +180,7 @@ class Acceptor:
         kind, length = self.pdus.next_pdu(idle_timeout_s=limits.pdu_timeout_s)
         if kind != PduType.ASSOCIATE_RQ:
             raise ProtocolViolationError(
-                "something else before A-ASSOCIATE-RQ", reason=_reason_of(kind)
+                "something else before A-ASSOCIATE-RQ", reason=abort_reason_of(kind)
             )
         if length > ASSOCIATION_LIMITS.associate_bytes:
             raise ProtocolViolationError("A-ASSOCIATE-RQ is too long")
@@ -234,7 +235,7 @@ class Acceptor:
                 raise ConnectionLostError
             else:
                 raise ProtocolViolationError(
-                    "a PDU out of place", reason=_reason_of(kind)
+                    "a PDU out of place", reason=abort_reason_of(kind)
                 )
 
     def _read_p_data(self, length: int) -> None:
@@ -400,12 +401,6 @@ class Acceptor:
             error=type(error).__name__,
             reason=str(error) if isinstance(error, TransportError) else "",
         )
-
-
-def _reason_of(kind: int) -> AbortReason:
-    if kind in set(PduType):
-        return AbortReason.UNEXPECTED_PDU
-    return AbortReason.UNRECOGNIZED_PDU
 
 
 def _abort_reason(error: TransportError) -> AbortReason:

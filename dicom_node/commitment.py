@@ -86,7 +86,7 @@ def check_references(
         The database cannot answer.
 
     """
-    kept = store.commitments.kept_instances(
+    kept = store.commitment_requests.kept_instances(
         [one.sop_instance_uid for one in references]
     )
     committed: list[SopReference] = []
@@ -187,11 +187,11 @@ class CommitmentService:
         try:
             now = self._clock()
             if status == NormalizedStatus.SUCCESS:
-                self._store.commitments.told(key, now=now)
+                self._store.commitment_requests.told(key, now=now)
             else:
                 # There is nowhere to call: the peer has to ask again.
                 reason = _reason(status)
-                self._store.commitments.not_told(
+                self._store.commitment_requests.not_told(
                     key, reason=reason, now=now, next_at=None
                 )
         except StoreError as error:
@@ -200,7 +200,7 @@ class CommitmentService:
     def tell(self) -> int:
         """Tell every peer whose time has come; return how many took their report."""
         told = 0
-        for task in self._store.commitments.tasks():
+        for task in self._store.commitment_requests.tasks():
             if self._is_stopping.is_set():
                 break
             if task.next_at <= self._clock():
@@ -235,7 +235,7 @@ class CommitmentService:
         references: tuple[SopReference, ...],
     ) -> NormalizedAnswer:
         peer = peer_of(request.calling_ae_title, self._settings)
-        key = self._store.commitments.keep_request(
+        key = self._store.commitment_requests.keep_request(
             request.calling_ae_title,
             transaction_uid,
             references=references,
@@ -284,7 +284,9 @@ class CommitmentService:
             reason = self._send(report, peer)
         now = self._clock()
         if not reason:
-            self._store.commitments.told(task.key, now=now, failed=len(report.failed))
+            self._store.commitment_requests.told(
+                task.key, now=now, failed=len(report.failed)
+            )
             log.info(
                 "commitment_told",
                 peer=task.peer,
@@ -293,7 +295,7 @@ class CommitmentService:
             )
             return True
         delay_s = min(_LAST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(task.attempts, 20))
-        self._store.commitments.not_told(
+        self._store.commitment_requests.not_told(
             task.key,
             reason=reason,
             now=now,

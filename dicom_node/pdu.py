@@ -29,6 +29,7 @@ __all__ = [
     "AssociateRequest",
     "PduType",
     "ProposedContext",
+    "abort_reason_of",
     "answer_context",
     "decode_associate_request",
     "encode_abort",
@@ -122,6 +123,13 @@ class AnsweredContext:
     abstract_syntax: str
     result: ContextResult
     transfer_syntax: str | None
+
+
+def abort_reason_of(kind: int) -> AbortReason:
+    """Say why a PDU of this type, out of place, ends the association."""
+    if kind in set(PduType):
+        return AbortReason.UNEXPECTED_PDU
+    return AbortReason.UNRECOGNIZED_PDU
 
 
 def answer_context(proposed: ProposedContext) -> AnsweredContext:

@@ -7,12 +7,12 @@ from dicom_node.store.catalogue import (
     CatalogueStudy,
     StudyFilter,
 )
-from dicom_node.store.commitments import (
-    CommitmentStore,
+from dicom_node.store.commitment_requests import (
+    CommitmentRequestStore,
     CommitmentTask,
     KeptInstance,
-    ReportTaken,
 )
+from dicom_node.store.commitments import CommitmentStore, ReportTaken
 from dicom_node.store.decisions import RecordedDecision
 from dicom_node.store.instances import InstanceOutcome, RecordedFile
 from dicom_node.store.outbox import AttemptOutcome, OutboxItem, Parcel
@@ -44,6 +44,7 @@ __all__ = [
     "CatalogueStore",
     "CatalogueStudy",
     "CollectingStudy",
+    "CommitmentRequestStore",
     "CommitmentStore",
     "CommitmentTask",
     "DeliveryState",

@@ -23,6 +23,7 @@ from dicom_node.store import snapshot as _snapshot
 from dicom_node.store import versions as _versions
 from dicom_node.store import waiting as _waiting
 from dicom_node.store.catalogue import CatalogueStore
+from dicom_node.store.commitment_requests import CommitmentRequestStore
 from dicom_node.store.commitments import CommitmentStore
 from dicom_node.store.corrections import CorrectionStore
 from dicom_node.store.database import Database
@@ -61,6 +62,7 @@ class Store:
         self._database = Database(url)
         self.catalogue = CatalogueStore(self._database)
         self.commitments = CommitmentStore(self._database)
+        self.commitment_requests = CommitmentRequestStore(self._database)
         self.retrievals = RetrievalStore(self._database)
         self.reports = ReportStore(self._database)
         self.switches = SwitchStore(self._database)
