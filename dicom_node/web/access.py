@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
@@ -21,6 +19,14 @@ from dicom_node.config.peers import Role
 from dicom_node.errors import AccessError
 from dicom_node.store.users import UserStore
 from dicom_node.web.attempts import Attempts
+from dicom_node.web.origin import (
+    COOKIE,
+    address_of,
+    check_cross_site,
+    check_same_site,
+    is_loopback,
+    names_this_machine,
+)
 from dicom_node.web.passwords import Passwords
 from dicom_node.web.sessions import Session, Sessions
 
@@ -41,9 +47,6 @@ __all__ = [
     "require",
 ]
 
-COOKIE = "dicom-node-session"
-"""Name of the session's cookie."""
-
 Need = Literal["nobody", "anyone", "viewer", "sender", "editor", "admin"]
 """What a route asks for. ``nobody``: even strangers without any configuration;
 ``anyone``: whoever may reach the pages, signed in or not; else a role."""
@@ -57,10 +60,6 @@ _MAY: dict[Role, frozenset[Role]] = {
 """By what a route asks for, the roles that may."""
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-_OWN_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-"""What this machine calls itself. A page from elsewhere whose name was made to point
-here (DNS rebinding) asks for another host."""
 
 _ADD_USER = (
     "nothing can be changed until somebody may sign in: "
@@ -123,7 +122,7 @@ class Access:
 
         """
         if not self.is_configured:
-            is_ours = is_loopback(address_of(request)) and _names_this_machine(request)
+            is_ours = is_loopback(address_of(request)) and names_this_machine(request)
             return Person(None, "viewer" if is_ours else None)
         header = request.headers.get("authorization", "")
         if header[:6].lower() == "basic ":
@@ -158,7 +157,7 @@ class Access:
             msg = f"this needs the role {need}, and you have {person.role}"
             raise AccessError(msg, status=403)
         if request.method not in _READS:
-            _check_same_site(request)
+            check_same_site(request)
         return person
 
     def _anyone(self, request: Request) -> Person:
@@ -168,7 +167,7 @@ class Access:
                 raise AccessError("sign in first", status=401)
             return person
         if request.method not in _READS:
-            _check_cross_site(request)
+            check_cross_site(request)
         try:
             return self.identify(request)
         except AccessError:
@@ -263,45 +262,3 @@ Admin = Annotated[Person, Depends(require("admin"))]
 def need_of(dependency: object) -> Need | None:
     """Return what a dependency asks for; None: it is none of ours."""
     return getattr(dependency, "need", None)
-
-
-def address_of(request: Request) -> str:
-    """Return where the connection comes from; headers that claim more are not read."""
-    return "" if request.client is None else request.client.host
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether an address is of this machine."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return bool((mapped or found).is_loopback)
-
-
-def _names_this_machine(request: Request) -> bool:
-    try:
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname
-    except ValueError:
-        return False
-    return host in _OWN_HOSTS
-
-
-def _check_same_site(request: Request) -> None:
-    """Refuse a change that another site's page makes a browser ask for."""
-    _check_cross_site(request)
-    # No form and no page of another site can set this header unasked.
-    is_asked = "x-requested-with" in request.headers
-    is_signed_by_cookie = "authorization" not in request.headers
-    if is_signed_by_cookie and COOKIE in request.cookies and not is_asked:
-        raise AccessError("the header X-Requested-With is missing", status=403)
-
-
-def _check_cross_site(request: Request) -> None:
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    origin = request.headers.get("origin")
-    host = request.headers.get("host", "")
-    is_foreign = origin is not None and urlsplit(origin).netloc != host
-    if is_foreign or site not in {"same-origin", "none"}:
-        raise AccessError("the request comes from another site", status=403)
