@@ -191,6 +191,45 @@ def status(
 
 
 @app.command()
+def report(
+    file: Annotated[Path, typer.Argument(help="The report, plain text.")],
+    study: Annotated[
+        str | None, typer.Option(help="Study Instance UID that it is about.")
+    ] = None,
+    accession: Annotated[
+        str | None, typer.Option(help="Accession number that it is about.")
+    ] = None,
+    how_far: Annotated[
+        str,
+        typer.Option(
+            "--status", help="preliminary, final, corrected or cancelled (withdrawn)."
+        ),
+    ] = "final",
+    config: ConfigOption = None,
+) -> None:
+    """Give the node a report; another one for the same study replaces it."""
+    from datetime import UTC, datetime
+
+    from dicom_node.records import IncomingReport, ReportChannel, ReportStatus
+    from dicom_node.reports import read_report_text
+    from dicom_node.status import hand_in_report
+
+    if how_far not in set(ReportStatus):
+        raise typer.BadParameter("it is none of a report", param_hint="--status")
+    incoming = IncomingReport(
+        text=read_report_text(file),
+        channel=ReportChannel.REST,
+        status=ReportStatus(how_far),
+        identifier="",
+        sender="command line",
+        received_at=datetime.now(UTC),
+        study_instance_uid=study,
+        accession_number=accession,
+    )
+    _out.print(hand_in_report(load_settings(config), incoming))
+
+
+@app.command()
 def requeue(
     study: Annotated[str, typer.Argument(help="Study Instance UID.", metavar="STUDY")],
     config: ConfigOption = None,

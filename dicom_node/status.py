@@ -14,10 +14,13 @@ from rich.text import Text
 
 from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
+from dicom_node.inbox import ReportInbox, ReportOutcome
+from dicom_node.records import IncomingReport
 from dicom_node.store import StatusSnapshot, Store
 
 __all__ = [
     "NodeStatus",
+    "hand_in_report",
     "read_status",
     "requeue_study",
     "require_database",
@@ -34,11 +37,17 @@ class NodeStatus:
 
     snapshot: StatusSnapshot
     data_dir: Path
+    waiting_reports: int
+    """Reports whose study, or its first image, is not here yet."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values: ``studies``, ``destinations``, ``errors``."""
         values: dict[str, Any] = _plain(asdict(self.snapshot))
-        return {"data_dir": str(self.data_dir), **values}
+        return {
+            "data_dir": str(self.data_dir),
+            "waiting_reports": self.waiting_reports,
+            **values,
+        }
 
 
 def read_status(settings: NodeSettings) -> NodeStatus:
@@ -52,7 +61,11 @@ def read_status(settings: NodeSettings) -> NodeStatus:
     """
     require_database(settings)
     with Store(settings.database_url) as store:
-        return NodeStatus(store.snapshot(), settings.node.data_dir.resolve())
+        return NodeStatus(
+            store.snapshot(),
+            settings.node.data_dir.resolve(),
+            store.reports.count_waiting(),
+        )
 
 
 def requeue_study(settings: NodeSettings, study_instance_uid: str) -> str:
@@ -73,6 +86,29 @@ def requeue_study(settings: NodeSettings, study_instance_uid: str) -> str:
             destinations={one.name: one.profile for one in settings.destinations},
         )
     return f"{study_instance_uid}: {outcome}"
+
+
+def hand_in_report(settings: NodeSettings, report: IncomingReport) -> str:
+    """Give a report to the node, whether it runs or not, and say what became of it.
+
+    Raises
+    ------
+    StoreError
+        There is no database, or it cannot answer.
+    ReportRefusedError, PatientMismatchError
+        As `inbox.ReportInbox.accept`.
+
+    """
+    require_database(settings)
+    with Store(settings.database_url) as store:
+        inbox = ReportInbox(store, clock=lambda: report.received_at)
+        receipt = inbox.accept(report)
+    told = {
+        ReportOutcome.JOINED: "its study has it",
+        ReportOutcome.WAITING: "it waits for its images",
+        ReportOutcome.DUPLICATE: "it was there already: nothing changes",
+    }
+    return f"report {receipt.report_id}: {told[receipt.outcome]}"
 
 
 def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
@@ -106,6 +142,8 @@ def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
         )
     if status.snapshot.destinations:
         yield destinations
+    if status.waiting_reports:
+        yield Text(f"{status.waiting_reports} reports wait for their images")
     if status.snapshot.errors:
         yield Text("Last errors")
     for error in status.snapshot.errors:
