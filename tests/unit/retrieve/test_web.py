@@ -68,17 +68,20 @@ def test_rows_that_lack_what_names_them_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("web", "reason"),
+    ("answer", "reason"),
     [
-        (says(500), "it answered QIDO-RS with 500"),
-        (says(302, Location="http://elsewhere.example"), "QIDO-RS with 302"),
-        (says(200, {"a": 1}), "not a list"),
-        (archive(lambda _: httpx.Response(200, text="<html>")), "not JSON"),
+        ({"status_code": 500}, "it answered QIDO-RS with 500"),
+        (
+            {"status_code": 302, "headers": {"Location": "http://elsewhere.example"}},
+            "it answered QIDO-RS with 302",
+        ),
+        ({"status_code": 200, "json": {"a": 1}}, "not a list"),
+        ({"status_code": 200, "text": "<html>"}, "not JSON"),
     ],
 )
-def test_an_answer_that_is_none_is_told(web: WebArchive, reason: str) -> None:
+def test_an_answer_that_is_none_is_told(answer: dict[str, Any], reason: str) -> None:
     with pytest.raises(RetrieveError, match=reason):
-        web.study("1.2.3")
+        archive(lambda _: httpx.Response(**answer)).study("1.2.3")
 
 
 def test_what_fails_on_the_way_is_told_without_what_the_peer_said() -> None:
