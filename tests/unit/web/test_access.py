@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from types import SimpleNamespace
+from typing import cast, get_args
 
 import pytest
 from openapi_spec_validator import validate
 
 from dicom_node.config.peers import Role
+from dicom_node.dicomweb import DicomwebService
+from dicom_node.web import make_app
 from dicom_node.web.access import COOKIE
 from dicom_node.web.attempts import Attempts
 from dicom_node.web.openapi import needs_of, routes_of
@@ -141,12 +145,23 @@ def test_this_machine_is_known_by_its_names(
     assert open_node.client(address=address, host=host).get("/studies").is_success
 
 
-def test_every_route_asks_for_something(site: Site) -> None:
-    routes = routes_of(site.app)
+def test_every_route_asks_for_something(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<!doctype html>")
+    web = site.parts.settings.web.model_copy(update={"viewer_dir": tmp_path})
+    everything = replace(
+        site.parts,
+        settings=site.parts.settings.model_copy(update={"web": web}),
+        # The routes ask it nothing before they are called.
+        dicomweb=cast(DicomwebService, SimpleNamespace(settings=site.parts.settings)),
+    )
+    app = make_app(everything)
+    routes = routes_of(app)
 
     assert len(routes) > len(TABLE)
     forgotten = {one.path: needs_of(one) for one in routes if len(needs_of(one)) != 1}
     assert forgotten == {}
+    assert any(one.path.startswith("/dicom-web") for one in routes)
+    validate(app.openapi())
 
 
 def test_every_route_that_is_documented_is_in_the_table(site: Site) -> None:
