@@ -8,15 +8,33 @@ from pathlib import Path
 import pytest
 
 from dicom_node.identity import content_version
-from dicom_node.store import Retrieval, Store, VersionKey, Work
-from tests.builders.stores import NOON, received
+from dicom_node.store import (
+    Retrieval,
+    Store,
+    StudyState,
+    VersionKey,
+    Work,
+    WorkitemState,
+)
+from tests.builders.postgres import PostgresCluster, postgres_cluster
+from tests.builders.stores import NOON, received, result_object
 
 OURS = {"PatientID": "P1", "StudyDate": "20260101"}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(f"sqlite:///{tmp_path / 'node.sqlite'}") as opened:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[PostgresCluster]:
+    with postgres_cluster() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peers)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    url = f"sqlite:///{tmp_path / 'node.sqlite'}"
+    if request.param == "postgresql":
+        running: PostgresCluster = request.getfixturevalue("cluster")
+        url = running.new_database()
+    with Store(url) as opened:
         opened.migrate()
         yield opened
 
@@ -135,3 +153,37 @@ def test_a_version_gives_way_only_to_a_newer_one(store: Store) -> None:
 
     assert store.unfinished_versions() == ()
     assert open_version(store).version_id != key.version_id
+
+
+def test_a_workitem_is_noted_once_and_knows_the_output_of_its_study(
+    store: Store, tmp_path: Path
+) -> None:
+    put(store, "1.2.3")
+    begun = store.workitems.begin("1.7.1", transaction_uid="2.25.1", now=NOON)
+    assert begun is not None
+    assert store.workitems.begin("1.7.1", transaction_uid="2.25.2", now=NOON) is None
+    claimed = store.workitems.advance(
+        begun, WorkitemState.CLAIMED, now=NOON, study_instance_uid="1.2.3", progress=10
+    )
+    assert store.workitems.open() == (claimed,)
+
+    key = open_version(store)
+    start(store, key)
+    store.finish_version(
+        key.version_id,
+        run=1,
+        fingerprint="f",
+        objects=[result_object(tmp_path / "results" / "a")],
+        result_dir=tmp_path / "results" / "a",
+        data_dir=tmp_path,
+        destinations={"pacs": "default"},
+        now=NOON,
+    )
+    output = store.workitems.output("1.2.3")
+    store.workitems.advance(claimed, WorkitemState.COMPLETED, now=NOON)
+
+    assert output.state is StudyState.DONE
+    assert [profile for _, profile in output.results] == ["default"]
+    assert output.waiting == {"pacs"}
+    assert store.workitems.output("9.9").state is None
+    assert store.workitems.open() == ()
