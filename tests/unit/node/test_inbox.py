@@ -57,9 +57,7 @@ def test_a_report_that_cannot_be_kept_is_refused_with_the_reason(
 
 def test_a_report_is_kept_in_one_form(store: Store, inbox: ReportInbox) -> None:
     inbox.accept(
-        incoming(
-            "FINDINGS:\r\nAscites.\rEnd\x00\x07\ud800", accession_number=" A1 "
-        )
+        incoming("FINDINGS:\r\nAscites.\rEnd\x00\x07\ud800", accession_number=" A1 ")
     )
     store.record_instance(received(study={"AccessionNumber": "A1"}))
 

@@ -479,3 +479,22 @@ def test_a_kept_report_shows_no_text_in_its_repr(store: Store) -> None:
     store.reports.record(incoming("SECRET words"))
 
     assert "SECRET" not in repr(store.reports.waiting())
+
+
+def test_a_failure_on_the_way_leaves_no_half_of_a_report(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    store.record_instance(image())
+    open_version(store)
+    monkeypatch.setattr("dicom_node.store.reports.collect_again", fail)
+    with pytest.raises(RuntimeError):
+        store.reports.record(incoming())
+
+    assert store.reports.of_study("1.2.3") == store.reports.waiting() == ()
+    assert state_of(store) == StudyState.READY
+
+    monkeypatch.undo()
+    assert store.reports.record(incoming()).outcome is ReportOutcome.JOINED
