@@ -42,6 +42,7 @@ from dicom_node.pdu import (
     AnsweredContext,
     AssociateRequest,
     PduType,
+    abort_reason,
     abort_reason_of,
     answer_context,
     decode_associate_request,
@@ -95,8 +96,7 @@ class _Message:
     context_id: int
     command: Command
     reception: Reception | None
-    """None, and no ``normalized`` either: the data set is thrown away, and ``status``
-    is the answer."""
+    """None, nor ``normalized``: the data set is thrown away, ``status`` the answer."""
     normalized: NormalizedMessage | None = None
     status: int = Status.SUCCESS
     comment: str = ""
@@ -162,7 +162,7 @@ class Acceptor:
         except (ProtocolViolationError, PeerTooSlowError) as error:
             linger_s = 0.1
             self._log_abort(error)
-            self._abort(_abort_reason(error))
+            self._abort(abort_reason(error))
         except Exception as error:  # noqa: BLE001 - a thread has nobody to tell
             linger_s = 0.1
             self._log_abort(error)
@@ -299,9 +299,8 @@ class Acceptor:
             if not self._commitment.close(command.status):
                 raise ProtocolViolationError("a response to nothing")
             # An event reply, if there is one, is thrown away.
-            self._progress = _Progress(
-                message=message if command.has_data_set else None
-            )
+            reply = message if command.has_data_set else None
+            self._progress = _Progress(message=reply)
         elif command.field == CommandField.C_CANCEL_RQ:
             self._progress = _Progress()  # PS3.7 9.3.2.3: there is no response.
         elif command.has_data_set:
@@ -315,10 +314,8 @@ class Acceptor:
         if context.abstract_syntax == STORAGE_COMMITMENT_SOP_CLASS_UID:
             begun = self._commitment.begin(command)
             if isinstance(begun, NormalizedAnswer):
-                message.status, message.comment = begun.status, begun.comment
-            else:
-                message.normalized = begun
-            return message
+                return _Message(context_id, command, None, None, *begun.refusal)
+            return _Message(context_id, command, None, begun)
         is_verification = context.abstract_syntax == VERIFICATION_SOP_CLASS_UID
         served = CommandField.C_ECHO_RQ if is_verification else CommandField.C_STORE_RQ
         if command.field != served:
@@ -401,10 +398,3 @@ class Acceptor:
             error=type(error).__name__,
             reason=str(error) if isinstance(error, TransportError) else "",
         )
-
-
-def _abort_reason(error: TransportError) -> AbortReason:
-    if isinstance(error, PeerTooSlowError):
-        return AbortReason.NOT_SPECIFIED
-    reason = error.facts.get("reason", AbortReason.INVALID_PARAMETER)
-    return reason if isinstance(reason, AbortReason) else AbortReason.INVALID_PARAMETER

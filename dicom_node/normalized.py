@@ -57,6 +57,11 @@ class NormalizedAnswer:
     comment: str = ""
     report: Report | None = None
 
+    @property
+    def refusal(self) -> tuple[NormalizedStatus, str]:
+        """Status and comment."""
+        return self.status, self.comment
+
 
 class CommitmentHandler(Protocol):
     """Who keeps requests for commitment and reports of it."""

@@ -20,7 +20,7 @@ from conformance.profile import (
     Rejection,
     choose_transfer_syntax,
 )
-from dicom_node.errors import ProtocolViolationError
+from dicom_node.errors import PeerTooSlowError, ProtocolViolationError, TransportError
 
 __all__ = [
     "RELEASE_RESPONSE",
@@ -29,6 +29,7 @@ __all__ = [
     "AssociateRequest",
     "PduType",
     "ProposedContext",
+    "abort_reason",
     "abort_reason_of",
     "answer_context",
     "decode_associate_request",
@@ -123,6 +124,14 @@ class AnsweredContext:
     abstract_syntax: str
     result: ContextResult
     transfer_syntax: str | None
+
+
+def abort_reason(error: TransportError) -> AbortReason:
+    """Say why trouble with the connection ends the association."""
+    if isinstance(error, PeerTooSlowError):
+        return AbortReason.NOT_SPECIFIED
+    reason = error.facts.get("reason", AbortReason.INVALID_PARAMETER)
+    return reason if isinstance(reason, AbortReason) else AbortReason.INVALID_PARAMETER
 
 
 def abort_reason_of(kind: int) -> AbortReason:

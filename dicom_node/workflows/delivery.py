@@ -47,7 +47,7 @@ class DeliveryOutcome:
     delivered: int
     """Objects that the destination took."""
     left: Parcel | None
-    """What it still lacks."""
+    """What it lacks."""
     delay_s: float
     """When to try that again."""
 
@@ -108,8 +108,7 @@ class Delivery:
         self._commitment_timeout_s = settings.limits.commitment_timeout_s
         self._destinations = {one.name: one for one in settings.destinations}
         self._lock = threading.Lock()
-        self._answered: dict[str, threading.Event] = {}
-        """Set when the report on a Transaction UID has come."""
+        self._answered: dict[str, threading.Event] = {}  # by Transaction UID
         # A lock is there as long as somebody has it or waits for it.
         self._lines: WeakValueDictionary[tuple[int, str], threading.Lock] = (
             WeakValueDictionary()
@@ -125,15 +124,12 @@ class Delivery:
         destination : str
             The destination's name.
         name : str
-            The try that is asked for, as `parcel_name`. When it is no longer the
-            next one, another try was made since and goes on by itself.
+            The try, as `parcel_name`. When it is not the next one any more, another
+            was made since and goes on by itself.
 
         """
-        line = study_id, destination
-        with self._lock:
-            one_at_a_time = self._lines.setdefault(line, threading.Lock())
-        with one_at_a_time:
-            first = self._first(*line)
+        with self._line(study_id, destination):
+            first = self._first(study_id, destination)
             if first is None or parcel_name(first) != name:
                 return _NOTHING
             return self._send_in_order(first)
@@ -152,10 +148,7 @@ class Delivery:
             next one, another was made since, or the report has come.
 
         """
-        line = study_id, destination
-        with self._lock:
-            one_at_a_time = self._lines.setdefault(line, threading.Lock())
-        with one_at_a_time:
+        with self._line(study_id, destination):
             for parcel in self._store.commitments.waiting(
                 study_id=study_id, destination=destination
             ):
@@ -202,11 +195,8 @@ class Delivery:
 
     def names_of(self, ae_title: str) -> tuple[str, ...]:
         """Return the destinations that have this AE title."""
-        return tuple(
-            name
-            for name, one in self._destinations.items()
-            if one.kind == "dimse" and one.ae_title == ae_title
-        )
+        known = self._destinations.values()
+        return tuple(one.name for one in known if one.ae_title == ae_title)
 
     def _send_in_order(self, first: Parcel) -> DeliveryOutcome:
         delivered = 0
@@ -377,6 +367,10 @@ class Delivery:
             sop_instance_uid=outcome.sop_instance_uid,
             reason=outcome.reason,
         )
+
+    def _line(self, study_id: int, destination: str) -> threading.Lock:
+        with self._lock:
+            return self._lines.setdefault((study_id, destination), threading.Lock())
 
     def _first(self, study_id: int, destination: str) -> Parcel | None:
         found = self._store.pending_parcels(study_id=study_id, destination=destination)
