@@ -270,6 +270,42 @@ def test_phrases_are_walked_by_keyboard_and_told_aloud(seen: Seen) -> None:
     )
 
 
+def test_a_phrase_that_has_the_focus_lights_up_as_if_pointed_at(seen: Seen) -> None:
+    focus = seen.page["view"]["focus"]
+
+    assert focus["text"] == "The liver is enlarged"
+    assert focus["frame"] == focus["best"]
+    assert focus["outline"] != "none"
+    assert focus["pressed"] == "true"
+
+
+def test_boxes_are_drawn_when_asked_for(seen: Seen) -> None:
+    boxes = seen.page["view"]["boxes"]
+    before, after = read_canvas(boxes["before"]), read_canvas(boxes["after"])
+    changed = np.abs(before - after).max(axis=-1) > 8
+
+    shape = seen.study.series.voxels.shape[1:]
+    lines = np.zeros(changed.shape, bool)
+    for left, top, right, bottom in boxes["xyxy"]:
+        whole = np.zeros(shape, bool)
+        whole[int(top) : int(bottom), int(left) : int(right)] = True
+        lines |= edge_band(on_canvas(whole, boxes["after"]), 2)
+    assert boxes["xyxy"]
+    assert changed.any()
+    assert not (changed & ~lines).any()
+
+
+def test_cine_runs_until_it_is_stopped(seen: Seen) -> None:
+    cine = seen.page["view"]["cine"]
+
+    assert cine["stopped"] != cine["before"]
+    assert cine["later"] == cine["stopped"]
+
+
+def test_who_signs_out_is_out(seen: Seen) -> None:
+    assert "/sign-in" in seen.page["redraw"]["left"]
+
+
 def test_every_file_can_be_downloaded(seen: Seen) -> None:
     details = seen.page["details"]
 

@@ -123,6 +123,9 @@ async function view(page) {
   seen.window = await windowing(page);
   seen.zoom = await zooming(page);
   seen.keys = await listKeys(page);
+  seen.focus = await focusing(page, detail);
+  seen.boxes = await boxes(page, detail);
+  seen.cine = await cine(page);
   return seen;
 }
 
@@ -281,6 +284,48 @@ async function listKeys(page) {
   };
 }
 
+// Reach a phrase of the text by keyboard: it lights up as if it were pointed at.
+async function focusing(page, detail) {
+  await page.keyboard.press('Escape');
+  await page.locator('#report-panel').focus();
+  await page.keyboard.press('Tab');
+  await page.waitForTimeout(200);
+  const seen = await page.evaluate(() => ({
+    text: document.activeElement.textContent,
+    frame: Number(document.getElementById('stack').dataset.frame),
+    outline: getComputedStyle(document.activeElement).outlineStyle,
+  }));
+  await page.keyboard.press('Enter');
+  return { ...seen, pressed: await page.getAttribute('.report-text .phrase', 'aria-pressed'), best: detail.phrases[0].regions[0].best_frame };
+}
+
+async function boxes(page, detail) {
+  await page.keyboard.press('Escape');
+  await page.locator('#stack').focus();
+  await page.keyboard.press('o');
+  const before = await capture(page, 'boxes-before');
+  await page.keyboard.press('b');
+  const after = await capture(page, 'boxes-after');
+  await page.keyboard.press('b');
+  await page.keyboard.press('o');
+  const here = detail.phrases.flatMap(one => one.regions)
+    .filter(one => one.series === after.series)
+    .flatMap(one => one.boxes.filter(box => box.frame === after.frame));
+  return { before, after, xyxy: here.map(one => one.xyxy) };
+}
+
+async function cine(page) {
+  const frame = () => page.$eval('#stack', one => Number(one.dataset.frame));
+  const before = await frame();
+  await page.keyboard.press('c');
+  await page.waitForFunction(first => Number(document.getElementById('stack').dataset.frame) !== first, before);
+  await page.keyboard.press('c');
+  await page.waitForTimeout(200);
+  const stopped = await frame();
+  await page.waitForTimeout(300);
+  return { before, stopped, later: await frame() };
+}
+
 async function details(page) {
   await page.click('#more summary');
   const seen = {
@@ -389,11 +434,16 @@ async function redraw(page) {
   await theirs.locator('.finding', { hasText: text }).first().click();
   await theirs.waitForSelector('.verdict.is-redraw');
   const offered = await theirs.locator('#accept, #reject, #redraw, #requeue').count();
+  await theirs.getByRole('button', { name: 'Sign out' }).click();
+  await theirs.waitForURL(/\/sign-in/);
+  await theirs.goto(`${task.url}/`);
+  await theirs.waitForURL(/\/sign-in/);
+  const left = theirs.url();
   await looking.close();
   await context.close();
   return {
     text, place, from, to, frame, painted, erased, undone, shown, verdict, accepted, axe, offered,
-    address: new URL(request.url()).pathname, body: request.postDataJSON(), seenByViewer: true,
+    address: new URL(request.url()).pathname, body: request.postDataJSON(), left,
   };
 }
 

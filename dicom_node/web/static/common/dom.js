@@ -23,7 +23,7 @@ export function h(tag, attributes = {}, ...children) {
     if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
     else if (name === 'dataset') Object.assign(element.dataset, value);
     else if (name === 'variables') setVariables(element, value);
-    else if (name === 'value') element.value = value;
+    else if (name === 'value') Object.assign(element, { value });
     else if (value === true) element.setAttribute(name, '');
     else if (value !== false && value != null) element.setAttribute(name, String(value));
   }
@@ -100,8 +100,13 @@ export function toast(text, tone = 'good') {
   setTimeout(() => note.remove(), tone === 'bad' ? 9000 : 4500);
 }
 
-/** @param {(Child | Child[])[]} children */
+/**
+ * @param {(Child | Child[])[]} children
+ * @returns {(Node | string)[]}
+ */
 function present(children) {
-  return children.flat().filter(child => child !== null && child !== undefined && child !== false && child !== '')
-    .map(child => (typeof child === 'number' ? String(child) : child));
+  return children.flat().flatMap(child => {
+    if (child === null || child === undefined || child === false || child === '') return [];
+    return [child instanceof Node ? child : String(child)];
+  });
 }

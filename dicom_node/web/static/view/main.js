@@ -38,7 +38,7 @@ const frames = new FrameStore(
 const masks = newMasks();
 const overlay = new Overlay(masks, selection);
 const stack = new Stack(byId('stack'), frames);
-stack.layersOf = (series, frame) => overlay.layersOf(series, frame);
+stack.layersOf = overlay.layersOf.bind(overlay);
 const toolbar = new Toolbar(byId('toolbar'), stack, overlay);
 const positions = new PositionBar(byId('positions'), stack, overlay, selection);
 const thumbnails = new Thumbnails(byId('thumbnails'), stack, series => openSeries(series));
@@ -52,6 +52,7 @@ try {
   });
   const draw = (/** @type {Detail} */ news) => {
     show(news);
+    if (news !== detail) return;
     corrections.setDetail(news);
     drawDetails(byId('details'), news, { mayRequeue: me.may.operate || me.may.correct });
   };
@@ -71,13 +72,15 @@ try {
 
 /** @param {Detail} news */
 function show(news) {
-  const hadVersion = version;
-  detail = news;
-  version = news.shown_version ?? news.versions[0]?.content_version ?? '';
-  if (hadVersion && version !== hadVersion) {
-    window.location.reload(); // other images: nothing on the page holds any more
+  const newVersion = news.shown_version ?? news.versions[0]?.content_version ?? '';
+  if (version && version !== newVersion) {
+    // Other images and results: nothing on the page holds any more.
+    if (overlay.edit) tellOfNews();
+    else window.location.reload();
     return;
   }
+  detail = news;
+  version = newVersion;
   overlay.setDetail(detail);
   if (selection.selected && selection.selected.phrase >= detail.phrases.length) selection.select(null);
   drawHead();
@@ -94,6 +97,13 @@ function show(news) {
     positions.draw(detail);
   }
   loadMasks().catch(reportProblem);
+}
+
+/** A drawing is not thrown away because news came. */
+function tellOfNews() {
+  byId('problem').hidden = false;
+  byId('problem').textContent =
+    'New results of this study are here. What you draw belongs to the ones you see; reload the page to see the new ones.';
 }
 
 function newMasks() {

@@ -22,8 +22,8 @@
 export function cutAtSpans(text, phrases) {
   const characters = Array.from(text);
   const spans = phrases
-    .filter(one => one.span && one.span[0] < one.span[1] && one.span[1] <= characters.length)
-    .map(one => ({ index: one.index, start: one.span[0], end: one.span[1] }))
+    .flatMap(({ index, span }) => (span ? [{ index, start: span[0], end: span[1] }] : []))
+    .filter(({ start, end }) => start < end && end <= characters.length)
     .sort((a, b) => a.end - a.start - (b.end - b.start) || a.index - b.index);
   const borders = new Set([0, characters.length]);
   for (const { start, end } of spans) borders.add(start).add(end);
