@@ -32,7 +32,7 @@ class RunningNode:
         Its data folder.
     config : pathlib.Path
         Its settings file.
-    dicom_port : int
+    dicom_port, web_port : int
         Where it listens.
 
     """
@@ -40,12 +40,19 @@ class RunningNode:
     ae_title = "GROUNDING"
 
     def __init__(
-        self, program: Program, *, data_dir: Path, config: Path, dicom_port: int
+        self,
+        program: Program,
+        *,
+        data_dir: Path,
+        config: Path,
+        dicom_port: int,
+        web_port: int,
     ) -> None:
         self.program = program
         self.data_dir = data_dir
         self.config = config
         self.dicom_port = dicom_port
+        self.web_port = web_port
 
     def results(self) -> list[dict[str, Any]]:
         """Return every ``result.json`` that the node has written, oldest first."""
@@ -85,6 +92,7 @@ def write_settings(
     web_port: int,
     destinations: Sequence[DestinationSettings] = (),
     quiet_time_s: float = 1.0,
+    more: str = "",
 ) -> Path:
     """Write a settings file with the data folder beside it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +114,7 @@ def write_settings(
         lines.append("[[destinations]]")
         lines += [f"{key} = {json.dumps(values[key])}" for key in values]
     path = folder / "node.toml"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text("\n".join(lines) + f"\n{more}", encoding="utf-8")
     return path
 
 
@@ -116,24 +124,32 @@ def run_node(
     *,
     destinations: Sequence[DestinationSettings] = (),
     quiet_time_s: float = 1.0,
+    dicom_port: int | None = None,
+    more: str = "",
 ) -> Iterator[RunningNode]:
     """Run the installed ``dicom-node serve`` while the block lasts.
 
-    The bundled model, real sockets, SQLite in ``folder/data``; nothing replaced.
+    ``more`` is TOML that is added to its settings. The bundled model, real sockets,
+    SQLite in ``folder/data``; nothing replaced.
     """
-    dicom_port, web_port = free_port(), free_port()
+    dicom_port, web_port = dicom_port or free_port(), free_port()
     config = write_settings(
         folder,
         dicom_port=dicom_port,
         web_port=web_port,
         destinations=destinations,
         quiet_time_s=quiet_time_s,
+        more=more,
     )
     command = [str(DICOM_NODE), "serve", "--config", str(config)]
     with Program(command, log_path=folder / "node.log") as program:
         program.wait_for_port(dicom_port, timeout_s=_START_S)
         yield RunningNode(
-            program, data_dir=folder / "data", config=config, dicom_port=dicom_port
+            program,
+            data_dir=folder / "data",
+            config=config,
+            dicom_port=dicom_port,
+            web_port=web_port,
         )
         status = program.stop()
         if status:

@@ -77,6 +77,16 @@ class Orthanc:
         with urllib.request.urlopen(request, timeout=60) as answer:
             answer.read()
 
+    def send_study(self, study_instance_uid: str, *, modality: str) -> None:
+        """Send a study by C-STORE to one of those that it knows."""
+        (found,) = self.find("Study", {"StudyInstanceUID": study_instance_uid})
+        body = json.dumps({"Resources": [found["ID"]], "Synchronous": True})
+        request = urllib.request.Request(
+            self._url(f"/modalities/{modality}/store"), body.encode(), method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            answer.read()
+
     def stored_count(self) -> int:
         """Return how many store operations have changed its content."""
         changes = self.get("/changes?limit=10000")["Changes"]
