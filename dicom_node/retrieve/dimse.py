@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -23,7 +22,6 @@ from conformance.profile import (
     STUDY_ROOT_GET,
     STUDY_ROOT_MOVE,
 )
-from conformance.sop_classes import STORAGE_CLASSES
 from dicom_node.config import DicomPeer
 from dicom_node.errors import AssociationRefusedError, RetrieveError
 from dicom_node.retrieve.archive import (
@@ -33,30 +31,24 @@ from dicom_node.retrieve.archive import (
     FoundStudy,
     Order,
 )
+from dicom_node.retrieve.requests import (
+    COMMON_CLASSES,
+    group_orders,
+    identifiers,
+    left_of,
+)
 from dicom_node.retrieve.storing import Arrivals
 from dicom_node.scu import Link, Timeouts, associate
 
 __all__ = ["DimseArchive"]
 
-_MAX_CONTEXTS = 128
 _MOST_MATCHES = 50_000
 """More than any series has; a peer that never ends is cut off."""
 
-_UIDS_AT_ONCE = 100
-"""SOP Instance UIDs in one request: some archives keep at most 16 KiB of a value."""
-
 _PENDING = frozenset({0xFF00, 0xFF01})
 _WARNING = 0xB000
-_CANCELLED = 0xFE00
 
 _QUERY, _STORED = QUERY_RETRIEVE_CONTEXTS
-
-_COMMON_CLASSES = tuple(
-    uid
-    for uid, name in STORAGE_CLASSES.items()
-    if not any(word in name for word in ("Waveform", "RT ", "Radiation", "Lensometry"))
-)[: _MAX_CONTEXTS - 1]
-"""Proposed where an archive does not say which SOP classes it has."""
 
 
 class DimseArchive:
@@ -158,7 +150,7 @@ class DimseArchive:
     def fetch(self, orders: Sequence[Order]) -> str:
         """Fetch instances; return what went wrong on the way, or nothing."""
         troubles: dict[str, None] = {}
-        for group in _groups(orders, is_split=not self._by_move):
+        for group in group_orders(orders, is_split=not self._by_move):
             if self._by_move:
                 troubles |= dict.fromkeys(self._move(group))
             else:
@@ -168,14 +160,14 @@ class DimseArchive:
     def _move(self, group: Sequence[Order]) -> Iterator[str]:
         link = self._query()
         for order in group:
-            for identifier in _identifiers(order):
+            for identifier in identifiers(order):
                 yield from self._retrieve(link, identifier)
 
     def _get(self, group: Sequence[Order]) -> tuple[str, ...]:
         self.release()  # an archive may allow one association at a time
         syntaxes = _STORED.transfer_syntaxes
         troubles = self._get_in(group, syntaxes)
-        left = tuple(_left_of(group, self._arrivals.kept))
+        left = tuple(left_of(group, self._arrivals.kept))
         if troubles and left:
             # Some archives take the first context of a SOP class, in whatever syntax
             # an instance lies there: give them no choice.
@@ -194,7 +186,7 @@ class DimseArchive:
             for syntax in syntaxes
         ]
         if "" in classes:
-            classes = list(_COMMON_CLASSES)
+            classes = list(COMMON_CLASSES)
             storage = [build_context(one, list(syntaxes)) for one in classes]
         query = build_context(STUDY_ROOT_GET, list(_QUERY.transfer_syntaxes))
         self._arrivals.expect(
@@ -205,7 +197,7 @@ class DimseArchive:
                 return tuple(
                     trouble
                     for order in group
-                    for identifier in _identifiers(order)
+                    for identifier in identifiers(order)
                     for trouble in self._retrieve(link, identifier)
                 )
         finally:
@@ -355,80 +347,6 @@ class DimseArchive:
             yield
         finally:
             timer.cancel()
-
-
-def _groups(orders: Sequence[Order], *, is_split: bool) -> Iterator[list[Order]]:
-    """Split into associations that propose at most 128 contexts.
-
-    Each SOP class takes a context for every transfer syntax; the request itself one.
-    """
-    if not is_split:
-        yield list(orders)
-        return
-    most = (_MAX_CONTEXTS - 1) // len(_STORED.transfer_syntaxes)
-    unknown = [
-        one for one in orders if any(not it.sop_class_uid for it in one.instances)
-    ]
-    if unknown:
-        yield unknown
-    group: list[Order] = []
-    classes: set[str] = set()
-    orders = [one for one in orders if one not in unknown]
-    for order in _by_few_classes(orders, most):
-        its = {one.sop_class_uid for one in order.instances}
-        if group and len(classes | its) > most:
-            yield group
-            group, classes = [], set()
-        group.append(order)
-        classes |= its
-    if group:
-        yield group
-
-
-def _by_few_classes(orders: Sequence[Order], most: int) -> Iterator[Order]:
-    for order in orders:
-        classes = sorted({one.sop_class_uid for one in order.instances})
-        if len(classes) <= most:
-            yield order
-            continue
-        for start in range(0, len(classes), most):
-            some = set(classes[start : start + most])
-            yield Order(
-                order.study_instance_uid,
-                order.series_instance_uid,
-                tuple(one for one in order.instances if one.sop_class_uid in some),
-                is_whole=False,
-            )
-
-
-def _left_of(group: Sequence[Order], kept: set[str]) -> Iterator[Order]:
-    for order in group:
-        left = tuple(one for one in order.instances if one.sop_instance_uid not in kept)
-        if left:
-            yield replace(
-                order,
-                instances=left,
-                is_whole=order.is_whole and len(left) == len(order.instances),
-            )
-
-
-def _identifiers(order: Order) -> Iterator[Dataset]:
-    """Yield the requests for an order: the series, or instances of it."""
-    if order.is_whole:
-        ds = Dataset()
-        ds.QueryRetrieveLevel = "SERIES"
-        ds.StudyInstanceUID = order.study_instance_uid
-        ds.SeriesInstanceUID = order.series_instance_uid
-        yield ds
-        return
-    uids = [one.sop_instance_uid for one in order.instances]
-    for start in range(0, len(uids), _UIDS_AT_ONCE):
-        ds = Dataset()
-        ds.QueryRetrieveLevel = "IMAGE"
-        ds.StudyInstanceUID = order.study_instance_uid
-        ds.SeriesInstanceUID = order.series_instance_uid
-        ds.SOPInstanceUID = uids[start : start + _UIDS_AT_ONCE]
-        yield ds
 
 
 def _text(ds: Dataset, keyword: str) -> str:

@@ -16,19 +16,13 @@ from dicom_node.config import ArchiveSettings, NodeSettings
 from dicom_node.errors import NodeError, RetrieveError, StoreError
 from dicom_node.http_peer import http_client
 from dicom_node.receive import InstanceReceiver
-from dicom_node.retrieve.archive import Archive, Deadline, FoundStudy, Order
+from dicom_node.retrieve.archive import Archive, Deadline, FoundStudy
 from dicom_node.retrieve.dimse import DimseArchive
-from dicom_node.retrieve.plan import (
-    earlier_studies,
-    has_same_patient,
-    is_comparable,
-    is_wanted_class,
-    may_hold_images,
-    may_hold_reports,
-)
+from dicom_node.retrieve.orders import choose_prior, make_orders
+from dicom_node.retrieve.plan import has_same_patient
 from dicom_node.retrieve.storing import Arrivals
 from dicom_node.retrieve.web import WebArchive
-from dicom_node.store import KnownStudy, Retrieval, Store, VersionKey
+from dicom_node.store import Retrieval, Store, VersionKey
 
 __all__ = ["ArchiveRetriever", "Retriever"]
 
@@ -272,7 +266,7 @@ class ArchiveRetriever:
                 reports="reports" in settings.fetch,
             )
         if "priors" in settings.fetch:
-            prior = _choose_prior(archive, known)
+            prior = choose_prior(archive, known)
             # One that came by itself is as it was processed: it is not touched.
             if prior is not None and self._store.retrievals.expect_prior(
                 prior.study_instance_uid, now=self._clock()
@@ -294,7 +288,7 @@ class ArchiveRetriever:
         uid = found.study_instance_uid
         here = self._store.retrievals.known(uid).sop_instance_uids
         orders = tuple(
-            _orders(
+            make_orders(
                 archive,
                 uid,
                 here=here,
@@ -355,52 +349,3 @@ class ArchiveRetriever:
                 self._open.discard(archive)
             arrivals.abandon()
             archive.release()
-
-
-def _choose_prior(archive: Archive, known: KnownStudy) -> FoundStudy | None:
-    """Return the newest earlier study that the one here can be compared with."""
-    if not known.patient_id or not known.study_date:
-        return None
-    found = archive.studies_before(known.study_date, patient_id=known.patient_id)
-    for one in earlier_studies(found, known=known):
-        if is_comparable(archive.series(one.study_instance_uid), known=known):
-            return one
-    return None
-
-
-def _orders(
-    archive: Archive,
-    study_instance_uid: str,
-    *,
-    here: Collection[str],
-    skipped: Collection[str],
-    images: bool,
-    reports: bool,
-) -> Iterator[Order]:
-    for series in archive.series(study_instance_uid):
-        looks = (images and may_hold_images(series.modality)) or (
-            reports and may_hold_reports(series.modality)
-        )
-        if not looks:
-            continue
-        instances = archive.instances(study_instance_uid, series.series_instance_uid)
-        wanted = tuple(
-            one
-            for one in instances
-            if one.sop_instance_uid not in here
-            and one.sop_instance_uid not in skipped
-            and (
-                (images and is_wanted_class(one, modality=series.modality, images=True))
-                or (
-                    reports
-                    and is_wanted_class(one, modality=series.modality, images=False)
-                )
-            )
-        )
-        if wanted:
-            yield Order(
-                study_instance_uid,
-                series.series_instance_uid,
-                wanted,
-                is_whole=len(wanted) == len(instances),
-            )
