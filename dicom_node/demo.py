@@ -86,6 +86,9 @@ def run_demo(out_dir: Path, *, console: Console, stay: bool = False) -> int:
         The node did not start, or did not answer in time.
 
     """
+    # Whoever ends the demo ends its node, too: every way out goes through the blocks.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _make_room(out_dir)
     with console.status("fetching the open CT (38 MB, once)"):
         reference = fetch_totalsegmentator()
