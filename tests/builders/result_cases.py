@@ -84,7 +84,8 @@ def full_result(folder: Path) -> StudyResult:
     """Return a result with everything one may hold.
 
     Two series; phrases that are found, negated, hedged and not found; a phrase of
-    a report document and of an HL7 message; series left out; a report and a SEG that it supersedes.
+    a report document and of an HL7 message; series left out; a report and a SEG that
+    it supersedes.
     """
     ct = SERIES["axial"](folder)
     dx = SERIES["radiograph"](folder)
