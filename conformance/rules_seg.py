@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.pixels import get_decoder
 
 from conformance.rules_common import Violation, items_of, missing
 
@@ -73,6 +74,7 @@ def check_segmentation(ds: Dataset, *, own: bool) -> Iterator[Violation]:
         return
     bad_pixels = list(_check_pixels(ds))
     yield from bad_pixels
+    yield from _check_fractions(ds)
     yield from _check_segments(ds, own=own)
     yield from _check_references(ds)
     yield from _check_dimensions(ds)
@@ -103,6 +105,16 @@ def _check_pixels(ds: Dataset) -> Iterator[Violation]:
     is_compressed = syntax is not None and syntax.is_compressed
     if not is_compressed and len(ds.PixelData) != size + size % 2:
         yield Violation("pixels", "PixelData", "not the size that the frames need")
+
+
+def _check_fractions(ds: Dataset) -> Iterator[Violation]:
+    """Yield what is wrong with how fractions are described (PS3.3 C.8.20.2)."""
+    if ds.SegmentationType != "FRACTIONAL":
+        return
+    if ds.get("SegmentationFractionalType") not in {"PROBABILITY", "OCCUPANCY"}:
+        yield Violation("fractions", "SegmentationFractionalType", "not a known type")
+    if not 1 <= int(ds.get("MaximumFractionalValue") or 0) <= 255:
+        yield Violation("fractions", "MaximumFractionalValue", "not from 1 to 255")
 
 
 def _check_segments(ds: Dataset, *, own: bool) -> Iterator[Violation]:
@@ -217,7 +229,10 @@ def _check_place(ds: Dataset) -> Iterator[Violation]:
 def _check_contents(ds: Dataset) -> Iterator[Violation]:
     """Yield frames with no pixel, and label map values that no segment has."""
     frames, size = int(ds.NumberOfFrames), int(ds.Rows) * int(ds.Columns)
-    data = bytes(ds.PixelData)
+    data = _native_pixels(ds)
+    if data is None:
+        yield Violation("pixels", "PixelData", "cannot be decoded")
+        return
     if ds.SegmentationType == "LABELMAP":
         dtype = "<u2" if ds.BitsAllocated == 16 else "u1"
         labels = np.frombuffer(data, dtype, count=frames * size).reshape(frames, size)
@@ -226,6 +241,11 @@ def _check_contents(ds: Dataset) -> Iterator[Violation]:
         used = set(np.unique(labels).tolist()) - {0}
         if used != known:
             yield Violation("labels", "PixelData", "not the segments that there are")
+    elif ds.SegmentationType == "FRACTIONAL":
+        shares = np.frombuffer(data, np.uint8, count=frames * size)
+        if shares.max() > int(ds.MaximumFractionalValue):
+            yield Violation("fractions", "PixelData", "above the maximum")
+        filled = shares.reshape(frames, size).any(axis=1)
     elif size % 8 == 0:
         rows = np.frombuffer(data, np.uint8, count=frames * size // 8)
         filled = rows.reshape(frames, size // 8).any(axis=1)
@@ -234,3 +254,21 @@ def _check_contents(ds: Dataset) -> Iterator[Violation]:
         filled = bits[: frames * size].reshape(frames, size).any(axis=1)
     for index in np.flatnonzero(~filled).tolist():
         yield Violation("empty-frame", f"frame {index + 1}", "has no pixel")
+
+
+def _native_pixels(ds: Dataset) -> bytes | None:
+    """Return the pixels of all frames as they are without compression.
+
+    RLE is unpacked by a decoder that is no machine code: what a file claims to hold
+    cannot end the process.
+    """
+    if not ds.file_meta.TransferSyntaxUID.is_compressed:
+        return bytes(ds.PixelData)
+    try:
+        decoder = get_decoder(ds.file_meta.TransferSyntaxUID)
+        return b"".join(
+            bytes(frame)
+            for frame, _ in decoder.iter_buffer(ds, decoding_plugin="pydicom")
+        )
+    except (ValueError, RuntimeError, NotImplementedError, AttributeError, EOFError):
+        return None

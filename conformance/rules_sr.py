@@ -11,6 +11,7 @@ from conformance.rules_common import Violation, items_of, missing
 
 __all__ = [
     "COMPREHENSIVE_3D_SR",
+    "NO_SEGMENTATION",
     "ImageReference",
     "RegionLink",
     "check_report",
@@ -81,6 +82,10 @@ _TRACKING_UID = "112040"
 _SEGMENT = "121191"
 _COMMENT = "121106"
 _DEVICE_UID = "121012"
+_NOT_PROCESSED = "not-processed"
+
+NO_SEGMENTATION = "no segmentation:"
+"""What the reason begins with where a region has no segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,12 +277,27 @@ def _check_promises(ds: Dataset) -> Iterator[Violation]:
         links.setdefault(link.tracking_uid, []).append(link)
         if not link.has_comment:
             yield Violation("comment", link.where, "does not hold the phrase")
-    for group in links.values():
+    by_coordinates = {
+        uid: any(link.has_coordinates for link in group) for uid, group in links.items()
+    }
+    may_lack_segment = _says_why_no_segment(ds)
+    for uid, group in links.items():
         where = group[0].where
-        if not any(link.segment for link in group):
+        has_segment = any(link.segment for link in group)
+        if not has_segment and not (may_lack_segment and by_coordinates[uid]):
             yield Violation("both-links", where, "no group refers to a segment")
-        if not any(link.has_coordinates for link in group):
+        # A report for readers of segments has coordinates nowhere.
+        if not by_coordinates[uid] and any(by_coordinates.values()):
             yield Violation("both-links", where, "no group has coordinates")
+
+
+def _says_why_no_segment(ds: Dataset) -> bool:
+    """Whether the report tells that a segmentation could not be made."""
+    return any(
+        _concept(item) == _NOT_PROCESSED
+        and str(item.get("TextValue")).startswith(NO_SEGMENTATION)
+        for _, item, _ in _walk(ds, "1", ())
+    )
 
 
 def _walk(

@@ -360,6 +360,9 @@ class Region:
     tracking_uid: str
     stack_number: int = 1
     """With the series UID it names the ``ImageSeries`` whose grid this is in."""
+    probability: npt.NDArray[np.uint8] | None = None
+    """Of each voxel of the mask's box, 255 for certain; None: nobody asked, or the
+    model gives none."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
+from conformance.rules_sr import COMPREHENSIVE_3D_SR, region_links
 from conformance.validators import (
     SourceInstance,
     Violation,
@@ -17,6 +18,7 @@ from conformance.validators import (
     check_together,
 )
 from dicom_node.errors import InvalidObjectError
+from dicom_node.objects.profiles import ImageLink, find_profile
 
 if TYPE_CHECKING:
     from dicom_node.records import ImageSeries, ResultObject
@@ -84,12 +86,27 @@ def _check_record(one: ResultObject, ds: Dataset) -> Iterator[Violation]:
     ):
         if ds.get(keyword) != value:
             yield Violation("record", keyword, "differs from the record")
+    if one.transfer_syntax_uid != ds.file_meta.get("TransferSyntaxUID"):
+        yield Violation("record", "TransferSyntaxUID", "differs from the record")
+    if ds.get("SOPClassUID") == COMPREHENSIVE_3D_SR:
+        yield from _check_links(one, ds)
     segments = {
         item.get("TrackingUID"): int(item.get("SegmentNumber", -1))
         for item in ds.get("SegmentSequence") or ()
     }
     if segments != dict(one.segments):
         yield Violation("record", "SegmentSequence", "differs from the record")
+
+
+def _check_links(one: ResultObject, ds: Dataset) -> Iterator[Violation]:
+    """Yield groups whose coordinates are there or not against their profile."""
+    wants = find_profile(one.profile).image_link is not ImageLink.NONE
+    links = list(region_links(ds))
+    drawn = {link.tracking_uid for link in links if link.has_coordinates}
+    for link in links:
+        if (link.tracking_uid in drawn) != wants:
+            has = "has no" if wants else "has"
+            yield Violation("both-links", link.where, f"{has} coordinates")
 
 
 def _sources(series: Sequence[ImageSeries]) -> dict[str, SourceInstance]:

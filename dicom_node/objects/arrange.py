@@ -12,6 +12,7 @@ from dicom_node.objects.planes import Grid, planes_of
 from dicom_node.objects.profiles import SegmentationEncoding
 
 if TYPE_CHECKING:
+    from dicom_node.objects.profiles import Profile
     from dicom_node.records import Phrase, Region
 
 __all__ = ["Part", "any_overlap", "arrange"]
@@ -27,22 +28,32 @@ class Part:
 
 
 def arrange(
-    parts: Sequence[Part], grid: Grid, encoding: SegmentationEncoding
+    parts: Sequence[Part], grid: Grid, profile: Profile
 ) -> list[tuple[SegmentationEncoding, list[Part]]]:
     """Decide which regions share an instance, and how each instance is encoded.
 
-    BINARY holds all of them where a frame ends on a byte. Where it does not, OHIF
-    3.13 reads every frame after the first from the wrong bit and draws a sheared
-    region. There a region of one frame has a BINARY instance of its own, and
-    regions of more frames become label maps, which OHIF, Slicer (dcmqi) and
-    highdicom read right: a receiver without label maps refuses them, which is
-    better than a wrong outline. Label maps hold no overlap, so a region that
-    overlaps goes to the next instance.
+    FRACTIONAL holds all of them, and BINARY too where a frame ends on a byte. Where
+    it does not, OHIF 3.13 reads every frame after the first from the wrong bit and
+    draws a sheared region. For profiles that mind, a region of one frame has a BINARY
+    instance of its own there, and regions of more frames become label maps, which
+    OHIF, Slicer (dcmqi) and highdicom read right: a receiver without label maps
+    refuses them, which is better than a wrong outline. Label maps hold no overlap, so
+    a region that overlaps goes to the next instance.
+
+    Profiles with a limit of BINARY frames get label maps beyond it: these need one
+    frame for each plane and not for each segment on it.
     """
+    encoding = profile.segmentation
+    if encoding is SegmentationEncoding.FRACTIONAL:
+        return [(encoding, list(parts))]
     if encoding is SegmentationEncoding.BINARY:
-        if (grid.series.rows * grid.series.columns) % 8 == 0:
+        frames = [len(planes_of(part.region, grid, 1)) for part in parts]
+        limit = profile.max_binary_frames
+        is_few = limit is None or sum(frames) <= limit
+        is_even = (grid.series.rows * grid.series.columns) % 8 == 0
+        if is_few and (is_even or not profile.splits_odd_frames):
             return [(encoding, _in_viewing_order(parts, grid))]
-        if all(len(planes_of(part.region, grid, 1)) == 1 for part in parts):
+        if is_few and max(frames) == 1:
             return [(encoding, [part]) for part in parts]
     label_map = SegmentationEncoding.LABELMAP
     return [(label_map, group) for group in _without_overlap(parts)]

@@ -13,20 +13,23 @@ import highdicom as hd
 from highdicom.color import CIELabColor
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID
 
 from conformance.profile import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
 )
 from conformance.rules_common import PUBLIC_SCHEMES
+from conformance.rules_sr import NO_SEGMENTATION
 from dicom_node import __version__
 from dicom_node.errors import ObjectError
 from dicom_node.identity import MANUFACTURER, MODEL_NAME, derive_uid
+from dicom_node.objects.profiles import SegmentationEncoding
 from dicom_node.records import (
     Code,
     ImageSeries,
     Laterality,
+    NotProcessed,
     ObjectReference,
     Region,
     ResultObject,
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FIRST_SERIES_NUMBER",
     "NOT_FOR_DIAGNOSIS",
+    "NO_PROBABILITIES",
     "FrameReader",
     "Making",
     "add_coding_schemes",
@@ -61,6 +65,10 @@ NOT_FOR_DIAGNOSIS = "AI - not for diagnostic use"
 
 FIRST_SERIES_NUMBER = 9000
 """Series Number of the SR; segmentations follow. Above what modalities use."""
+
+NO_PROBABILITIES = f"{NO_SEGMENTATION} this engine gives no probabilities of pixels"
+"""Why a profile of probabilities has a report and no segment: a mask is a decision,
+and neither it nor the score of the phrase is the probability of a pixel."""
 
 _LATERALITY = {
     Laterality.LEFT: codes.SCT.Left,
@@ -126,6 +134,30 @@ class Making:
         """Name of the model as LO."""
         return long_string(self.result.model_name) or "unknown"
 
+    @cached_property
+    def without_segment(self) -> frozenset[str]:
+        """Tracking UIDs of regions whose probabilities the profile needs and lacks."""
+        if self.profile.segmentation is not SegmentationEncoding.FRACTIONAL:
+            return frozenset()
+        return frozenset(
+            region.tracking_uid
+            for phrase in self.result.phrases
+            for region in phrase.regions
+            if region.probability is None
+        )
+
+    @cached_property
+    def not_processed(self) -> tuple[NotProcessed, ...]:
+        """What was left out, of the result and of this profile."""
+        series = dict.fromkeys(
+            region.series_instance_uid
+            for phrase in self.result.phrases
+            for region in phrase.regions
+            if region.tracking_uid in self.without_segment
+        )
+        own = (NotProcessed(uid, NO_PROBABILITIES) for uid in series)
+        return (*self.result.not_processed, *own)
+
     @property
     def content_day_and_time(self) -> tuple[str, str]:
         """Date (DA) and time (TM) of the content."""
@@ -184,7 +216,7 @@ class Making:
                 study_instance_uid=str(ds.StudyInstanceUID),
             ),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            transfer_syntax_uid=str(ExplicitVRLittleEndian),
+            transfer_syntax_uid=str(ds.file_meta.TransferSyntaxUID),
             segments=dict(segments),
             profile=self.profile.name,
         )

@@ -31,7 +31,15 @@ from dicom_node.objects.sources import (
 if TYPE_CHECKING:
     from dicom_node.records import FrameReference, ImageSeries, Mask, Region
 
-__all__ = ["Grid", "Plane", "make_grid", "pack_bits", "pack_labels", "planes_of"]
+__all__ = [
+    "Grid",
+    "Plane",
+    "make_grid",
+    "pack_bits",
+    "pack_fractions",
+    "pack_labels",
+    "planes_of",
+]
 
 _UNIT_ORIENTATION = ("1", "0", "0", "0", "1", "0")
 
@@ -85,6 +93,8 @@ class Plane:
     """Cropped, shape ``(rows, columns)``."""
     row: int
     column: int
+    probability: npt.NDArray[np.uint8] | None = None
+    """Of each pixel, 255 for certain, cropped as the mask; None: not known."""
 
 
 def make_grid(series: ImageSeries, headers: SourceHeaders) -> Grid:
@@ -141,7 +151,14 @@ def planes_of(region: Region, grid: Grid, segment_number: int) -> list[Plane]:
         raise ObjectError(msg, tracking_uid=region.tracking_uid)
     mask: Mask = region.mask.astype(bool, copy=False)
     planes = [
-        Plane(segment_number, frame + k, mask[k], row, column)
+        Plane(
+            segment_number,
+            frame + k,
+            mask[k],
+            row,
+            column,
+            None if region.probability is None else region.probability[k],
+        )
         for k in np.flatnonzero(mask.any(axis=(1, 2))).tolist()
     ]
     if not planes:
@@ -244,6 +261,27 @@ def pack_labels(
             _paint(labels, plane, plane.segment_number)
         parts.append(labels.tobytes())
     return frames, _padded(b"".join(parts))
+
+
+def pack_fractions(planes: Sequence[Plane], rows: int, columns: int) -> bytes:
+    """Draw probabilities frame by frame, one byte a pixel (PS3.3 C.8.20.2.3).
+
+    Raises
+    ------
+    ObjectError
+        A plane has no probabilities.
+
+    """
+    parts = []
+    for plane in planes:
+        if plane.probability is None:
+            raise ObjectError("a region has no probabilities")
+        frame = np.zeros((rows, columns), np.uint8)
+        height, width = plane.probability.shape
+        window = frame[plane.row : plane.row + height]
+        window[:, plane.column : plane.column + width] = plane.probability
+        parts.append(frame.tobytes())
+    return _padded(b"".join(parts))
 
 
 def _paint(target: npt.NDArray[np.unsignedinteger], plane: Plane, value: int) -> None:

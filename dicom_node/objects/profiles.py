@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dicom_node.errors import ObjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "PROFILES",
@@ -19,6 +19,7 @@ __all__ = [
     "Profile",
     "SegmentationEncoding",
     "find_profile",
+    "needs_probabilities",
 ]
 
 
@@ -39,6 +40,9 @@ class SegmentationEncoding(StrEnum):
     """One bit a pixel, one frame for each segment and plane; segments may overlap."""
     LABELMAP = "LABELMAP"
     """One segment number a pixel; segments of one instance never overlap."""
+    FRACTIONAL = "FRACTIONAL"
+    """The model's probability of every pixel, one frame for each segment and plane;
+    segments may overlap."""
 
 
 class ImageLink(StrEnum):
@@ -50,6 +54,9 @@ class ImageLink(StrEnum):
     MEASURED_COORDINATES = "TID 1501"
     """A number inferred from the coordinates, and the tracking identifier of a
     Cornerstone tool: OHIF hydrates it and lists the phrase as a measurement."""
+    NONE = "none"
+    """No coordinates: the segment is the only link (TID 1411). A report with planar
+    groups makes QuantitativeReporting of 3D Slicer leave the segmentation alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,13 @@ class Profile:
     tracking_prefix: str = ""
     """Put before every tracking identifier, in SEG and SR alike."""
     objects: ObjectSet = ObjectSet.SEG_AND_SR
+    is_compressed: bool = False
+    """Whether pixels of more than one bit are written RLE Lossless."""
+    splits_odd_frames: bool = True
+    """Whether BINARY frames that end inside a byte are kept out of one instance:
+    OHIF 3.13 shears every one after the first."""
+    max_binary_frames: int | None = None
+    """BINARY frames of an instance from which on label maps are written."""
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
@@ -75,7 +89,30 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
                 ImageLink.MEASURED_COORDINATES,
                 tracking_prefix="Cornerstone3DTools@^0.1.0:PlanarFreehandROI:",
             ),
-            Profile("labelmap", SegmentationEncoding.LABELMAP, ImageLink.PLANAR_ROI),
+            Profile(
+                "slicer",
+                SegmentationEncoding.BINARY,
+                ImageLink.NONE,
+                splits_odd_frames=False,
+            ),
+            Profile(
+                "weasis",
+                SegmentationEncoding.BINARY,
+                ImageLink.PLANAR_ROI,
+                max_binary_frames=400,
+            ),
+            Profile(
+                "labelmap",
+                SegmentationEncoding.LABELMAP,
+                ImageLink.PLANAR_ROI,
+                is_compressed=True,
+            ),
+            Profile(
+                "fractional",
+                SegmentationEncoding.FRACTIONAL,
+                ImageLink.PLANAR_ROI,
+                is_compressed=True,
+            ),
             Profile(
                 "pacs",
                 SegmentationEncoding.BINARY,
@@ -103,3 +140,18 @@ def find_profile(name: str) -> Profile:
         known = ", ".join(PROFILES)
         msg = f"there is no profile {name!r}; known are {known}"
         raise ObjectError(msg, profile=name) from None
+
+
+def needs_probabilities(names: Iterable[str]) -> bool:
+    """Return whether one of the profiles encodes the probability of every pixel.
+
+    Raises
+    ------
+    ObjectError
+        There is no such profile.
+
+    """
+    return any(
+        find_profile(name).segmentation is SegmentationEncoding.FRACTIONAL
+        for name in names
+    )

@@ -13,6 +13,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import (
     CTImageStorage,
     ExplicitVRLittleEndian,
+    RLELossless,
 )
 
 from conformance.rules_seg import SEGMENTATION_CLASSES
@@ -35,6 +36,7 @@ from dicom_node.objects.planes import (
     frame_groups,
     make_grid,
     pack_bits,
+    pack_fractions,
     pack_labels,
     planes_of,
     shared_groups,
@@ -47,8 +49,10 @@ from dicom_node.objects.study_module import copy_study_modules
 if TYPE_CHECKING:
     from dicom_node.records import ImageSeries
 
-__all__ = ["Segmentation", "make_segmentations"]
+__all__ = ["MAXIMUM_FRACTION", "Segmentation", "make_segmentations"]
 
+MAXIMUM_FRACTION = 255
+"""Maximum Fractional Value (0062,000E): what a certain pixel holds."""
 
 _ANATOMICAL_STRUCTURE = "91723000"
 """Segmented Property Category (CID 7150) of organs: their side modifies the type."""
@@ -79,6 +83,8 @@ def make_segmentations(making: Making) -> Iterator[Segmentation]:
     parts: dict[tuple[str, int], list[Part]] = {}
     placed: dict[tuple[str, int], ImageSeries] = {}
     for index, series, region in making.placed_regions():
+        if region.tracking_uid in making.without_segment:
+            continue
         key = (series.series_instance_uid, series.stack_number)
         placed[key] = series
         phrase = making.result.phrases[index].phrase
@@ -87,7 +93,7 @@ def make_segmentations(making: Making) -> Iterator[Segmentation]:
     for key, series in placed.items():
         grid = make_grid(series, headers)
         for part, (encoding, group) in enumerate(
-            arrange(parts[key], grid, making.profile.segmentation), start=1
+            arrange(parts[key], grid, making.profile), start=1
         ):
             series_number += 1
             yield _make_segmentation(
@@ -124,6 +130,8 @@ def _make_segmentation(
         pixel_array=np.zeros((1, 1, 8, len(parts)), np.uint8),
         segmentation_type=encoding.value,
         segment_descriptions=descriptions,
+        fractional_type=hd.seg.SegmentationFractionalTypeValues.PROBABILITY,
+        max_fractional_value=MAXIMUM_FRACTION,
         series_instance_uid=making.uid("seg-series", *name),
         series_number=series_number,
         sop_instance_uid=making.uid("seg", *name),
@@ -150,8 +158,10 @@ def _make_segmentation(
     if encoding is SegmentationEncoding.LABELMAP:
         _fill_label_map(ds, planes, grid)
     else:
-        _fill_binary(ds, planes, grid)
+        _fill_segments(ds, planes, grid)
         ds.SegmentsOverlap = "YES" if any_overlap(parts) else "NO"
+    if making.profile.is_compressed and ds.BitsAllocated > 1:
+        _compress(ds)
     _set_dimensions(ds, making.uid("seg-dimensions", *name))
     _refer_to_source(ds, making, grid)
     making.stamp(ds)
@@ -231,7 +241,7 @@ def _segment_description(
     return item
 
 
-def _fill_binary(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> None:
+def _fill_segments(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> None:
     frames = sorted({plane.frame_index for plane in planes})
     ranks = {index: rank for rank, index in enumerate(frames, start=1)}
     ds.PerFrameFunctionalGroupsSequence = [
@@ -241,7 +251,11 @@ def _fill_binary(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> None:
         for plane in planes
     ]
     ds.NumberOfFrames = len(planes)
-    ds.PixelData = pack_bits(planes, ds.Rows, ds.Columns)
+    if ds.BitsAllocated == 1:
+        ds.PixelData = pack_bits(planes, ds.Rows, ds.Columns)
+        return
+    ds.PixelData = pack_fractions(planes, ds.Rows, ds.Columns)
+    ds["PixelData"].VR = "OB"
 
 
 def _fill_label_map(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> None:
@@ -262,6 +276,14 @@ def _fill_label_map(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> None:
     ds.NumberOfFrames = len(frames)
     ds.PixelData = pixels
     ds["PixelData"].VR = "OW" if wide else "OB"
+
+
+def _compress(ds: Dataset) -> None:
+    """Write the frames RLE Lossless, each one fragment with its place in the table.
+
+    A table that four bytes cannot hold becomes the extended one (PS3.5 A.4).
+    """
+    ds.compress(RLELossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
 
 
 def _set_dimensions(ds: Dataset, uid: str) -> None:

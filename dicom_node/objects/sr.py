@@ -106,13 +106,12 @@ def _root(
     }
     groups = []
     for index, series, region in making.placed_regions():
-        if region.tracking_uid not in segments:
+        segment = segments.get(region.tracking_uid)
+        if segment is None and region.tracking_uid not in making.without_segment:
             msg = "a region has no segment"
             raise ObjectError(msg, tracking_uid=region.tracking_uid)
         phrase = making.result.phrases[index].phrase
-        groups += region_groups(
-            making, phrase, series, region, segments[region.tracking_uid]
-        )
+        groups += region_groups(making, phrase, series, region, segment)
     language = sr.LanguageOfContentItemAndDescendants(
         sr.CodedConcept("en", "RFC5646", "English")
     )

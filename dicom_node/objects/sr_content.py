@@ -88,21 +88,22 @@ def region_groups(
     phrase: Phrase,
     series: ImageSeries,
     region: Region,
-    segment: tuple[ObjectReference, int],
+    segment: tuple[ObjectReference, int] | None,
 ) -> list[_Group]:
-    """Return the groups of a region: its boxes, then its segment.
+    """Return the groups of a region: its boxes, then its segment if it has one.
 
     Boxes come first: OHIF merges groups of one tracking UID and takes the first
     coordinates it meets.
     """
     groups: list[_Group] = []
-    boxes = key_boxes(region)
-    for box in boxes:
-        if making.profile.image_link is ImageLink.MEASURED_COORDINATES:
+    link = making.profile.image_link
+    for box in () if link is ImageLink.NONE else key_boxes(region):
+        if link is ImageLink.MEASURED_COORDINATES:
             groups.append(_measured_group(making, phrase, series, region, box))
         else:
             groups.append(_planar_group(making, phrase, series, region, box))
-    groups.append(_segment_group(making, phrase, series, region, segment))
+    if segment is not None:
+        groups.append(_segment_group(making, phrase, series, region, segment))
     for group in groups:
         group[0].ContentSequence.append(
             sr.TextContentItem(
@@ -152,7 +153,7 @@ def phrase_evaluations(making: Making) -> Iterator[sr.ContentItem]:
             else "No region is drawn: there was no phrase to look for."
         )
         yield sr.TextContentItem(codes.DCM.Comment, text, Relationship.CONTAINS)
-    for left_out in result.not_processed:
+    for left_out in making.not_processed:
         item = sr.TextContentItem(
             _NOT_PROCESSED,
             clean_text(left_out.reason) or "no reason is known",
