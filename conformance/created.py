@@ -40,7 +40,13 @@ _SEGMENTATION = (
     CreatedAttribute(
         "PatientOrientation", "ANAP", "AUTO", "empty, for sources without a position"
     ),
-    generated("SegmentationType", "BINARY or LABELMAP"),
+    generated("SegmentationType", "BINARY, FRACTIONAL or LABELMAP"),
+    CreatedAttribute(
+        "SegmentationFractionalType", "ANAP", "FIXED", "FRACTIONAL only", "PROBABILITY"
+    ),
+    CreatedAttribute(
+        "MaximumFractionalValue", "ANAP", "FIXED", "FRACTIONAL only", "255"
+    ),
     generated("SegmentsOverlap", "YES or NO"),
     given("ContentLabel", "REPORT_PHRASES"),
     given("ContentDescription", "Regions of report phrases"),
@@ -53,7 +59,7 @@ _SEGMENTATION = (
     given("SamplesPerPixel", "1"),
     given("PhotometricInterpretation", "MONOCHROME2"),
     given("PixelRepresentation", "0"),
-    generated("BitsAllocated", "1 for BINARY, 8 or 16 for LABELMAP"),
+    generated("BitsAllocated", "1 for BINARY, 8 for FRACTIONAL, 8 or 16 for LABELMAP"),
     generated("BitsStored", "as Bits Allocated"),
     generated("HighBit", "Bits Stored - 1"),
     CreatedAttribute("PixelPaddingValue", "ANAP", "FIXED", "LABELMAP only", "0"),
@@ -71,8 +77,12 @@ _SEGMENTATION = (
         "segment, plane position, source image and frame",
     ),
     generated("DimensionOrganizationSequence", "one organization"),
-    generated("DimensionIndexSequence", "segment (BINARY), then position"),
-    generated("PixelData", "the regions, in the grid of the source"),
+    generated("DimensionIndexSequence", "segment (BINARY, FRACTIONAL), then position"),
+    generated(
+        "PixelData",
+        "the regions, in the grid of the source; of FRACTIONAL, what the model gives "
+        "each pixel",
+    ),
 )
 
 _REPORT = (
@@ -100,8 +110,9 @@ _REPORT = (
     generated("ContentTemplateSequence", "TID 1500, DCMR"),
     generated(
         "ContentSequence",
-        "language, device observer, procedure, image library, two groups for each "
-        "region, what became of every phrase and of every series left out",
+        "language, device observer, procedure, image library, a group for each link of "
+        "a region (its segment, its boxes), what became of every phrase and "
+        "of every series left out",
     ),
 )
 

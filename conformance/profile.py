@@ -20,6 +20,8 @@ from conformance.sop_classes import RETIRED_STORAGE_CLASSES, STORAGE_CLASSES
 
 __all__ = [
     "ASSOCIATION_LIMITS",
+    "COMPRESSED_RESULT_SOP_CLASSES",
+    "COMPRESSED_RESULT_TRANSFER_SYNTAXES",
     "DICOM_APPLICATION_CONTEXT",
     "IMPLEMENTATION_CLASS_UID",
     "IMPLEMENTATION_VERSION_NAME",
@@ -165,6 +167,19 @@ RESULT_SOP_CLASSES: Mapping[str, str] = {
 RESULT_TRANSFER_SYNTAXES: tuple[str, ...] = ("1.2.840.10008.1.2.1",)
 """How results are encoded: Explicit VR Little Endian."""
 
+COMPRESSED_RESULT_SOP_CLASSES: Mapping[str, str] = {
+    uid: STORAGE_CLASSES[uid]
+    for uid in (
+        "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation, FRACTIONAL
+        "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation
+    )
+}
+"""What the profiles `labelmap` and `fractional` make, and how it is encoded: below."""
+
+COMPRESSED_RESULT_TRANSFER_SYNTAXES: tuple[str, ...] = ("1.2.840.10008.1.2.5",)
+"""RLE Lossless. A destination that refuses it is told so by name: nothing is
+decompressed on the way."""
+
 
 @dataclass(frozen=True, slots=True)
 class PresentationContexts:
@@ -199,6 +214,12 @@ SCU_CONTEXTS: tuple[PresentationContexts, ...] = (
     PresentationContexts("Verification", Role.SCU, _VERIFICATION, _UNCOMPRESSED[:2]),
     PresentationContexts(
         "Storage", Role.SCU, RESULT_SOP_CLASSES, RESULT_TRANSFER_SYNTAXES
+    ),
+    PresentationContexts(
+        "Storage, compressed",
+        Role.SCU,
+        COMPRESSED_RESULT_SOP_CLASSES,
+        COMPRESSED_RESULT_TRANSFER_SYNTAXES,
     ),
     PresentationContexts(
         "Storage Commitment", Role.SCU, _COMMITMENT, _UNCOMPRESSED[:2]

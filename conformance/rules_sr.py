@@ -82,6 +82,7 @@ _TRACKING_UID = "112040"
 _SEGMENT = "121191"
 _COMMENT = "121106"
 _DEVICE_UID = "121012"
+_PERSON_NAME = "121008"
 _NOT_PROCESSED = "not-processed"
 
 NO_SEGMENTATION = "no segmentation:"
@@ -125,6 +126,7 @@ def check_report(ds: Dataset, *, own: bool) -> Iterator[Violation]:
     if absent:
         return
     yield from _check_root(ds)
+    yield from _check_verification(ds)
     yield from _check_tree(ds, "1")
     yield from _check_evidence(ds)
     for link in region_links(ds):
@@ -261,13 +263,7 @@ def _check_evidence(ds: Dataset) -> Iterator[Violation]:
 
 def _check_promises(ds: Dataset) -> Iterator[Violation]:
     """Yield what a report of this node promises and does not keep."""
-    for keyword, value in (
-        ("CompletionFlag", "COMPLETE"),
-        ("VerificationFlag", "UNVERIFIED"),
-        ("PreliminaryFlag", "PRELIMINARY"),
-    ):
-        if ds.get(keyword) != value:
-            yield Violation("status", keyword, f"not {value}")
+    yield from _check_status(ds)
     if not any(
         _concept(item) == _DEVICE_UID for item in items_of(ds, "ContentSequence")
     ):
@@ -298,6 +294,40 @@ def _says_why_no_segment(ds: Dataset) -> bool:
         and str(item.get("TextValue")).startswith(NO_SEGMENTATION)
         for _, item, _ in _walk(ds, "1", ())
     )
+
+
+def _check_status(ds: Dataset) -> Iterator[Violation]:
+    """Yield flags that do not fit: what nobody verified is preliminary."""
+    is_verified = ds.VerificationFlag == "VERIFIED"
+    for keyword, value in (
+        ("CompletionFlag", "COMPLETE"),
+        ("VerificationFlag", "VERIFIED" if is_verified else "UNVERIFIED"),
+        ("PreliminaryFlag", "FINAL" if is_verified else "PRELIMINARY"),
+    ):
+        if ds.get(keyword) != value:
+            yield Violation("status", keyword, f"not {value}")
+    people = {
+        str(item.get("PersonName"))
+        for item in items_of(ds, "ContentSequence")
+        if _concept(item) == _PERSON_NAME
+    }
+    for item in items_of(ds, "VerifyingObserverSequence"):
+        if str(item.get("VerifyingObserverName")) not in people:
+            yield Violation("verifier", "data set", "is no observer of the report")
+
+
+def _check_verification(ds: Dataset) -> Iterator[Violation]:
+    """Yield what is wrong with who verified (PS3.3 C.17.2)."""
+    verifiers = items_of(ds, "VerifyingObserverSequence")
+    if (ds.VerificationFlag == "VERIFIED") != bool(verifiers):
+        yield Violation("verifier", "data set", "a verifier exactly where verified")
+    for item in verifiers:
+        keywords = (
+            "VerifyingObserverName",
+            "VerifyingOrganization",
+            "VerificationDateTime",
+        )
+        yield from missing(item, keywords, "VerifyingObserverSequence")
 
 
 def _walk(

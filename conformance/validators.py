@@ -126,7 +126,10 @@ def check_dataset(ds: Dataset) -> list[Violation]:
 
 
 def check_together(
-    datasets: Sequence[Dataset], sources: Mapping[str, SourceInstance]
+    datasets: Sequence[Dataset],
+    sources: Mapping[str, SourceInstance],
+    *,
+    referred: Sequence[Dataset] = (),
 ) -> list[Violation]:
     """Return the rules that objects of one result break between them.
 
@@ -136,6 +139,8 @@ def check_together(
         The objects of one result: SEGs and SR, or those for an archive.
     sources : mapping
         The images they may refer to, by SOP Instance UID.
+    referred : sequence of Dataset
+        SEGs of an earlier result whose segments a report may refer to again.
 
     """
     segmentations = [ds for ds in datasets if ds.SOPClassUID in SEGMENTATION_CLASSES]
@@ -153,7 +158,7 @@ def check_together(
         found.extend(_check_sources(ds, sources))
     for ds in reports:
         found.extend(_check_images(ds, sources))
-        found.extend(_check_links(ds, segmentations))
+        found.extend(_check_links(ds, segmentations, referred))
     for ds in datasets:
         if ds.SOPClassUID in PRESENTATION_CLASSES:
             found.extend(check_drawings(ds, sources))
@@ -212,11 +217,13 @@ def _check_images(
                 break
 
 
-def _check_links(ds: Dataset, segmentations: Sequence[Dataset]) -> Iterable[Violation]:
+def _check_links(
+    ds: Dataset, segmentations: Sequence[Dataset], referred: Sequence[Dataset]
+) -> Iterable[Violation]:
     """Yield what is wrong between the report's groups and the segments."""
     segments = {
         (seg.SOPInstanceUID, int(item.SegmentNumber)): item
-        for seg in segmentations
+        for seg in (*segmentations, *referred)
         for item in seg.SegmentSequence
     }
     linked = set()
@@ -232,6 +239,7 @@ def _check_links(ds: Dataset, segmentations: Sequence[Dataset]) -> Iterable[Viol
             yield Violation("tracking-uid", link.where, "the segment has another")
         if item.get("TrackingID") != link.tracking_id:
             yield Violation("tracking-id", link.where, "the segment has another")
-    for key in sorted(set(segments) - linked):
+    own = {seg.SOPInstanceUID for seg in segmentations}
+    for key in sorted(one for one in set(segments) - linked if one[0] in own):
         where = f"segment {key[1]}"
         yield Violation("segment-reported", where, "no group refers to it")

@@ -124,9 +124,12 @@ def make_region(
         inside = np.argwhere(mask[frame])
         (y0, x0), (y1, x1) = inside.min(axis=0), inside.max(axis=0) + 1
         boxes.append(BoundingBox(frame, (x0, y0, x1, y1), score))
+    cropped = mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    shades = np.random.default_rng(mask.size).integers(1, 128, cropped.shape, np.uint8)
     return Region(
         series_instance_uid=series.series_instance_uid,
-        mask=mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))],
+        mask=cropped,
+        probability=np.where(cropped, 255 - shades, shades).astype(np.uint8),
         mask_origin=(int(low[0]), int(low[1]), int(low[2])),
         boxes=tuple(boxes),
         score=score,
