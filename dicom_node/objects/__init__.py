@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING
 from dicom_node.errors import NodeError, ObjectError
 from dicom_node.objects.archive import make_archive_objects
 from dicom_node.objects.common import Making
-from dicom_node.objects.profiles import ObjectSet, find_profile
+from dicom_node.objects.profiles import ObjectSet, find_profile, needs_probabilities
 from dicom_node.objects.seg import make_segmentations
 from dicom_node.objects.sources import study_header
 from dicom_node.objects.sr import make_report
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pydicom import Dataset
 
     from dicom_node.objects.common import FrameReader
+    from dicom_node.objects.review import Review
     from dicom_node.records import ResultObject, StudyResult
 
-__all__ = ["make_objects"]
+__all__ = ["make_objects", "make_review_objects", "needs_probabilities"]
 
 
 def make_objects(
@@ -67,8 +68,53 @@ def make_objects(
     """
     making = Making(result, find_profile(profile), study_header(result), reader)
     making.check_sources()
+    return _told(lambda: _write_all(making, out_dir))
+
+
+def make_review_objects(
+    result: StudyResult,
+    review: Review,
+    *,
+    redrawn: StudyResult,
+    redrawn_review: Review,
+    machine: Sequence[ResultObject],
+    profile: str,
+    out_dir: Path,
+) -> tuple[ResultObject, ...]:
+    """Write what people made of a result: the regions they drew, and the report.
+
+    Parameters
+    ----------
+    result : StudyResult
+        The whole result; regions that were redrawn have the new mask.
+    review : Review
+        What was said of it.
+    redrawn : StudyResult
+        The same with the redrawn regions alone: what the segmentations hold.
+    redrawn_review : Review
+        What was said of these.
+    machine : sequence of ResultObject
+        The machine's segmentations, with the segments that the report still names.
+    profile : str
+        The profile of the machine's result.
+    out_dir : pathlib.Path
+        An existing folder, for ``segmentation-1.dcm`` ... and ``report.dcm``.
+
+    Raises
+    ------
+    ObjectError
+        As for `make_objects`.
+
+    """
+    source, kind = study_header(result), find_profile(profile)
+    making = Making(result, kind, source, review=review)
+    drawing = Making(redrawn, kind, source, review=redrawn_review)
+    return _told(lambda: _write_review(making, drawing, machine, out_dir))
+
+
+def _told(write: Callable[[], tuple[ResultObject, ...]]) -> tuple[ResultObject, ...]:
     try:
-        return _write_all(making, out_dir)
+        return write()
     except NodeError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -76,6 +122,25 @@ def make_objects(
         # may quote it, so only its kind is told.
         msg = f"a result object could not be built: {type(error).__name__}"
         raise ObjectError(msg) from error
+
+
+def _write_review(
+    making: Making, drawing: Making, machine: Sequence[ResultObject], out_dir: Path
+) -> tuple[ResultObject, ...]:
+    written: list[ResultObject] = []
+    with ExitStack() as undo:
+
+        def write(ds: Dataset, name: str, segments: Mapping[str, int]) -> None:
+            path = out_dir / name
+            undo.callback(path.unlink, missing_ok=True)
+            written.append(making.write(ds, path, segments))
+
+        for number, made in enumerate(make_segmentations(drawing), start=1):
+            write(made.dataset, f"segmentation-{number}.dcm", made.segments)
+        named = [one for one in machine if one.segments]
+        write(make_report(making, [*named, *written]), "report.dcm", {})
+        undo.pop_all()
+    return tuple(written)
 
 
 def _write_all(making: Making, out_dir: Path) -> tuple[ResultObject, ...]:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from dicom_node.objects.profiles import Profile
+    from dicom_node.objects.review import Review
 
 __all__ = [
     "FIRST_SERIES_NUMBER",
@@ -105,6 +106,13 @@ class Making:
     """Header of an instance of the study."""
     reader: FrameReader | None = None
     """Who reads the pixels of the source, for profiles that paint pictures."""
+    review: Review | None = None
+    """What people said of the regions; None: the result is the machine's alone."""
+
+    @property
+    def first_series_number(self) -> int:
+        """Series Number of the report; corrected ones stand beside the machine's."""
+        return FIRST_SERIES_NUMBER + (0 if self.review is None else 500)
 
     def uid(self, *parts: str) -> str:
         """Derive a UID of this result from what the object is."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import highdicom as hd
 import numpy as np
+from highdicom.seg import SegmentAlgorithmTypeValues as AlgorithmType
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import (
@@ -21,7 +22,6 @@ from dicom_node import __version__
 from dicom_node.identity import MANUFACTURER, MODEL_NAME
 from dicom_node.objects.arrange import Part, any_overlap, arrange
 from dicom_node.objects.common import (
-    FIRST_SERIES_NUMBER,
     Making,
     add_coding_schemes,
     clean_text,
@@ -44,6 +44,7 @@ from dicom_node.objects.planes import (
 from dicom_node.objects.profiles import SegmentationEncoding
 from dicom_node.objects.references import related_series
 from dicom_node.objects.sources import SourceHeaders
+from dicom_node.objects.sr_review import person_name
 from dicom_node.objects.study_module import copy_study_modules
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def make_segmentations(making: Making) -> Iterator[Segmentation]:
         placed[key] = series
         phrase = making.result.phrases[index].phrase
         parts.setdefault(key, []).append(Part(index, phrase, region))
-    series_number = FIRST_SERIES_NUMBER
+    series_number = making.first_series_number
     for key, series in placed.items():
         grid = make_grid(series, headers)
         for part, (encoding, group) in enumerate(
@@ -115,7 +116,8 @@ def _make_segmentation(
     series_number: int,
     part_number: int,
 ) -> Segmentation:
-    series = grid.series
+    series, review = grid.series, making.review
+    what = "regions" if review is None else "redrawn regions"
     name = (
         series.series_instance_uid,
         str(series.stack_number),
@@ -141,13 +143,17 @@ def _make_segmentation(
         software_versions=__version__,
         device_serial_number=making.result.model_sha256[:16] or "unknown",
         content_label="REPORT_PHRASES",
-        content_description="Regions of report phrases",
+        content_description="Regions of report phrases"
+        if review is None
+        else "Regions of report phrases, redrawn by a person",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=False,
         series_description=making.series_description(
-            "regions" if part_number == 1 else f"regions, part {part_number}"
+            what if part_number == 1 else f"{what}, part {part_number}"
         ),
     )
+    if review is not None and len(review.people) == 1:
+        ds.ContentCreatorName = person_name(review.people[0])
     planes = [
         plane
         for number, part in enumerate(parts, start=1)
@@ -213,7 +219,10 @@ def _segment_description(
         segment_label=long_string(phrase.text) or f"Phrase {part.index + 1}",
         segmented_property_category=coded(finding.category),
         segmented_property_type=coded(finding.type),
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        # Who redraws begins with what the machine drew: user assistance (C.8.20.2.2).
+        algorithm_type=AlgorithmType.AUTOMATIC
+        if making.review is None
+        else AlgorithmType.SEMIAUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=making.algorithm_name,
             family=codes.cid7162.ArtificialIntelligence,

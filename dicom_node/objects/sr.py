@@ -16,7 +16,6 @@ from dicom_node import __version__
 from dicom_node.errors import ObjectError
 from dicom_node.identity import MANUFACTURER, MODEL_NAME
 from dicom_node.objects.common import (
-    FIRST_SERIES_NUMBER,
     Making,
     add_coding_schemes,
     long_string,
@@ -24,6 +23,7 @@ from dicom_node.objects.common import (
 )
 from dicom_node.objects.references import hierarchy, requests_of, texts_of
 from dicom_node.objects.sr_content import phrase_evaluations, region_groups
+from dicom_node.objects.sr_review import add_verification, people_items
 from dicom_node.objects.study_module import copy_study_modules, plain_sequence
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def make_report(making: Making, segmentations: Sequence[ResultObject]) -> Datase
         ],
         content=root,
         series_instance_uid=making.uid("sr-series"),
-        series_number=FIRST_SERIES_NUMBER,
+        series_number=making.first_series_number,
         sop_instance_uid=making.uid("sr"),
         instance_number=1,
         manufacturer=MANUFACTURER,
@@ -80,7 +80,9 @@ def make_report(making: Making, segmentations: Sequence[ResultObject]) -> Datase
         is_final=False,
         is_verified=False,
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description=making.series_description("report"),
+        series_description=making.series_description(
+            "report" if making.review is None else "corrected report"
+        ),
         manufacturer_model_name=MODEL_NAME,
         software_versions=__version__,
         device_serial_number=making.result.model_sha256[:16] or "unknown",
@@ -91,6 +93,8 @@ def make_report(making: Making, segmentations: Sequence[ResultObject]) -> Datase
     making.stamp(ds)
     copy_study_modules(making.source, ds, list(texts_of(ds)))
     ds.StudyInstanceUID = making.result.study_instance_uid
+    if making.review is not None and making.review.verifier is not None:
+        add_verification(ds, making.review.verifier)
     add_coding_schemes(ds)
     return ds
 
@@ -119,6 +123,8 @@ def _root(
         *language,
         *sr.ObservationContext(observer_device_context=observer_context(making)),
     ]
+    if making.review is not None:
+        items += people_items(making.review)
     items += [
         sr.CodeContentItem(
             codes.DCM.ProcedureReported, procedure, Relationship.HAS_CONCEPT_MOD

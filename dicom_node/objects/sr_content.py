@@ -23,13 +23,14 @@ from dicom_node.objects.common import (
     laterality_code,
 )
 from dicom_node.objects.profiles import ImageLink
+from dicom_node.objects.sr_numbers import extent_of, numbers_of
+from dicom_node.objects.sr_review import review_items
 from dicom_node.objects.sr_sources import source_items
 from dicom_node.records import BoundingBox, PhraseStatus
 from dicom_node.reports.codes import PRIVATE_SCHEME
 
 if TYPE_CHECKING:
     from dicom_node.records import (
-        Finding,
         ImageSeries,
         ObjectReference,
         Phrase,
@@ -43,17 +44,6 @@ __all__ = ["MAX_BOXES", "key_boxes", "phrase_evaluations", "region_groups"]
 MAX_BOXES = 4
 """Boxes written for one region: those on its key frame, the most certain first.
 The segment holds the whole shape; boxes are for viewers that draw no segments."""
-
-_PREDICTIVE_UNCERTAINTY = sr.CodedConcept(
-    "uncertainty", PRIVATE_SCHEME, "Predictive uncertainty of the model"
-)
-"""A number from 0 (the model is sure) to 1 (it guesses). No public code says it."""
-
-_LOCALIZATION_CERTAINTY = sr.CodedConcept(
-    "local-certainty", PRIVATE_SCHEME, "Certainty of the localization"
-)
-"""In percent, beside a finding that is more than its site: the model places "the
-liver is enlarged" on the liver, and says nothing about its size."""
 
 _LOCALIZATION = sr.CodedConcept(
     "localization", PRIVATE_SCHEME, "Localization in the images"
@@ -110,6 +100,8 @@ def region_groups(
                 codes.DCM.Comment, clean_text(phrase.text), Relationship.CONTAINS
             )
         )
+        for item in review_items(making, region):
+            group[0].ContentSequence.append(item)
     return groups
 
 
@@ -211,7 +203,9 @@ def _evaluation(one: PhraseResult, report: Report | None) -> sr.ContentItem:
         )
     children.extend(
         _number(concept, value, unit, Relationship.HAS_PROPERTIES)
-        for concept, value, unit in _numbers(phrase.finding, one.score, one.uncertainty)
+        for concept, value, unit in numbers_of(
+            phrase.finding, one.score, one.uncertainty
+        )
     )
     if report is not None:
         children.extend(source_items(report))
@@ -231,7 +225,7 @@ def _planar_group(
         referenced_region=_image_region(series, box),
         finding_type=coded(phrase.finding.finding),
         finding_sites=_finding_sites(phrase),
-        algorithm_id=_algorithm(making),
+        algorithm_id=_algorithm(making, region),
     )
 
 
@@ -254,7 +248,7 @@ def _measured_group(
         tracking_identifier=_tracking(making, region),
         finding_type=coded(phrase.finding.finding),
         finding_sites=_finding_sites(phrase),
-        algorithm_id=_algorithm(making),
+        algorithm_id=_algorithm(making, region),
         measurements=[
             sr.Measurement(
                 name=concept,
@@ -262,8 +256,10 @@ def _measured_group(
                 unit=unit,
                 referenced_coordinates=[coordinates()],
             )
-            for concept, value, unit in _numbers(
-                phrase.finding, region.score, region.uncertainty
+            for concept, value, unit in (
+                extent_of(series, box)
+                if _is_redrawn(making, region)
+                else numbers_of(phrase.finding, region.score, region.uncertainty)
             )
         ],
     )
@@ -278,10 +274,11 @@ def _segment_group(
 ) -> _Group:
     reference, number = segment
     measurements = None
-    if making.profile.image_link is not ImageLink.MEASURED_COORDINATES:
+    is_measured = making.profile.image_link is ImageLink.MEASURED_COORDINATES
+    if not (is_measured or _is_redrawn(making, region)):
         measurements = [
             sr.Measurement(name=concept, value=value, unit=unit)
-            for concept, value, unit in _numbers(
+            for concept, value, unit in numbers_of(
                 phrase.finding, region.score, region.uncertainty
             )
         ]
@@ -295,7 +292,7 @@ def _segment_group(
         ),
         finding_type=coded(phrase.finding.finding),
         finding_sites=_finding_sites(phrase),
-        algorithm_id=_algorithm(making),
+        algorithm_id=_algorithm(making, region),
         measurements=measurements,
     )
 
@@ -306,8 +303,14 @@ def _tracking(making: Making, region: Region) -> sr.TrackingIdentifier:
     )
 
 
-def _algorithm(making: Making) -> sr.AlgorithmIdentification:
+def _is_redrawn(making: Making, region: Region) -> bool:
+    return making.review is not None and making.review.is_redrawn(region.tracking_uid)
+
+
+def _algorithm(making: Making, region: Region) -> sr.AlgorithmIdentification | None:
     # TID 4019; the values agree with those of Contributing Equipment.
+    if _is_redrawn(making, region):
+        return None
     return sr.AlgorithmIdentification(
         name=making.algorithm_name,
         version=making.algorithm_version,
@@ -320,33 +323,6 @@ def _finding_sites(phrase: Phrase) -> list[sr.FindingSite] | None:
         return None
     side = None if phrase.laterality is None else laterality_code(phrase.laterality)
     return [sr.FindingSite(coded(phrase.finding.site), laterality=side)]
-
-
-def _numbers(
-    finding: Finding, score: float | None, uncertainty: float | None
-) -> Iterator[tuple[sr.CodedConcept, float, sr.CodedConcept]]:
-    """Yield certainty and uncertainty: concept, value, unit.
-
-    (111012, DCM, "Certainty of Finding") is what a device gives its own finding, in
-    percent (PS3.16 D): here, a structure that it has found. What else the report says
-    of it is not the device's. The uncertainty has no unit.
-    """
-    concept = sr.CodedConcept.from_code
-    if score is not None:
-        is_structure = finding.finding == finding.site
-        yield (
-            concept(codes.DCM.CertaintyOfFinding)
-            if is_structure
-            else _LOCALIZATION_CERTAINTY,
-            round(100 * float(score), 4),
-            concept(codes.UCUM.Percent),
-        )
-    if uncertainty is not None:
-        yield (
-            _PREDICTIVE_UNCERTAINTY,
-            round(float(uncertainty), 6),
-            concept(codes.UCUM.NoUnits),
-        )
 
 
 def _number(
