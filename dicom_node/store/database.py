@@ -188,7 +188,8 @@ def _make_engine(url: URL) -> Engine:
             connect_args={"options": "-c synchronous_commit=on", "connect_timeout": 5},
         )
     if url.database and url.database != ":memory:":
-        folder = Path(url.database).parent
+        # SQLite also takes a URI in the place of the path.
+        folder = Path(url.database.removeprefix("file:")).parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -47,7 +47,10 @@ def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     assert str(told.value) == f"{tmp_path}: it cannot be opened"
 
 
-def test_a_database_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+def test_a_database_that_may_not_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "node.sqlite"
     with Store(f"sqlite:///{path}") as store:
         store.migrate()
@@ -58,6 +61,7 @@ def test_a_database_that_may_not_be_written_is_told(tmp_path: Path) -> None:
 
     with Store(url) as store, pytest.raises(StoreError, match="it is read-only"):
         store.record_event(EventKind.NODE_STARTED)
+    assert not (tmp_path / "file:").exists()
 
 
 def test_a_server_that_is_not_there_is_told_without_its_password() -> None:
