@@ -23,7 +23,7 @@ from dicom_node.errors import (
     PixelDecodingError,
     WorkerLostError,
 )
-from dicom_node.fhir import write_fhir_json
+from dicom_node.fhir.bundle import write_fhir_json
 from dicom_node.grounding import GroundedPrompt, Grounder
 from dicom_node.imaging import PixelReader, find_series, latest_datetime
 from dicom_node.objects import make_objects
