@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import select, text, update
 
 from dicom_node.audit import EventKind
@@ -29,6 +27,7 @@ from dicom_node.store.corrections import CorrectionStore
 from dicom_node.store.database import Database
 from dicom_node.store.details import DetailStore
 from dicom_node.store.events import record_event
+from dicom_node.store.migration import migrate
 from dicom_node.store.pages import PageStore
 from dicom_node.store.reports import ReportStore
 from dicom_node.store.retrievals import RetrievalStore
@@ -84,13 +83,8 @@ class Store:
 
     def migrate(self) -> None:
         """Bring the tables to the current schema, from nothing or an older one."""
-        config = Config()
-        config.set_main_option(
-            "script_location", str(Path(__file__).parent / "migrations")
-        )
         with self._database.write() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            migrate(connection)
 
     def claim(self, node_id: str) -> bool:
         """Make a node the database's owner; False: another one is."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from dicom_node.errors import SettingsError, StoreError
 from dicom_node.identity import content_version
@@ -22,6 +23,7 @@ from dicom_node.store import (
     VersionKey,
     VersionState,
     Work,
+    migration,
 )
 from dicom_node.store.database import Database
 from dicom_node.store.schema import events, metadata, versions
@@ -81,6 +83,21 @@ def test_the_migrated_tables_are_those_of_the_schema(url: str) -> None:
         )
         assert compare_metadata(context, metadata) == []
     database.close()
+
+
+def test_a_database_that_is_current_starts_without_the_migrations(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = ScriptDirectory(str(Path(migration.__file__).parent / "migrations"))
+    with Store(url) as first:
+        first.migrate()
+    monkeypatch.delattr("alembic.command.upgrade")
+
+    with Store(url) as second:
+        second.migrate()
+
+        assert second.claim("00000000-0000-4000-8000-000000000001")
+    assert scripts.get_current_head() == migration.REVISION
 
 
 def test_sqlite_commits_wait_for_the_disk(tmp_path: Path) -> None:

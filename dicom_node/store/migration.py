@@ -1,0 +1,44 @@
+"""Bring the tables to the current schema, from nothing or from an older one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, column, inspect, select, table
+
+__all__ = ["REVISION", "migrate"]
+
+REVISION = "0003"
+"""The newest of `migrations`: a database that is there needs nothing."""
+
+_REVISIONS = table("alembic_version", column("version_num"))
+"""Where Alembic keeps the revision of a database."""
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the tables to the current schema.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        In a transaction that writes; the tables are changed within it.
+
+    """
+    if _revision(connection) == REVISION:
+        return
+    # Most starts have nothing to bring up, and Alembic loads every dialect that it
+    # knows: a node that restarts does not wait for it.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(_REVISIONS.name):
+        return None
+    found = connection.scalars(select(_REVISIONS.c.version_num)).all()
+    return found[0] if len(found) == 1 else None
