@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from dicom_node.imaging import Pixels
@@ -48,6 +49,9 @@ class GroundedPrompt:
         ``(frame, row, column)`` of the mask's first voxel.
     boxes : tuple of BoundingBox
         In the series' own frames and pixels, sorted by frame.
+    probability : numpy.ndarray, optional
+        That a voxel belongs to the prompt, 255 for certain, in the shape of ``mask``;
+        None when it was not asked for, or the model gives none.
 
     """
 
@@ -58,6 +62,7 @@ class GroundedPrompt:
     mask: Mask
     mask_origin: tuple[int, int, int]
     boxes: tuple[BoundingBox, ...]
+    probability: npt.NDArray[np.uint8] | None = None
 
 
 class Grounder(Protocol):
@@ -75,6 +80,7 @@ class Grounder(Protocol):
         prompts: Sequence[str],
         *,
         progress: Progress | None = None,
+        with_probabilities: bool = False,
     ) -> tuple[GroundedPrompt, ...]:
         """Find prompts in a series.
 
@@ -88,6 +94,9 @@ class Grounder(Protocol):
             What to find.
         progress : Progress, optional
             Told how far it is.
+        with_probabilities : bool
+            Answer with the probability of every voxel of a mask's box, where the
+            model has it.
 
         Returns
         -------

@@ -7,6 +7,7 @@ and what it finds is brought back into the series' own grid.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import threading
@@ -184,6 +185,7 @@ class GroundingWorker:
         prompts: Sequence[str],
         *,
         progress: Progress | None = None,
+        with_probabilities: bool = False,
     ) -> tuple[GroundedPrompt, ...]:
         """Find prompts in a series; see `Grounder.ground`.
 
@@ -219,6 +221,7 @@ class GroundingWorker:
                     "body_part": series.body_part,
                     "is_volume": series.is_volume,
                     "prompts": list(prompts),
+                    "with_probabilities": with_probabilities,
                 },
                 progress,
             )
@@ -288,13 +291,14 @@ def _result(answer: Answer, error: type[GroundingError], what: str) -> Answer:
 
 
 def _restore(answer: Answer, masks: bytes, grid: CanonicalGrid) -> GroundedPrompt:
-    depth, rows, columns = answer["mask_shape"]
-    flat = np.frombuffer(
-        masks, np.bool_, count=depth * rows * columns, offset=answer["mask_offset"]
-    )
-    mask, origin = grid.restore_mask(
-        flat.reshape(depth, rows, columns), answer["mask_origin"]
-    )
+    shape, cropped = answer["mask_shape"], answer["mask_origin"]
+    size, offset = math.prod(shape), answer["mask_offset"]
+    flat = np.frombuffer(masks, np.bool_, count=size, offset=offset)
+    mask, origin = grid.restore_mask(flat.reshape(shape), cropped)
+    probability = None
+    if answer["has_probability"]:  # right behind the mask
+        shares = np.frombuffer(masks, np.uint8, count=size, offset=offset + size)
+        probability, _ = grid.restore_mask(shares.reshape(shape), cropped)
     score = float(answer["score"])
     boxes = tuple(
         BoundingBox(index, (x0, y0, x1, y1), confidence)
@@ -314,4 +318,5 @@ def _restore(answer: Answer, masks: bytes, grid: CanonicalGrid) -> GroundedPromp
         mask=mask,
         mask_origin=origin,
         boxes=restored,
+        probability=probability,
     )

@@ -27,7 +27,12 @@ class _Model(Protocol):
     sha256: str
 
     def ground(
-        self, stack: Any, phrases: Sequence[str], *, progress: Tell | None = None
+        self,
+        stack: Any,
+        phrases: Sequence[str],
+        *,
+        progress: Tell | None = None,
+        with_probabilities: bool = False,
     ) -> Sequence[Any]: ...
 
 
@@ -86,11 +91,17 @@ class _Worker:
             body_part=request["body_part"],
             is_volume=request["is_volume"],
         )
-        found = self._model.ground(stack, request["prompts"], progress=tell)
+        found = self._model.ground(
+            stack,
+            request["prompts"],
+            progress=tell,
+            with_probabilities=request["with_probabilities"],
+        )
         answers = []
         with Path(request["masks"]).open("wb") as file:
             for prompt, one in zip(request["prompts"], found, strict=True):
                 mask = np.ascontiguousarray(one.mask, np.bool_)
+                probability = one.probability
                 answers.append(
                     {
                         "prompt": prompt,
@@ -99,6 +110,7 @@ class _Worker:
                         "uncertainty": float(one.uncertainty),
                         "mask_shape": mask.shape,
                         "mask_offset": file.tell(),
+                        "has_probability": probability is not None,
                         "mask_origin": [int(index) for index in one.mask_origin],
                         "boxes": [
                             (
@@ -111,6 +123,9 @@ class _Worker:
                     }
                 )
                 file.write(mask.tobytes())
+                if probability is not None:
+                    shares = np.ascontiguousarray(probability, np.uint8)
+                    file.write(shares.reshape(mask.shape).tobytes())
         return {"groundings": answers}
 
 

@@ -26,7 +26,7 @@ from dicom_node.errors import (
 from dicom_node.fhir.bundle import write_fhir_json
 from dicom_node.grounding import GroundedPrompt, Grounder
 from dicom_node.imaging import PixelReader, find_series, latest_datetime
-from dicom_node.objects import make_objects
+from dicom_node.objects import make_objects, needs_probabilities
 from dicom_node.records import (
     ImageSeries,
     NotProcessed,
@@ -88,6 +88,7 @@ def interpret(
     report_settings: ReportSettings | None = None,
     predecessors: tuple[ObjectReference, ...] = (),
     may_retry: bool = False,
+    with_probabilities: bool = False,
     progress: Progress | None = None,
 ) -> StudyResult:
     """Find the regions of a study's phrases.
@@ -109,6 +110,8 @@ def interpret(
         Result documents that this result supersedes.
     may_retry : bool
         True: the caller tries again when the model's process was lost.
+    with_probabilities : bool
+        Ask for the probability of every pixel, for objects that hold them.
     progress : Progress, optional
         Told how far grounding is.
 
@@ -136,7 +139,13 @@ def interpret(
     grounded: list[tuple[ImageSeries, tuple[GroundedPrompt, ...]]] = []
     for image_series in series:
         try:
-            answers = _ground_series(image_series, asked, rooms, progress)
+            answers = _ground_series(
+                image_series,
+                asked,
+                rooms,
+                progress,
+                with_probabilities=with_probabilities,
+            )
         except ModelLoadError:
             raise
         except (PixelDecodingError, GroundingError) as error:
@@ -219,6 +228,7 @@ def process_study(
         report_settings=report_settings,
         predecessors=predecessors,
         may_retry=may_retry,
+        with_probabilities=needs_probabilities(profiles),
         progress=progress,
     )
     out_dir = out_dir.resolve()
@@ -252,6 +262,8 @@ def _ground_series(
     phrases: Sequence[Phrase],
     rooms: Rooms,
     progress: Progress | None,
+    *,
+    with_probabilities: bool,
 ) -> tuple[GroundedPrompt, ...]:
     # What the report negates is reported and never drawn, so it is never asked.
     prompts = tuple(
@@ -267,7 +279,13 @@ def _ground_series(
             progress("ground", done, total)
 
     pixels = rooms.reader.read(series)
-    answers = rooms.grounder.ground(series, pixels, prompts, progress=tell)
+    answers = rooms.grounder.ground(
+        series,
+        pixels,
+        prompts,
+        progress=tell,
+        with_probabilities=with_probabilities,
+    )
     for answer in answers:
         check_answer(series, answer)
     return answers

@@ -82,6 +82,10 @@ def make_phrase_results(
             label = _label(phrase)
             names[label] += 1
             mask, origin, boxes = place
+            probability = answer.probability
+            if probability is not None:
+                window = _window(origin, answer.mask_origin, mask.shape)
+                probability = probability[window].copy()
             regions.append(
                 Region(
                     series_instance_uid=series.series_instance_uid,
@@ -100,6 +104,7 @@ def make_phrase_results(
                         str(seen[key]),
                     ),
                     stack_number=series.stack_number,
+                    probability=probability,
                 )
             )
         best = max((one for _, one in answers), key=lambda one: one.score, default=None)
@@ -145,14 +150,28 @@ def check_answer(series: ImageSeries, answer: GroundedPrompt) -> None:
     Raises
     ------
     GroundingError
-        Its mask reaches outside the series' grid.
+        Its mask reaches outside the series' grid, or its probabilities do not lie on
+        the mask.
 
     """
+    if answer.probability is not None and (
+        answer.probability.shape != answer.mask.shape
+        or answer.probability.dtype != np.uint8
+    ):
+        raise GroundingError("probabilities have not the shape of their mask")
     starts = answer.mask_origin
     ends = (start + size for start, size in zip(starts, answer.mask.shape, strict=True))
     sizes = zip(ends, _grid(series), strict=True)
     if min(starts) < 0 or any(end > size for end, size in sizes):
         raise GroundingError("a mask lies outside its series")
+
+
+def _window(
+    inner: Sequence[int], outer: Sequence[int], shape: Sequence[int]
+) -> tuple[slice, ...]:
+    """Return where a box of that shape lies in the box that begins at ``outer``."""
+    starts = np.subtract(inner, outer).tolist()
+    return tuple(slice(a, a + n) for a, n in zip(starts, shape, strict=True))
 
 
 def _grid(series: ImageSeries) -> tuple[int, int, int]:

@@ -35,8 +35,12 @@ def decide(
     grid: ModelGrid,
     is_volume: bool,
     config: MedGLIPConfig,
+    with_probability: bool = False,
 ) -> PhraseGrounding:
-    """Turn the evidence of one phrase into its answer."""
+    """Turn the evidence of one phrase into its answer.
+
+    With probabilities, the answer holds what its mask is cut from.
+    """
     score = presence_score(evidence.presence_logit, config)
     if score < config.presence_threshold:
         return _absent(phrase, score)
@@ -52,7 +56,13 @@ def decide(
     )
     if not kept.any():
         return _absent(phrase, score, regionless=True)
-    mask = source_mask(share, kept, grid, threshold=config.mask_threshold)
+    mask = source_mask(
+        share,
+        kept,
+        grid,
+        threshold=config.mask_threshold,
+        with_probability=with_probability,
+    )
     if not mask.mask.size:
         return _absent(phrase, score, regionless=True)
     area = grid.source_shape[1] * grid.source_shape[2] / (grid.rows * grid.columns)
@@ -72,6 +82,7 @@ def decide(
         mask=mask.mask,
         mask_origin=mask.origin,
         boxes=boxes,
+        probability=mask.probability,
     )
 
 
@@ -92,7 +103,9 @@ def contain_parts(
     present = [part for part in parts if part.is_present]
     if whole.is_present or not present:
         return whole
-    mask = unite_masks([SourceMask(part.mask, part.mask_origin) for part in present])
+    mask = unite_masks(
+        [SourceMask(part.mask, part.mask_origin, part.probability) for part in present]
+    )
     sure = min(box.score for part in present for box in part.boxes)
     return PhraseGrounding(
         phrase=whole.phrase,
@@ -105,6 +118,7 @@ def contain_parts(
             Box(slice_index, xyxy, sure)
             for slice_index, xyxy in slice_boxes(mask, smallest_pixels=1)
         ),
+        probability=mask.probability,
     )
 
 

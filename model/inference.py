@@ -103,11 +103,14 @@ class GroundingModel:
         phrases: Sequence[str],
         *,
         progress: Callable[[int, int], None] | None = None,
+        with_probabilities: bool = False,
     ) -> tuple[PhraseGrounding, ...]:
         """Answer every phrase, in order.
 
         Parameters
         ----------
+        with_probabilities
+            Answer with the probability of every voxel of a mask's box, too.
         progress
             Called with (steps done, steps in all); never with a phrase.
 
@@ -151,6 +154,7 @@ class GroundingModel:
                     grid=features.grid,
                     is_volume=stack.is_volume,
                     config=self.config,
+                    with_probability=with_probabilities,
                 )
                 score = self.presence_score(evidence.presence_logit)
                 answers[row] = contain_parts(answer, parts[row], score=score)

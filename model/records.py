@@ -58,3 +58,6 @@ class PhraseGrounding:
     """(slice, row, column) of ``mask[0, 0, 0]`` in the stack"""
     boxes: tuple[Box, ...]
     """One per connected piece and slice, tight"""
+    probability: NDArray[np.uint8] | None = None
+    """Shape of ``mask``: P(the voxel belongs to the phrase), 255 for certain; None
+    when it was not asked for, or the engine has none"""

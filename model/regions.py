@@ -23,6 +23,8 @@ class SourceMask:
 
     mask: NDArray[np.bool_]
     origin: tuple[int, int, int]
+    probability: NDArray[np.uint8] | None = None
+    """Shape of the mask, 255 for certain; None where nobody asked."""
 
 
 def keep_islands(
@@ -56,6 +58,7 @@ def source_mask(
     grid: ModelGrid,
     *,
     threshold: float,
+    with_probability: bool = False,
 ) -> SourceMask:
     """Interpolate a probability map to the source and cut it at the threshold.
 
@@ -67,6 +70,8 @@ def source_mask(
         (model slices, rows, columns) in [0, 1].
     kept
         The same shape: the islands that count.
+    with_probability
+        Keep what the mask is cut from, over the mask's own box.
     """
     empty = SourceMask(np.zeros((0, 0, 0), dtype=np.bool_), (0, 0, 0))
     if not kept.any():
@@ -86,15 +91,23 @@ def source_mask(
     )
     window = (box[0], box[1], box[2])
     values = np.where(near, share, 0.0).astype(np.float32)
-    fine = upsample_box(values, grid, box=window) >= threshold
+    shares = upsample_box(values, grid, box=window)
+    fine = shares >= threshold
     tight = ndimage.find_objects(fine.astype(np.uint8))
     if not tight:
         return empty
     part = tight[0]
     origin = tuple(int(b.start + t.start) for b, t in zip(window, part, strict=True))
     return SourceMask(
-        np.ascontiguousarray(fine[part]), (origin[0], origin[1], origin[2])
+        np.ascontiguousarray(fine[part]),
+        (origin[0], origin[1], origin[2]),
+        _in_bytes(shares[part]) if with_probability else None,
     )
+
+
+def _in_bytes(shares: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return shares in [0, 1] as bytes, 255 for 1."""
+    return np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
 
 
 def slice_boxes(
@@ -125,6 +138,9 @@ def slice_boxes(
 def unite_masks(masks: Sequence[SourceMask]) -> SourceMask:
     """Return every voxel that lies in any of the masks, cropped to their bounding box.
 
+    Where all masks have probabilities, a voxel gets the highest of its own: it is in
+    the whole at least as surely as in a part.
+
     Parameters
     ----------
     masks
@@ -133,9 +149,17 @@ def unite_masks(masks: Sequence[SourceMask]) -> SourceMask:
     low = np.min([mask.origin for mask in masks], axis=0)
     high = np.max([np.add(mask.origin, mask.mask.shape) for mask in masks], axis=0)
     whole = np.zeros(high - low, dtype=np.bool_)
+    probability = np.zeros(whole.shape, dtype=np.uint8)
     for mask in masks:
         start = np.subtract(mask.origin, low)
         stop = start + mask.mask.shape
         place = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
         whole[place] |= mask.mask
-    return SourceMask(whole, (int(low[0]), int(low[1]), int(low[2])))
+        if mask.probability is not None:
+            np.maximum(probability[place], mask.probability, out=probability[place])
+    is_known = all(mask.probability is not None for mask in masks)
+    return SourceMask(
+        whole,
+        (int(low[0]), int(low[1]), int(low[2])),
+        probability if is_known else None,
+    )

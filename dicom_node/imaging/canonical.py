@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_node.imaging.geometry import slice_normal, voxel_spacing_mm
-from dicom_node.records import BoundingBox, ImageSeries, Mask
+from dicom_node.records import BoundingBox, ImageSeries
 
 __all__ = ["CanonicalGrid"]
 
@@ -104,9 +104,9 @@ class CanonicalGrid:
         return turned[tuple(_step(flip) for flip in self.flipped)]
 
     def restore_mask(
-        self, mask: Mask, origin: Sequence[int]
-    ) -> tuple[Mask, tuple[int, int, int]]:
-        """Turn a cropped mask and its origin back into the series' grid.
+        self, mask: npt.NDArray[_T], origin: Sequence[int]
+    ) -> tuple[npt.NDArray[_T], tuple[int, int, int]]:
+        """Turn a cropped mask, or what lies in its box, and its origin back into the series' grid.
 
         Parameters
         ----------

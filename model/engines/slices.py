@@ -98,8 +98,12 @@ class SliceEngine(ABC):
         phrases: Sequence[str],
         *,
         progress: Callable[[int, int], None] | None = None,
+        with_probabilities: bool = False,
     ) -> tuple[PhraseGrounding, ...]:
         """Answer every phrase, in order; see ``GroundingModel.ground``.
+
+        There are no probabilities, asked for or not: boxes and masks of these models
+        come with one score each.
 
         Raises
         ------

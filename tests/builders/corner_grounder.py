@@ -32,6 +32,7 @@ class BrightestBox:
         prompts: Sequence[str],
         *,
         progress: Callable[[int, int], None] | None = None,
+        with_probabilities: bool = False,
     ) -> tuple[GroundedPrompt, ...]:
         self.asked.append(tuple(prompts))
         if self.error is not None:

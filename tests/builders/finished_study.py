@@ -41,7 +41,13 @@ class _Corner:
     identity = ModelIdentity("corner", "1", "c0ffee")
 
     def ground(
-        self, series: Any, pixels: Any, prompts: Any, *, progress: Any = None
+        self,
+        series: Any,
+        pixels: Any,
+        prompts: Any,
+        *,
+        progress: Any = None,
+        with_probabilities: bool = False,
     ) -> tuple[GroundedPrompt, ...]:
         mask = np.zeros((2, 5, 4), np.bool_)
         mask[0, :, :2] = mask[0, 4, :] = mask[1, 0, 0] = True

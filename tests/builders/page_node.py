@@ -29,6 +29,7 @@ class BrightnessGrounder:
         prompts: Sequence[str],
         *,
         progress: Progress | None = None,
+        with_probabilities: bool = False,
     ) -> tuple[GroundedPrompt, ...]:
         """Answer each prompt by the organ that it names."""
         answers = []

@@ -26,7 +26,7 @@ class _Box:
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Found:
     score: float
     is_present: bool
@@ -34,6 +34,7 @@ class _Found:
     mask: Any
     mask_origin: tuple[int, int, int]
     boxes: tuple[_Box, ...]
+    probability: Any = None
 
 
 class StubModel:
@@ -56,11 +57,15 @@ class StubModel:
         phrases: Sequence[str],
         *,
         progress: Callable[[int, int], None] | None = None,
+        with_probabilities: bool = False,
     ) -> list[_Found]:
         """Answer each prompt."""
         found = []
         for number, phrase in enumerate(phrases, start=1):
-            found.append(self._answer(stack, phrase))
+            one = self._answer(stack, phrase)
+            if with_probabilities and one.is_present:
+                one.probability = _brightness(stack.pixels, one)
+            found.append(one)
             if progress is not None:
                 progress(number, len(phrases))
         return found
@@ -85,6 +90,15 @@ class StubModel:
             text += f" {stack.spacing_mm} {stack.pixels.shape} {stack.pixels.dtype}"
             (self.folder / "described").write_text(text)
         return _above(stack.pixels, float(value) if what == "above" else np.inf)
+
+
+def _brightness(pixels: Any, found: _Found) -> Any:
+    """Return the lowest byte of its pixels as the probabilities of what was found."""
+    window = tuple(
+        slice(start, start + size)
+        for start, size in zip(found.mask_origin, found.mask.shape, strict=True)
+    )
+    return (pixels[window].astype(np.int64) % 256).astype(np.uint8)
 
 
 def _above(pixels: Any, threshold: float) -> _Found:

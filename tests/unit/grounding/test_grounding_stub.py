@@ -111,11 +111,15 @@ def test_findings_lie_in_the_grid_of_the_series(
     (series,), _ = find_series(made.instances)
     truth = made.voxels > 250
 
-    (found,) = shared_worker.ground(
-        series, made.voxels.astype(np.float32), ["above 250"]
+    pixels = made.voxels.astype(np.float32)
+
+    (found,) = shared_worker.ground(series, pixels, ["above 250"])
+    (asked,) = shared_worker.ground(
+        series, pixels, ["above 250"], with_probabilities=True
     )
 
     assert found.is_present
+    assert found.probability is None
     restored = np.zeros_like(truth)
     block = tuple(
         slice(start, start + size)
@@ -125,6 +129,8 @@ def test_findings_lie_in_the_grid_of_the_series(
     np.testing.assert_array_equal(restored, truth)
     boxes = boxes_around(truth, (0, 0, 0), score=0.75)
     assert found.boxes == boxes
+    assert np.array_equal(asked.probability, made.voxels[block] % 256)
+    assert (asked.mask_origin, asked.boxes) == (found.mask_origin, found.boxes)
 
 
 @pytest.fixture(scope="module")

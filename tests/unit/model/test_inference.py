@@ -260,6 +260,27 @@ def test_the_shipped_checkpoint_answers():
     check(make_stack(2, 64, 64), answers, PHRASES)
 
 
+def test_probabilities_change_nothing_else_of_an_answer():
+    grounding = GroundingModel.from_pretrained(model.bundled_checkpoint())
+    stack = make_stack(2, 64, 64)
+    asked = ["lungs", "left lung", *PHRASES]
+    grounding.config = replace(grounding.config, presence_threshold=0.0)
+
+    plain = grounding.ground(stack, asked)
+    found = grounding.ground(stack, asked, with_probabilities=True)
+
+    check(stack, found, asked)
+    assert any(answer.is_present for answer in found)
+    for one, other in zip(plain, found, strict=True):
+        assert np.array_equal(one.mask, other.mask)
+        assert replace(one, mask=other.mask) == replace(other, probability=None)
+        assert one.probability is None
+        if other.is_present:
+            assert other.probability.shape == other.mask.shape
+            inside = other.probability[other.mask].mean(dtype=float)
+            assert inside > other.probability[~other.mask].mean(dtype=float)
+
+
 def test_the_package_offers_its_doors():
     for name in model.__all__:
         assert getattr(model, name) is not None

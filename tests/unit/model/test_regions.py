@@ -83,6 +83,40 @@ def test_dropped_islands_do_not_come_back():
     assert found.origin[1] + found.mask.shape[1] < 50
 
 
+@given(st.floats(0.2, 0.8), st.integers(0, 9))
+def test_probabilities_are_what_the_mask_is_cut_from(threshold, seed):
+    grid = choose_grid((8, 90, 90), (3.0, 1.5, 1.5), is_volume=True, pixel_mm=3.0)
+    share = np.random.default_rng(seed).random((8, 45, 45), dtype=np.float32)
+    share[2:6, 5:20, 5:20] = 0.9
+    kept = keep_islands(share >= threshold, smallest=5, is_volume=True)
+
+    plain = source_mask(share, kept, grid, threshold=threshold)
+    found = source_mask(share, kept, grid, threshold=threshold, with_probability=True)
+
+    assert plain.probability is None
+    assert np.array_equal(plain.mask, found.mask)
+    assert plain.origin == found.origin
+    assert found.probability.dtype == np.uint8
+    assert found.probability.shape == found.mask.shape
+    assert found.probability[found.mask].min() >= np.floor(255 * threshold)
+    assert found.probability[~found.mask].max(initial=0) <= np.ceil(255 * threshold)
+    assert len(np.unique(found.probability)) > 50
+
+
+def test_a_whole_is_as_probable_as_its_surest_part():
+    box = np.ones((1, 2, 2), dtype=np.bool_)
+    sure, less = (np.full((1, 2, 2), value, np.uint8) for value in (200, 90))
+
+    both = unite_masks(
+        [SourceMask(box, (0, 0, 0), less), SourceMask(box, (0, 1, 1), sure)]
+    )
+    some = unite_masks([SourceMask(box, (0, 0, 0)), SourceMask(box, (0, 1, 1), sure)])
+
+    expected = [[[90, 90, 0], [90, 200, 200], [0, 200, 200]]]
+    assert both.probability.tolist() == expected
+    assert some.probability is None  # nobody knows half a map
+
+
 def test_nothing_kept_is_an_empty_mask():
     grid = choose_grid((2, 90, 90), (3.0, 3.0, 3.0), is_volume=True, pixel_mm=3.0)
     share = np.zeros((2, 90, 90), dtype=np.float32)

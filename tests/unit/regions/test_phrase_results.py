@@ -102,6 +102,27 @@ def test_a_phrase_that_is_found_has_a_region():
     assert [box.frame_index for box in region.boxes] == [1, 2]
 
 
+def test_probabilities_are_cropped_with_their_mask():
+    mask = np.zeros((2, 3, 4), bool)
+    mask[1, 1:, 2] = True
+    shares = np.arange(24, dtype=np.uint8).reshape(mask.shape)
+    answer = make_answer(mask=mask, probability=shares)
+
+    (result,) = make_results([make_phrase()], [(make_series(), [answer])])
+
+    (region,) = result.regions
+    assert region.mask_origin == (2, 3, 5)
+    assert region.probability.tolist() == [[[18], [22]]]
+
+
+@pytest.mark.parametrize(
+    "probability", [np.zeros((2, 3, 5), np.uint8), np.zeros((2, 3, 4), np.float32)]
+)
+def test_probabilities_that_do_not_lie_on_their_mask_are_refused(probability):
+    with pytest.raises(GroundingError, match="probabilities"):
+        check_answer(make_series(), make_answer(probability=probability))
+
+
 def test_what_the_report_negates_is_never_drawn():
     phrase = make_phrase(status=PhraseStatus.ABSENT)
 
