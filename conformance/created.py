@@ -49,8 +49,12 @@ _SEGMENTATION = (
     ),
     generated("SegmentsOverlap", "YES or NO"),
     given("ContentLabel", "REPORT_PHRASES"),
-    given("ContentDescription", "Regions of report phrases"),
-    CreatedAttribute("ContentCreatorName", "EMPTY", "AUTO", "no person made it"),
+    generated(
+        "ContentDescription", "Regions of report phrases; says so if a person drew them"
+    ),
+    generated(
+        "ContentCreatorName", "empty, or the one person who drew all of it", "VNAP"
+    ),
     generated(
         "SegmentSequence",
         "label and description (the phrase), codes, site, side, algorithm, colour, "
@@ -91,8 +95,17 @@ _REPORT = (
     given("SOPClassUID", "1.2.840.10008.5.1.4.1.1.88.34"),
     given("Modality", "SR"),
     given("CompletionFlag", "COMPLETE"),
-    given("VerificationFlag", "UNVERIFIED"),
-    given("PreliminaryFlag", "PRELIMINARY"),
+    generated(
+        "VerificationFlag",
+        "UNVERIFIED; VERIFIED in a corrected report that its author takes "
+        "responsibility for",
+    ),
+    generated("PreliminaryFlag", "PRELIMINARY; FINAL where verified"),
+    generated(
+        "VerifyingObserverSequence",
+        "name, organization and time, no identification code; only where verified",
+        "ANAP",
+    ),
     CreatedAttribute(
         "ReferencedRequestSequence", "ANAP", "COPY", "the requests of the source"
     ),
@@ -103,7 +116,11 @@ _REPORT = (
         "images, segmentations and report documents",
         "ANAP",
     ),
-    generated("PredecessorDocumentsSequence", "reports that it supersedes", "ANAP"),
+    generated(
+        "PredecessorDocumentsSequence",
+        "reports that it supersedes; of a corrected report, the one corrected",
+        "ANAP",
+    ),
     given("ValueType", "CONTAINER"),
     given("ContinuityOfContent", "SEPARATE"),
     generated("ConceptNameCodeSequence", "(126000, DCM, Imaging Measurement Report)"),

@@ -119,14 +119,31 @@ PATIENT_AND_STUDY: tuple[CreatedAttribute, ...] = (
 
 SERIES_AND_EQUIPMENT: tuple[CreatedAttribute, ...] = (
     generated("SeriesInstanceUID", "derived from study, version, model, configuration"),
-    generated("SeriesNumber", "9000 for the report or PDF, then one for each"),
+    generated(
+        "SeriesNumber",
+        "9000 for the report or PDF, then one for each; from 9500 on if corrected",
+    ),
     generated("SeriesDescription", 'begins with "AI - not for diagnostic use"'),
-    generated("SeriesDate", "latest date in the source instances"),
-    generated("SeriesTime", "latest time in the source instances"),
-    generated("ContentDate", "latest date in the source instances"),
-    generated("ContentTime", "latest time in the source instances"),
-    generated("InstanceCreationDate", "latest date in the source instances"),
-    generated("InstanceCreationTime", "latest time in the source instances"),
+    generated(
+        "SeriesDate", "latest date in the source instances; of the last correction"
+    ),
+    generated(
+        "SeriesTime", "latest time in the source instances; of the last correction"
+    ),
+    generated(
+        "ContentDate", "latest date in the source instances; of the last correction"
+    ),
+    generated(
+        "ContentTime", "latest time in the source instances; of the last correction"
+    ),
+    generated(
+        "InstanceCreationDate",
+        "latest date in the source instances; of the last correction",
+    ),
+    generated(
+        "InstanceCreationTime",
+        "latest time in the source instances; of the last correction",
+    ),
     given("InstanceNumber", "1"),
     given("Manufacturer", "DICOM Grounding Node project"),
     given("ManufacturerModelName", "dicom-grounding-node"),

@@ -184,6 +184,10 @@ def check_common(ds: Dataset, *, own: bool) -> Iterator[Violation]:
         yield from _check_promises(ds)
 
 
+_PERSON_OBSERVER = "121008"
+"""(121008, DCM, "Person Observer Name"): PS3.16 TID 1003."""
+
+
 def _check_meta(ds: Dataset) -> Iterator[Violation]:
     meta = getattr(ds, "file_meta", Dataset())
     for ours, theirs in (
@@ -192,6 +196,14 @@ def _check_meta(ds: Dataset) -> Iterator[Violation]:
     ):
         if meta.get(ours) != ds.get(theirs):
             yield Violation("file-meta", ours, f"differs from {theirs}")
+
+
+def _is_observer(ds: Dataset, keyword: str) -> bool:
+    """Return whether a name is of who looked, and so not of the patient."""
+    if keyword == "PersonName":
+        names = items_of(ds, "ConceptNameCodeSequence")
+        return any(one.get("CodeValue") == _PERSON_OBSERVER for one in names)
+    return keyword in {"ContentCreatorName", "VerifyingObserverName"}
 
 
 def _check_elements(
@@ -206,7 +218,8 @@ def _check_elements(
             continue
         if not where and element.keyword in PATIENT_AND_STUDY:
             continue
-        if element.VR == "PN" and not element.is_empty:
+        is_name = element.VR == "PN" and not element.is_empty
+        if is_name and not _is_observer(ds, element.keyword):
             yield Violation("no-phi", place, "a person's name outside the study module")
         if element.tag.group == _PATIENT_GROUP:
             yield Violation("no-phi", place, "a patient attribute out of its place")

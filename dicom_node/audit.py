@@ -67,6 +67,8 @@ class EventKind(StrEnum):
     SIGN_IN_REFUSED = "sign_in_refused"
     REGION_CORRECTED = "region_corrected"
     """A person accepted, rejected or redrew a region."""
+    REPORT_VERIFIED = "report_verified"
+    """A person took responsibility for a corrected report."""
 
 
 class Counters:

@@ -27,7 +27,10 @@ __all__ = ["verify_objects"]
 
 
 def verify_objects(
-    objects: Sequence[ResultObject], series: Sequence[ImageSeries]
+    objects: Sequence[ResultObject],
+    series: Sequence[ImageSeries],
+    *,
+    referred: Sequence[ResultObject] = (),
 ) -> None:
     """Check the objects of one result, each alone and all together.
 
@@ -39,6 +42,8 @@ def verify_objects(
         The objects of one profile.
     series : sequence of ImageSeries
         The images that they may refer to.
+    referred : sequence of ResultObject
+        Segmentations of an earlier result that they may refer to.
 
     Raises
     ------
@@ -57,7 +62,9 @@ def verify_objects(
         ]
         datasets.append(ds)
     if not found:  # what they say of each other means nothing while one is broken
-        found += check_together(datasets, _sources(series))
+        found += check_together(
+            datasets, _sources(series), referred=[_read(one) for one in referred]
+        )
     if found:
         text = "; ".join(str(item) for item in found)
         raise InvalidObjectError(text, violations=tuple(found))

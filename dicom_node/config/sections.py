@@ -172,6 +172,9 @@ class WebSettings(Section):
     """Folder of a built OHIF (its ``dist``), served below ``/viewer``; None: none."""
     max_upload_bytes: Annotated[int, Field(gt=0)] = 4 << 30
     """Largest request body that is accepted."""
+    organisation: Annotated[str, Field(max_length=64)] = ""
+    """Whom people act for who verify a corrected report; without it none can be
+    verified, since DICOM asks for it."""
 
 
 class ReportSettings(Section):

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from dicom_node import __version__
 from dicom_node.inbox import ReportInbox
 from dicom_node.web.access import require
+from dicom_node.web.api_corrected import make_corrected_router
 from dicom_node.web.api_corrections import make_corrections_router
 from dicom_node.web.api_health import make_health_router
 from dicom_node.web.api_images import make_images_router
@@ -70,6 +71,7 @@ def make_app(parts: WebParts) -> FastAPI:
         make_results_router(),
         make_images_router(),
         make_corrections_router(),
+        make_corrected_router(),
         make_operations_router(),
         make_openapi_router(),
         make_pages_router(read_static()),

@@ -18,6 +18,7 @@ from dicom_node.dicomweb import DicomwebService
 from dicom_node.store import Store
 from dicom_node.web.access import Access
 from dicom_node.web.changes import Changes
+from dicom_node.web.corrected import CorrectedResults
 from dicom_node.web.frames import FrameCache
 from dicom_node.web.health import HealthReport
 from dicom_node.web.results import Results
@@ -66,6 +67,7 @@ class WebParts:
     frames: FrameCache
     series: SeriesFinder
     segments: SegmentReader
+    corrected: CorrectedResults
     changes: Changes
     dicomweb: DicomwebService | None = None
     counters: Counters | None = None
@@ -151,6 +153,7 @@ def make_parts(
         frames=FrameCache(settings.limits),
         series=SeriesFinder(),
         segments=SegmentReader(),
+        corrected=CorrectedResults(),
         changes=Changes(store.details),
         dicomweb=dicomweb,
         counters=counters,

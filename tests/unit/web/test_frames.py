@@ -10,10 +10,10 @@ import pydicom
 import pytest
 
 from dicom_node.config import LimitSettings
+from dicom_node.corrections.segments import read_segments
 from dicom_node.errors import OutOfResourcesError, PixelDecodingError
 from dicom_node.imaging import Display, find_series
 from dicom_node.web.frames import FrameCache, ShownSeries
-from dicom_node.web.segments import read_segments
 from tests.builders.dicom_series import make_ct_series
 from tests.builders.finished_study import finish_study
 from tests.builders.websites import open_site

@@ -1,4 +1,4 @@
-"""What people say of regions: accepted, rejected, redrawn; and outlines as runs.
+"""Outlines as runs, and whether a correction fits what it corrects.
 
 A run is a start and a length in a frame's pixels, row by row; the runs of a mask are
 in order and never touch.
