@@ -72,7 +72,7 @@ def _merge_environment(values: dict[str, Any], environment: Mapping[str, str]) -
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if key in {"cache", "config"}:  # read by opendata.py and cli.py
+        if key in {"cache", "config"}:  # read by opendata and cli
             continue
         if _is_kubernetes(name.removeprefix(ENVIRONMENT_PREFIX), text):
             continue

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from dicom_node.cli.common import OUT, ConfigOption
 from dicom_node.config import load_settings
 from dicom_node.config.peers import Role
 from dicom_node.errors import SettingsError
@@ -17,15 +17,13 @@ from dicom_node.errors import SettingsError
 if TYPE_CHECKING:
     from dicom_node.store import Store
 
-__all__ = ["users_app"]
+__all__ = ["user_commands"]
 
-users_app = typer.Typer(
+user_commands = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Who may sign in to the pages and the REST API.",
 )
-
-_out = Console()
 
 _NameArgument = Annotated[str, typer.Argument(help="User name.", metavar="NAME")]
 _RoleOption = Annotated[
@@ -37,20 +35,14 @@ _FileOption = Annotated[
         "--password-file", help="File with the password; asked for when absent."
     ),
 ]
-_ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", help="Settings file (TOML).", envvar="DICOM_NODE_CONFIG"
-    ),
-]
 
 
-@users_app.command()
+@user_commands.command()
 def add(
     name: _NameArgument,
     role: _RoleOption = "viewer",
     password_file: _FileOption = None,
-    config: _ConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Add a person, or a machine; a running node knows them at once."""
     from dicom_node.web.passwords import check_name
@@ -58,50 +50,50 @@ def add(
     check_name(name)
     with _open(config) as store:
         store.users.add(name, password_hash=_hash(password_file), role=role)
-    _out.print(f"{name} may sign in as {role}", markup=False)
+    OUT.print(f"{name} may sign in as {role}", markup=False)
 
 
-@users_app.command("list")
-def list_users(config: _ConfigOption = None) -> None:
+@user_commands.command("list")
+def list_users(config: ConfigOption = None) -> None:
     """List who may sign in."""
     with _open(config) as store:
         known = store.users.all()
     table = Table("Name", "Role", "Since")
     for one in known:
         table.add_row(one.name, one.role, one.created_at.date().isoformat())
-    _out.print(table if known else "nobody may sign in")
+    OUT.print(table if known else "nobody may sign in")
 
 
-@users_app.command()
-def remove(name: _NameArgument, config: _ConfigOption = None) -> None:
+@user_commands.command()
+def remove(name: _NameArgument, config: ConfigOption = None) -> None:
     """Remove a person; their sessions end."""
     with _open(config) as store:
         store.users.remove(name)
-    _out.print(f"{name} may no longer sign in", markup=False)
+    OUT.print(f"{name} may no longer sign in", markup=False)
 
 
-@users_app.command()
+@user_commands.command()
 def password(
     name: _NameArgument,
     password_file: _FileOption = None,
-    config: _ConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Give a person a new password; their sessions end."""
     with _open(config) as store:
         store.users.change(name, password_hash=_hash(password_file))
-    _out.print(f"{name} has a new password", markup=False)
+    OUT.print(f"{name} has a new password", markup=False)
 
 
-@users_app.command()
+@user_commands.command()
 def role(
     name: _NameArgument,
     role: Annotated[Role, typer.Argument(help="viewer, sender, editor or admin.")],
-    config: _ConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Give a person another role; their sessions end."""
     with _open(config) as store:
         store.users.change(name, role=role)
-    _out.print(f"{name} is {role} now", markup=False)
+    OUT.print(f"{name} is {role} now", markup=False)
 
 
 def _open(config: Path | None) -> Store:

@@ -1,0 +1,67 @@
+"""``dicom-node serve | demo | doctor | settings``: run a node, and make one ready."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node.cli.common import OUT, ConfigOption, keep_private
+from dicom_node.config import load_settings
+
+__all__ = ["commands"]
+
+commands = typer.Typer()
+
+
+@commands.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run the node: receive studies, ground their phrases, send results."""
+    from dicom_node.service import NodeService
+
+    keep_private()
+    NodeService(load_settings(config)).run_forever()
+
+
+@commands.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where to leave the results.")] = Path(
+        "demo-out"
+    ),
+    stay: Annotated[
+        bool | None,
+        typer.Option(
+            "--stay/--no-stay",
+            help="Keep the page open until Ctrl-C; by default in a terminal only.",
+        ),
+    ] = None,
+) -> None:
+    """Send a real CT with its report to a node of its own and show what returns."""
+    from dicom_node.demo import run_demo
+
+    stays = sys.stdin.isatty() if stay is None else stay
+    raise typer.Exit(run_demo(out, console=OUT, stay=stays))
+
+
+@commands.command()
+def doctor(config: ConfigOption = None) -> None:
+    """Check the set-up, echo every destination, say what is wrong in plain words."""
+    from dicom_node.doctor import examine
+
+    keep_private()
+    findings = examine(load_settings(config))
+    for one in findings:
+        mark = "[green]ok[/]" if one.is_good else "[red]problem[/]"
+        OUT.print(f"{mark:>18}  {one.text}", soft_wrap=True)
+    if not all(one.is_good for one in findings):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def settings() -> None:
+    """Print every setting, its default and its meaning, as Markdown."""
+    from dicom_node.settings_page import render_settings
+
+    typer.echo(render_settings(), nl=False)

@@ -1,0 +1,134 @@
+"""``dicom-node status | report | requeue | pause ...``: a node at work."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node.cli.common import ERR, OUT, ConfigOption
+from dicom_node.config import load_settings
+
+__all__ = ["commands"]
+
+commands = typer.Typer()
+
+
+@commands.command()
+def status(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what the node has received, processed and delivered."""
+    from dicom_node.status import read_status, status_tables
+
+    snapshot = read_status(load_settings(config))
+    if as_json:
+        typer.echo(json.dumps(snapshot.as_json(), indent=2))
+        return
+    for table in status_tables(snapshot):
+        OUT.print(table)
+
+
+@commands.command()
+def report(
+    file: Annotated[Path, typer.Argument(help="The report, plain text.")],
+    study: Annotated[
+        str | None, typer.Option(help="Study Instance UID that it is about.")
+    ] = None,
+    accession: Annotated[
+        str | None, typer.Option(help="Accession number that it is about.")
+    ] = None,
+    how_far: Annotated[
+        str,
+        typer.Option(
+            "--status", help="preliminary, final, corrected or cancelled (withdrawn)."
+        ),
+    ] = "final",
+    config: ConfigOption = None,
+) -> None:
+    """Give the node a report; another one for the same study replaces it."""
+    from datetime import UTC, datetime
+
+    from dicom_node.records import IncomingReport, ReportChannel, ReportStatus
+    from dicom_node.reports import read_report_text
+    from dicom_node.status import hand_in_report
+
+    if how_far not in set(ReportStatus):
+        raise typer.BadParameter("it is none of a report", param_hint="--status")
+    incoming = IncomingReport(
+        text=read_report_text(file),
+        channel=ReportChannel.REST,
+        status=ReportStatus(how_far),
+        identifier="",
+        sender="command line",
+        received_at=datetime.now(UTC),
+        study_instance_uid=study,
+        accession_number=accession,
+    )
+    OUT.print(hand_in_report(load_settings(config), incoming))
+
+
+@commands.command()
+def requeue(
+    study: Annotated[str, typer.Argument(help="Study Instance UID.", metavar="STUDY")],
+    config: ConfigOption = None,
+) -> None:
+    """Process a study again, or try its undelivered results at once."""
+    from dicom_node.status import requeue_study
+
+    OUT.print(requeue_study(load_settings(config), study))
+
+
+@commands.command()
+def pause(config: ConfigOption = None) -> None:
+    """Process nothing more until `resume`; receiving and delivering go on."""
+    from dicom_node.operate import set_paused
+
+    set_paused(load_settings(config), True)
+    OUT.print("paused: studies are received and wait; results are still delivered")
+
+
+@commands.command()
+def resume(config: ConfigOption = None) -> None:
+    """Go on after `pause` or `drain`."""
+    from dicom_node.operate import set_draining, set_paused
+
+    settings = load_settings(config)
+    set_paused(settings, False)
+    set_draining(settings, False)
+    OUT.print("resumed")
+
+
+@commands.command()
+def drain(
+    config: ConfigOption = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when nothing is left to do.")
+    ] = False,
+) -> None:
+    """Accept no new association and finish what is here, to stop without loss."""
+    from dicom_node.operate import read_remaining, set_draining
+
+    settings = load_settings(config)
+    set_draining(settings, True)
+    left = read_remaining(settings)
+    with ERR.status("draining") as told:
+        while wait and not left.is_empty:
+            told.update(
+                f"draining: {left.collecting} studies collect, {left.queued} wait for "
+                f"the worker, {left.undelivered} results are undelivered"
+            )
+            time.sleep(1.0)
+            left = read_remaining(settings)
+    if left.is_empty:
+        OUT.print("nothing is left to do: the node can be stopped")
+        return
+    OUT.print(
+        f"draining: {left.collecting} studies collect, {left.queued} wait for the "
+        f"worker, {left.undelivered} results are undelivered",
+        soft_wrap=True,
+    )
