@@ -48,9 +48,16 @@ CASES = [(name, "default") for name in SERIES] + [
     for profile in ("ohif", "labelmap")
     for name in ("oblique", "radiograph", "enhanced")
 ]
+CASES += [("odd volume", "labelmap"), ("odd cine", "labelmap"), ("oblique", "weasis")]
+CASES += [
+    (name, "slicer")
+    for name in ("sagittal", "oblique", "odd volume", "odd radiograph", "odd cine")
+]
 
 
 EVERYTHING = "everything"
+
+PROFILES_OF_SEGMENTS = (*PROFILES, "slicer", "weasis", "fractional")
 
 Make = Callable[[str, str], tuple[StudyResult, tuple[ResultObject, ...]]]
 """From a name of `SERIES`, or `EVERYTHING`, and a profile: a result, its objects."""
@@ -91,7 +98,8 @@ def _grid_affine(series: ImageSeries) -> npt.NDArray[np.float64]:
 
 
 @pytest.mark.parametrize(
-    ("name", "profile"), [*CASES, *((EVERYTHING, profile) for profile in PROFILES)]
+    ("name", "profile"),
+    [*CASES, *((EVERYTHING, profile) for profile in PROFILES_OF_SEGMENTS)],
 )
 def test_rules_and_dciodvfy_find_no_error(name: str, profile: str, make: Make) -> None:
     result, objects = make(name, profile)
