@@ -16,7 +16,9 @@ from dicom_node.config import NodeSettings
 from dicom_node.config.peers import Role
 from dicom_node.grounder import ModelIdentity
 from dicom_node.store import Store
-from dicom_node.web import HealthReport, NodeNumbers, WebParts, make_app, make_parts
+from dicom_node.web import HealthReport
+from dicom_node.web.app import make_app
+from dicom_node.web.parts import NodeNumbers, WebParts, make_parts
 from dicom_node.web.passwords import hash_password
 from tests.builders.stores import NOON
 

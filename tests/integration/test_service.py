@@ -30,6 +30,7 @@ from dicom_node.deliver import send_objects
 from dicom_node.errors import ObjectError, SettingsError, StoreError
 from dicom_node.service import NodeService
 from dicom_node.status import read_status, requeue_study, status_tables
+from dicom_node.store import Store
 from dicom_node.workflows import Workflows
 from tests.builders.archive import Archive
 from tests.builders.postgres import postgres_cluster
@@ -75,7 +76,7 @@ def node_log() -> Iterator[io.StringIO]:
 def short_waits() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dicom_node.assembly._SETTLE", timedelta(seconds=QUIET_S))
-        patch.setattr("dicom_node.service._STOP_GRACE_S", 1)
+        patch.setattr("dicom_node.service.node._STOP_GRACE_S", 1)
         patch.setattr("dicom_node.workflows.workflows.POLLING_S", 0.05)
         yield
 
@@ -500,8 +501,8 @@ def test_an_error_that_nobody_foresaw_ends_no_background_loop(
         rounds.append("")
         raise ValueError("ZZCANARY")
 
-    monkeypatch.setattr("dicom_node.service.reconcile", fail)
-    monkeypatch.setattr("dicom_node.service._HOUSEKEEPING_S", 0.05)
+    monkeypatch.setattr("dicom_node.service.upkeep.reconcile", fail)
+    monkeypatch.setattr("dicom_node.service.upkeep._HOUSEKEEPING_S", 0.05)
     monkeypatch.setattr(
         Workflows,
         "resume",
@@ -551,7 +552,42 @@ def test_a_damaged_name_of_the_node_is_told(tmp_path: Path, damage: bytes) -> No
         NodeService(make_settings(tmp_path), processor=QuickProcessor()).start()
 
 
-def test_the_receiver_does_not_load_the_model_library(tmp_path: Path) -> None:
-    code = "import dicom_node.service, sys; sys.exit('torch' in sys.modules)"
+_LOADED_LATER = (
+    *("torch", "transformers", "highdicom", "reportlab", "SimpleITK", "scipy"),
+    *("fhir.resources", "rule_engine", "fastapi", "uvicorn", "dicom_node.web.app"),
+)
+"""What makes results, judges rules or shows pages. (Pillow is loaded by pydicom.)"""
 
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+def test_the_receiver_listens_before_it_loads_what_it_does_not_use(
+    tmp_path: Path,
+) -> None:
+    # With its database made, as at every start but the first.
+    settings = make_settings(tmp_path)
+    with Store(settings.database_url) as store:
+        store.migrate()
+    code = f"""
+import json, os, sys
+from dicom_node.association import DicomServer
+from dicom_node.config import NodeSettings
+from dicom_node.service import NodeService
+
+listen = DicomServer.start
+
+def listen_and_tell(self):
+    listen(self)
+    late = [one for one in (*{_LOADED_LATER!r}, "alembic") if one in sys.modules]
+    print(json.dumps({{"port": self.port, "loaded": late}}), flush=True)
+    os._exit(0)
+
+DicomServer.start = listen_and_tell
+NodeService(NodeSettings.model_validate_json({settings.model_dump_json()!r})).start()
+"""
+
+    told = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+
+    answer = json.loads(told.stdout.splitlines()[-1])
+    assert answer["port"] > 0
+    assert answer["loaded"] == []

@@ -11,8 +11,8 @@ from openapi_spec_validator import validate
 
 from dicom_node.config.peers import Role
 from dicom_node.dicomweb import DicomwebService
-from dicom_node.web import make_app
 from dicom_node.web.access import COOKIE
+from dicom_node.web.app import make_app
 from dicom_node.web.attempts import Attempts
 from dicom_node.web.openapi import needs_of, routes_of
 from dicom_node.web.passwords import Passwords, hash_password

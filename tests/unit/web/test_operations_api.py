@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from dicom_node.config import WebSettings
-from dicom_node.web import WebServer
+from dicom_node.web.server import WebServer
 from tests.builders.finished_study import store_series
 from tests.builders.stores import received
 from tests.builders.websites import PASSWORD, Site, open_site

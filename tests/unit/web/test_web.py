@@ -15,12 +15,8 @@ from dicom_node.audit import Counters
 from dicom_node.config import WebSettings
 from dicom_node.errors import SettingsError
 from dicom_node.store import Store
-from dicom_node.web import (
-    NodeCollector,
-    WebServer,
-    check_disk,
-    examine,
-)
+from dicom_node.web import NodeCollector, check_disk, examine
+from dicom_node.web.server import WebServer
 from tests.builders.stores import received
 from tests.builders.websites import Site, open_site
 

@@ -1,23 +1,18 @@
-"""`dicom-node serve`: every room wired, in the order in which they may trust another.
+"""The node: it starts its rooms, keeps house while they work, and stops them.
 
 lock -> migrate -> leftovers -> durable work -> worker -> listen -> web -> reconcile
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
-import threading
 import time
-import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -28,40 +23,33 @@ from dicom_node.association import DicomServer
 from dicom_node.audit import Counters, EventKind, configure_logging
 from dicom_node.commitment import CommitmentService
 from dicom_node.config import NodeSettings
-from dicom_node.dicomweb import DicomwebService
 from dicom_node.errors import NodeError, RuleError, SettingsError, StoreError
-from dicom_node.hl7 import Answering, Hl7Listener
-from dicom_node.http_peer import http_client
 from dicom_node.inbox import ReportInbox
-from dicom_node.receive import InstanceReceiver
-from dicom_node.reconcile import reconcile
 from dicom_node.reports import DocumentReader
-from dicom_node.retrieve import ArchiveRetriever, RetrieveLine
 from dicom_node.rules import RuleBook
-from dicom_node.spool import Spool, write_whole
-from dicom_node.store import Store
-from dicom_node.web import (
-    HealthReport,
-    NodeCollector,
-    NodeNumbers,
-    WebServer,
-    check_disk,
-    examine,
-    make_app,
-    make_parts,
+from dicom_node.service.claim import LOCK_FILE, lock_folder, read_node_id
+from dicom_node.service.rooms import (
+    make_hl7,
+    make_retrieve_line,
+    make_retriever,
+    make_worklist,
 )
+from dicom_node.service.upkeep import Upkeep
+from dicom_node.spool import Spool
+from dicom_node.store import Store
+from dicom_node.web import HealthReport, NodeCollector, check_disk, examine
 from dicom_node.workflows import DRAINING, PipelineProcessor, StudyProcessor, Workflows
-from dicom_node.worklist import WorklistClient, WorklistPerformer
 
-__all__ = ["LOCK_FILE", "NodeService"]
+if TYPE_CHECKING:
+    from dicom_node.hl7 import Hl7Listener
+    from dicom_node.service.web_door import WebDoor
+    from dicom_node.web.parts import NodeNumbers
+
+__all__ = ["NodeService"]
 
 _SIGNAL_LOOK_S = 0.2
 """How often the main thread looks for a signal that came just before its wait."""
 
-LOCK_FILE = "node.lock"
-"""Held by the running node, in its data folder."""
-
-_HOUSEKEEPING_S = 60.0
 _DRAIN_LOOK_S = 0.5
 _STOP_GRACE_S = 5
 """Work that takes longer is left to the next start: it is durable."""
@@ -93,10 +81,6 @@ class NodeService:
         self._counters = Counters(self._registry)
         self._hl7: Hl7Listener | None = None
         self._documents = DocumentReader()
-        self._stop_asked = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._missing_files = 0
-        self._is_reconciled = False
         self._drains = False
         self._drain_looked_at = -_DRAIN_LOOK_S
         self._started_at = datetime.now(UTC)
@@ -152,7 +136,7 @@ class NodeService:
         spool = self._spool = Spool(
             self._data_dir, min_free_bytes=settings.limits.min_free_bytes
         )
-        self._lock_file = _lock(self._data_dir / LOCK_FILE)
+        self._lock_file = lock_folder(self._data_dir / LOCK_FILE)
         self._store = Store(settings.database_url)
         self._claim_database()
         leftovers = spool.remove_leftovers()
@@ -167,10 +151,19 @@ class NodeService:
             quiet_time_s=settings.node.quiet_time_s,
             reports=settings.reports,
         )
+        self._upkeep = Upkeep(
+            self._store,
+            spool,
+            assembler=self._assembler,
+            workflows=self._workflows,
+            began_at=self._started_at,
+        )
         self._inbox = ReportInbox(self._store, clock=system_clock)
-        retriever = self._make_retriever(spool)
-        self._retrieve = self._make_retrieve_line(retriever)
-        self._worklist = self._make_worklist(retriever)
+        retriever = make_retriever(settings, self._store, self._assembler, spool=spool)
+        self._retrieve = make_retrieve_line(retriever, self._store)
+        if self._retrieve is not None:
+            self._workflows.complete_by(self._retrieve)
+        self._worklist = make_worklist(settings, self._store, bringer=retriever)
         self._workflows.resume()
         self._commitment = CommitmentService(
             settings,
@@ -203,9 +196,12 @@ class NodeService:
         if self._worklist is not None:
             self._worklist.start()
         self._web = self._start_web()
-        self._hl7 = self._start_hl7()
-        self._run_thread("assembly", self._assemble)
-        self._run_thread("housekeeping", self._keep_house)
+        self._hl7 = make_hl7(
+            settings, self._inbox, counters=self._counters, read_pdf=self._read_pdf
+        )
+        if self._hl7 is not None:
+            self._hl7.start()
+        self._upkeep.start()
         self._store.record_event(
             EventKind.NODE_STARTED,
             detail={"version": __version__, "leftovers": leftovers},
@@ -223,14 +219,13 @@ class NodeService:
     def stop(self) -> None:
         """Accept nothing more, finish what is quick, leave the rest durable."""
         log.info("node_stopping")
-        self._stop_asked.set()
+        self._upkeep.ask_to_stop()
         self._server.stop(_ACCEPT_GRACE_S)
         self._commitment.stop()
         if self._hl7 is not None:
             self._hl7.stop(_ACCEPT_GRACE_S)
         self._assembler.stop()
-        for thread in self._threads:
-            thread.join(_ACCEPT_GRACE_S)
+        self._upkeep.join(_ACCEPT_GRACE_S)
         if self._retrieve is not None:
             self._retrieve.stop()
         if self._worklist is not None:
@@ -239,7 +234,6 @@ class NodeService:
         self._processor.stop()
         if self._web is not None:
             self._web.stop()
-            self._dicomweb.close()
         self._documents.close()
         try:
             self._store.record_event(EventKind.NODE_STOPPED)
@@ -288,7 +282,7 @@ class NodeService:
 
     def _claim_database(self) -> None:
         try:
-            node_id = _node_id(self._data_dir / "node-id")
+            node_id = read_node_id(self._data_dir / "node-id")
             self._store.migrate()
             if not self._store.claim(node_id):
                 msg = (
@@ -301,87 +295,34 @@ class NodeService:
             os.close(self._lock_file)
             raise
 
-    def _make_retriever(self, spool: Spool) -> ArchiveRetriever | None:
-        if not self._settings.archives:
-            return None
-        return ArchiveRetriever(
-            self._settings,
-            self._store,
-            receiver=InstanceReceiver(spool, self._assembler, clock=system_clock),
-            hold=self._assembler.hold,
-            release=self._assembler.association_released,
-            clock=system_clock,
-        )
-
-    def _make_worklist(
-        self, retriever: ArchiveRetriever | None
-    ) -> WorklistPerformer | None:
-        ups = self._settings.ups
-        if ups.url is None:
-            return None
-        return WorklistPerformer(
-            self._settings,
-            self._store,
-            client=WorklistClient(http_client(ups.url, token_file=ups.token_file)),
-            bringer=retriever,
-            clock=system_clock,
-        )
-
-    def _make_retrieve_line(
-        self, retriever: ArchiveRetriever | None
-    ) -> RetrieveLine | None:
-        if retriever is None:
-            return None
-        line = RetrieveLine(retriever, self._store, clock=system_clock)
-        self._workflows.complete_by(line)
-        return line
-
     def _read_pdf(self, data: bytes) -> str:
         return self._documents.read_bytes(data, kind="pdf")
 
-    def _start_hl7(self) -> Hl7Listener | None:
-        if not self._settings.hl7.enabled:
-            return None
-        listener = Hl7Listener(
-            self._settings.hl7,
-            Answering(
-                self._inbox,
-                clock=system_clock,
-                counters=self._counters,
-                accession_fields=self._settings.hl7.accession_fields,
-                read_pdf=self._read_pdf,
-            ),
-            max_message_bytes=self._settings.limits.max_message_bytes,
-        )
-        listener.start()
-        return listener
-
-    def _start_web(self) -> WebServer | None:
+    def _start_web(self) -> WebDoor | None:
         if not self._settings.web.enabled:
             return None
-        self._dicomweb = DicomwebService(
-            self._settings,
-            catalogue=self._store.catalogue,
-            spool=self._spool,
-            ledger=self._assembler,
-            on_release=self._assembler.association_released,
-            is_draining=self._is_draining,
-        )
-        parts = make_parts(
+        # The page's libraries take as long to load as all the rest: studies are
+        # received meanwhile.
+        from dicom_node.service.web_door import WebDoor
+
+        door = WebDoor(
             self._settings,
             self._store,
+            self._assembler,
+            spool=self._spool,
+            is_draining=self._is_draining,
             examine=self.examine,
             registry=self._registry,
-            node=self._numbers,
-            dicomweb=self._dicomweb,
+            numbers=self._numbers,
             counters=self._counters,
             read_pdf=self._read_pdf,
         )
-        web = WebServer(make_app(parts), self._settings.web, parts=parts)
-        web.start()
-        return web
+        door.start()
+        return door
 
     def _numbers(self) -> NodeNumbers:
+        from dicom_node.web.parts import NodeNumbers  # only the web asks
+
         numbers = self._server.statistics
         return NodeNumbers(
             started_at=self._started_at,
@@ -391,43 +332,6 @@ class NodeService:
             associations_accepted=numbers.associations_accepted,
             associations_rejected=sum(numbers.associations_rejected.values()),
         )
-
-    def _run_thread(self, name: str, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
-
-    def _assemble(self) -> None:
-        # Files without a row come before a version is made of their study; but what
-        # does not pass by itself must not hold every other study.
-        while not self._stop_asked.is_set() and self._survives(self._reconcile):
-            if self._is_reconciled:
-                break
-            self._stop_asked.wait(1.0)
-        self._assembler.run()
-
-    def _reconcile(self) -> None:
-        report = reconcile(self._store, self._spool, before=self._started_at)
-        self._missing_files = report.missing
-        self._is_reconciled = True
-
-    def _keep_house(self) -> None:
-        while not self._stop_asked.wait(_HOUSEKEEPING_S):
-            self._survives(lambda: self._workflows.resume(only_overdue=True))
-            if not self._is_reconciled:
-                self._survives(self._reconcile)
-
-    def _survives(self, task: Callable[[], None]) -> bool:
-        """Do a round of a background loop; return whether its trouble will pass."""
-        try:
-            task()
-        except StoreError as error:
-            log.error("background_waits", reason=str(error))  # noqa: TRY400
-        except Exception:
-            # Its text may quote a data set: `audit` writes class and place.
-            log.exception("background_failed")
-            return False
-        return True
 
     def _is_draining(self) -> bool:
         # Asked for each association: a look at the database now and then is enough.
@@ -465,15 +369,14 @@ class NodeService:
         return None if self._hl7 is None else self._hl7.trouble
 
     def _check_worker(self) -> str | None:
-        dead = [one.name for one in self._threads if not one.is_alive()]
+        dead = self._upkeep.dead_threads()
         if not self._workflows.is_alive:
             dead.append("workflows")
         return f"not running: {', '.join(dead)}" if dead else None
 
     def _check_files(self) -> str | None:
-        if not self._missing_files:
-            return None
-        return f"{self._missing_files} instances have lost their file"
+        missing = self._upkeep.missing_files
+        return f"{missing} instances have lost their file" if missing else None
 
     def _check_model(self) -> str | None:
         # Instances are accepted all the same: their studies wait for the model.
@@ -486,29 +389,3 @@ def _check_rules(settings: NodeSettings) -> None:
         RuleBook(settings.rules)
     except RuleError as error:
         raise SettingsError(str(error)) from error
-
-
-def _lock(path: Path) -> int:
-    descriptor = -1
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if descriptor >= 0:
-            os.close(descriptor)
-        is_taken = isinstance(error, BlockingIOError)
-        what = "another node uses this data folder" if is_taken else error.strerror
-        msg = f"node.data_dir {path.parent}: {what}"
-        raise SettingsError(msg) from error
-    return descriptor
-
-
-def _node_id(path: Path) -> str:
-    """Return who the node is; it moves with its data folder."""
-    try:
-        if not path.exists():
-            write_whole(path, f"{uuid.uuid4()}\n".encode())
-        return str(uuid.UUID(path.read_text(encoding="ascii").strip()))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: this file names the node and cannot be read or made"
-        raise SettingsError(msg) from error

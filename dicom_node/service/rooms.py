@@ -1,0 +1,121 @@
+"""Rooms that a node has only where its settings ask for them.
+
+Each is imported where it is made: a node does not load what it does not use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dicom_node.assembly import Assembler, system_clock
+from dicom_node.audit import Counters
+from dicom_node.config import NodeSettings
+from dicom_node.inbox import ReportInbox
+from dicom_node.receive import InstanceReceiver
+from dicom_node.spool import Spool
+from dicom_node.store import Store
+
+if TYPE_CHECKING:
+    from dicom_node.hl7 import Hl7Listener
+    from dicom_node.retrieve import ArchiveRetriever, RetrieveLine
+    from dicom_node.worklist import WorklistPerformer
+
+__all__ = ["make_hl7", "make_retrieve_line", "make_retriever", "make_worklist"]
+
+
+def make_retriever(
+    settings: NodeSettings, store: Store, assembler: Assembler, *, spool: Spool
+) -> ArchiveRetriever | None:
+    """Make what asks archives for images; None without archives."""
+    if not settings.archives:
+        return None
+    from dicom_node.retrieve import ArchiveRetriever
+
+    return ArchiveRetriever(
+        settings,
+        store,
+        receiver=InstanceReceiver(spool, assembler, clock=system_clock),
+        hold=assembler.hold,
+        release=assembler.association_released,
+        clock=system_clock,
+    )
+
+
+def make_retrieve_line(
+    retriever: ArchiveRetriever | None, store: Store
+) -> RetrieveLine | None:
+    """Make the line in which studies wait for an archive; None without archives."""
+    if retriever is None:
+        return None
+    from dicom_node.retrieve import RetrieveLine
+
+    return RetrieveLine(retriever, store, clock=system_clock)
+
+
+def make_worklist(
+    settings: NodeSettings, store: Store, *, bringer: ArchiveRetriever | None
+) -> WorklistPerformer | None:
+    """Make the performer of a UPS worklist; None without one.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+        Where the worklist is.
+    store : Store
+        Keeps what was taken on.
+    bringer : ArchiveRetriever, optional
+        Brings the studies that work items name.
+
+    """
+    ups = settings.ups
+    if ups.url is None:
+        return None
+    from dicom_node.http_peer import http_client
+    from dicom_node.worklist import WorklistClient, WorklistPerformer
+
+    return WorklistPerformer(
+        settings,
+        store,
+        client=WorklistClient(http_client(ups.url, token_file=ups.token_file)),
+        bringer=bringer,
+        clock=system_clock,
+    )
+
+
+def make_hl7(
+    settings: NodeSettings,
+    inbox: ReportInbox,
+    *,
+    counters: Counters,
+    read_pdf: Callable[[bytes], str],
+) -> Hl7Listener | None:
+    """Make the listener for HL7 reports; None where the settings have none.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+        Where it listens, and which fields it reads.
+    inbox : ReportInbox
+        Takes the reports.
+    counters : Counters
+        Counts the messages.
+    read_pdf : callable
+        Reads the text of an embedded PDF.
+
+    """
+    if not settings.hl7.enabled:
+        return None
+    from dicom_node.hl7 import Answering, Hl7Listener
+
+    return Hl7Listener(
+        settings.hl7,
+        Answering(
+            inbox,
+            clock=system_clock,
+            counters=counters,
+            accession_fields=settings.hl7.accession_fields,
+            read_pdf=read_pdf,
+        ),
+        max_message_bytes=settings.limits.max_message_bytes,
+    )

@@ -1,0 +1,117 @@
+"""What goes on while the node works: studies are assembled, what was lost is found."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from dicom_node.assembly import Assembler
+from dicom_node.errors import StoreError
+from dicom_node.reconcile import reconcile
+from dicom_node.spool import Spool
+from dicom_node.store import Store
+from dicom_node.workflows import Workflows
+
+__all__ = ["Upkeep"]
+
+_HOUSEKEEPING_S = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class Upkeep:
+    """Two threads: one assembles studies, one looks after what was left.
+
+    Parameters
+    ----------
+    store : Store
+        What was received, made and delivered.
+    spool : Spool
+        Where the files lie.
+    assembler : Assembler
+        Makes versions of what has come.
+    workflows : Workflows
+        The durable work.
+    began_at : datetime
+        When the node started: what came later is not reconciled.
+
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        spool: Spool,
+        *,
+        assembler: Assembler,
+        workflows: Workflows,
+        began_at: datetime,
+    ) -> None:
+        self.missing_files = 0
+        """Instances whose file was not found at the start."""
+        self._store = store
+        self._spool = spool
+        self._assembler = assembler
+        self._workflows = workflows
+        self._began_at = began_at
+        self._is_reconciled = False
+        self._stop_asked = threading.Event()
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (
+                ("assembly", self._assemble),
+                ("housekeeping", self._keep_house),
+            )
+        ]
+
+    def start(self) -> None:
+        """Start both threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def ask_to_stop(self) -> None:
+        """Begin nothing more; the assembler is stopped by itself."""
+        self._stop_asked.set()
+
+    def join(self, grace_s: float) -> None:
+        """Wait for the threads, for so long each."""
+        for thread in self._threads:
+            thread.join(grace_s)
+
+    def dead_threads(self) -> list[str]:
+        """Return the names of those that do not run."""
+        return [one.name for one in self._threads if not one.is_alive()]
+
+    def _assemble(self) -> None:
+        # Files without a row come before a version is made of their study; but what
+        # does not pass by itself must not hold every other study.
+        while not self._stop_asked.is_set() and self._survives(self._reconcile):
+            if self._is_reconciled:
+                break
+            self._stop_asked.wait(1.0)
+        self._assembler.run()
+
+    def _reconcile(self) -> None:
+        report = reconcile(self._store, self._spool, before=self._began_at)
+        self.missing_files = report.missing
+        self._is_reconciled = True
+
+    def _keep_house(self) -> None:
+        while not self._stop_asked.wait(_HOUSEKEEPING_S):
+            self._survives(lambda: self._workflows.resume(only_overdue=True))
+            if not self._is_reconciled:
+                self._survives(self._reconcile)
+
+    def _survives(self, task: Callable[[], None]) -> bool:
+        """Do a round of a background loop; return whether its trouble will pass."""
+        try:
+            task()
+        except StoreError as error:
+            log.error("background_waits", reason=str(error))  # noqa: TRY400
+        except Exception:
+            # Its text may quote a data set: `audit` writes class and place.
+            log.exception("background_failed")
+            return False
+        return True
