@@ -17,6 +17,13 @@ from conformance.send_statuses import (
     judge_send_status,
 )
 from conformance.sop_classes import RETIRED_STORAGE_CLASSES, STORAGE_CLASSES
+from conformance.store_statuses import (
+    STORE_STATUSES,
+    DimseStatus,
+    Status,
+    StatusCategory,
+)
+from conformance.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 
 __all__ = [
     "ASSOCIATION_LIMITS",
@@ -79,75 +86,6 @@ class ContextResult(IntEnum):
     ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
     TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
 
-
-@dataclass(frozen=True, slots=True)
-class TransferSyntax:
-    """How data sets are encoded, PS3.5 10.
-
-    ``is_decoded``: the node can read the pixels. Others are kept as received and
-    their series is reported as not processed; where a caller offers both kinds in
-    one context, the node picks one that it can read.
-    """
-
-    uid: str
-    name: str
-    is_decoded: bool = True
-
-
-TRANSFER_SYNTAXES: tuple[TransferSyntax, ...] = (
-    TransferSyntax("1.2.840.10008.1.2", "Implicit VR Little Endian"),
-    TransferSyntax("1.2.840.10008.1.2.1", "Explicit VR Little Endian"),
-    TransferSyntax("1.2.840.10008.1.2.2", "Explicit VR Big Endian (retired)"),
-    TransferSyntax(
-        "1.2.840.10008.1.2.1.98",
-        "Encapsulated Uncompressed Explicit VR Little Endian",
-        is_decoded=False,
-    ),
-    TransferSyntax("1.2.840.10008.1.2.4.50", "JPEG Baseline (Process 1)"),
-    TransferSyntax("1.2.840.10008.1.2.4.51", "JPEG Extended (Process 2 and 4)"),
-    TransferSyntax("1.2.840.10008.1.2.4.57", "JPEG Lossless (Process 14)"),
-    TransferSyntax("1.2.840.10008.1.2.4.70", "JPEG Lossless (Process 14, SV 1)"),
-    TransferSyntax("1.2.840.10008.1.2.4.80", "JPEG-LS Lossless"),
-    TransferSyntax("1.2.840.10008.1.2.4.81", "JPEG-LS Near-Lossless"),
-    TransferSyntax("1.2.840.10008.1.2.4.90", "JPEG 2000 (Lossless Only)"),
-    TransferSyntax("1.2.840.10008.1.2.4.91", "JPEG 2000"),
-    TransferSyntax("1.2.840.10008.1.2.4.201", "HTJ2K (Lossless Only)"),
-    TransferSyntax("1.2.840.10008.1.2.4.202", "HTJ2K with RPCL (Lossless Only)"),
-    TransferSyntax("1.2.840.10008.1.2.4.203", "HTJ2K"),
-    TransferSyntax("1.2.840.10008.1.2.5", "RLE Lossless"),
-    TransferSyntax("1.2.840.10008.1.2.4.92", "JPEG 2000 Part 2 (Lossless Only)", False),
-    TransferSyntax("1.2.840.10008.1.2.4.93", "JPEG 2000 Part 2", False),
-    TransferSyntax("1.2.840.10008.1.2.4.110", "JPEG XL Lossless", False),
-    TransferSyntax("1.2.840.10008.1.2.4.111", "JPEG XL JPEG Recompression", False),
-    TransferSyntax("1.2.840.10008.1.2.4.112", "JPEG XL", False),
-    TransferSyntax("1.2.840.10008.1.2.4.100", "MPEG2 MP@ML", False),
-    TransferSyntax("1.2.840.10008.1.2.4.100.1", "Fragmentable MPEG2 MP@ML", False),
-    TransferSyntax("1.2.840.10008.1.2.4.101", "MPEG2 MP@HL", False),
-    TransferSyntax("1.2.840.10008.1.2.4.101.1", "Fragmentable MPEG2 MP@HL", False),
-    TransferSyntax("1.2.840.10008.1.2.4.102", "MPEG-4 HP/L4.1", False),
-    TransferSyntax("1.2.840.10008.1.2.4.102.1", "Fragmentable MPEG-4 HP/L4.1", False),
-    TransferSyntax("1.2.840.10008.1.2.4.103", "MPEG-4 BD HP/L4.1", False),
-    TransferSyntax(
-        "1.2.840.10008.1.2.4.103.1", "Fragmentable MPEG-4 BD HP/L4.1", False
-    ),
-    TransferSyntax("1.2.840.10008.1.2.4.104", "MPEG-4 HP/L4.2 2D", False),
-    TransferSyntax(
-        "1.2.840.10008.1.2.4.104.1", "Fragmentable MPEG-4 HP/L4.2 2D", False
-    ),
-    TransferSyntax("1.2.840.10008.1.2.4.105", "MPEG-4 HP/L4.2 3D", False),
-    TransferSyntax(
-        "1.2.840.10008.1.2.4.105.1", "Fragmentable MPEG-4 HP/L4.2 3D", False
-    ),
-    TransferSyntax("1.2.840.10008.1.2.4.106", "MPEG-4 Stereo HP/L4.2", False),
-    TransferSyntax(
-        "1.2.840.10008.1.2.4.106.1", "Fragmentable MPEG-4 Stereo HP/L4.2", False
-    ),
-    TransferSyntax("1.2.840.10008.1.2.4.107", "HEVC/H.265 Main, L5.1", False),
-    TransferSyntax("1.2.840.10008.1.2.4.108", "HEVC/H.265 Main 10, L5.1", False),
-)
-"""What the node receives. Left out on purpose: deflated syntaxes (one megabyte may
-unpack to gigabytes), JPIP (the pixels are elsewhere), SMPTE ST 2110 (streams, not
-instances), and the JPEG processes retired before 2000, which nothing decodes."""
 
 RESULT_SOP_CLASSES: Mapping[str, str] = {
     uid: STORAGE_CLASSES[uid]
@@ -258,96 +196,6 @@ QUERY_RETRIEVE_CONTEXTS: tuple[PresentationContexts, ...] = (
 """What the node proposes when it calls an archive: the service that is configured
 and, for C-GET, the announced SOP classes in the SCP role (PS3.7 D.3.3.4), each syntax
 in a context of its own, so that the archive need not decode what it keeps."""
-
-
-class StatusCategory(StrEnum):
-    """What a status means for the requester, PS3.7 C."""
-
-    SUCCESS = "Success"
-    FAILURE = "Failure"
-    REFUSED = "Refused"
-
-
-class Status(IntEnum):
-    """The DIMSE statuses that the node returns, PS3.4 B.2.3 and PS3.7 C."""
-
-    SUCCESS = 0x0000
-    PROCESSING_FAILURE = 0x0110
-    SOP_CLASS_NOT_SUPPORTED = 0x0122
-    UNRECOGNIZED_OPERATION = 0x0211
-    MISTYPED_ARGUMENT = 0x0212
-    OUT_OF_RESOURCES = 0xA700
-    DATA_SET_MISMATCH = 0xA900
-    CANNOT_UNDERSTAND = 0xC000
-
-
-@dataclass(frozen=True, slots=True)
-class DimseStatus:
-    """When a status is returned and what it tells the caller to do."""
-
-    status: Status
-    category: StatusCategory
-    meaning: str
-    condition: str
-
-
-STORE_STATUSES: tuple[DimseStatus, ...] = (
-    DimseStatus(
-        Status.SUCCESS,
-        StatusCategory.SUCCESS,
-        "Success",
-        "The instance is durable: its file and its folder are synced and its row is "
-        "committed. Also for an instance that the node has already.",
-    ),
-    DimseStatus(
-        Status.OUT_OF_RESOURCES,
-        StatusCategory.REFUSED,
-        "Out of resources",
-        "Less disk is free than the operator reserves, a write failed, or the "
-        "database does not answer. Send again later.",
-    ),
-    DimseStatus(
-        Status.DATA_SET_MISMATCH,
-        StatusCategory.FAILURE,
-        "Data set does not match SOP class",
-        "SOP Class UID or SOP Instance UID of the data set differs from the command.",
-    ),
-    DimseStatus(
-        Status.CANNOT_UNDERSTAND,
-        StatusCategory.FAILURE,
-        "Cannot understand",
-        "The data set cannot be parsed, nests sequences more than 64 deep, or one of "
-        "its UIDs, or of the command's, is not a UID. Empty UIDs of SOP class and "
-        "instance are taken from the command; empty UIDs of study and series are "
-        "accepted.",
-    ),
-    DimseStatus(
-        Status.PROCESSING_FAILURE,
-        StatusCategory.FAILURE,
-        "Processing failure",
-        "An error of the node itself; its log names it.",
-    ),
-    DimseStatus(
-        Status.SOP_CLASS_NOT_SUPPORTED,
-        StatusCategory.FAILURE,
-        "SOP class not supported",
-        "The Affected SOP Class UID is not that of the presentation context.",
-    ),
-    DimseStatus(
-        Status.MISTYPED_ARGUMENT,
-        StatusCategory.FAILURE,
-        "Mistyped argument",
-        "The command announces no data set.",
-    ),
-    DimseStatus(
-        Status.UNRECOGNIZED_OPERATION,
-        StatusCategory.FAILURE,
-        "Unrecognized operation",
-        "The operation is not one of the context's service.",
-    ),
-)
-"""Every status of the Storage SCP. All but success carry an Error Comment
-(0000,0902), which never holds anything from the data set."""
 
 
 @dataclass(frozen=True, slots=True)
