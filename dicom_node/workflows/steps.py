@@ -1,0 +1,182 @@
+"""The steps of the workflows: each looks at the store, acts, and says what follows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from dicom_node.assembly import Clock
+from dicom_node.errors import StoreError
+from dicom_node.store import Parcel, Store
+from dicom_node.store.switches import PAUSED
+from dicom_node.workflows.choosing import Chooser
+from dicom_node.workflows.delivery import Delivery, delivery_delay_s, first_in_line
+from dicom_node.workflows.names import commitment_name, parcel_name, work_name
+from dicom_node.workflows.processing import Processing
+from dicom_node.workflows.submitting import hurry
+
+__all__ = ["Steps", "seconds_until"]
+
+_LOOK_S = 0.5
+"""How often it is looked whether the pause is over."""
+
+_PATIENCE = timedelta(days=7)
+"""How long a version is tried again, at most a quarter of an hour apart, while the
+disk, database or model is away. Any other trouble ends it at once and says why."""
+
+log = structlog.get_logger(__name__)
+
+
+def seconds_until(parcel: Parcel, *, now: datetime) -> float:
+    """Return how long it is until a parcel's next attempt, at least 0."""
+    return max(0.0, (parcel.next_attempt_at - now).total_seconds())
+
+
+class Steps:
+    """What the workflows do, one step at a time.
+
+    Parameters
+    ----------
+    store : Store
+        What was received, made and delivered.
+    processing : Processing
+        Makes results.
+    delivery : Delivery
+        Sends them.
+    chooser : Chooser
+        What was decided about a version.
+    clock : Clock
+        The wall clock.
+    is_stopping : threading.Event
+        Set when the node stops.
+
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        processing: Processing,
+        delivery: Delivery,
+        *,
+        chooser: Chooser,
+        clock: Clock,
+        is_stopping: threading.Event,
+    ) -> None:
+        self.running = 0
+        """How many steps are being done."""
+        self._store = store
+        self._processing = processing
+        self._delivery = delivery
+        self._chooser = chooser
+        self._clock = clock
+        self._is_stopping = is_stopping
+        self._lock = threading.Lock()
+        self._has_waiting = threading.Event()
+
+    def process(
+        self, version_id: int, run: int, attempt: int, began_at: str | None
+    ) -> dict[str, Any] | None:
+        """Process a version; return how it is tried again, None: it is over."""
+        self._wait_while_paused()
+        choice = self._chooser.recall(version_id)
+        now = self._clock()
+        began = now if began_at is None else datetime.fromisoformat(began_at)
+        again = {"began_at": began.isoformat(), "priority": choice.priority}
+        if choice.delay_s:  # its hours passed while it waited for others
+            return {**again, "delay_s": choice.delay_s}
+        with self._step():
+            is_over = self._processing.process(
+                version_id,
+                run,
+                is_last=now - began >= _PATIENCE,
+                model=choice.model,
+            )
+        if not is_over:
+            self._has_waiting.set()
+            return {**again, "delay_s": delivery_delay_s(attempt)}
+        if self._has_waiting.is_set():
+            # What was away is back: the others need not wait for their time.
+            self._has_waiting.clear()
+            for key in self._store.unfinished_versions():
+                if key.version_id != version_id:
+                    hurry(work_name(key))
+        return None
+
+    def _wait_while_paused(self) -> None:
+        # The one worker of the queue waits here, so nothing else is begun.
+        while self._is_paused():
+            if self._is_stopping.wait(_LOOK_S):
+                raise StoreError("the node stops while work is paused")
+
+    def _is_paused(self) -> bool:
+        try:
+            return bool(self._store.switches.get(PAUSED))
+        except StoreError as error:
+            log.warning("pause_unknown", reason=str(error))
+            return False  # what follows needs the database and waits for it
+
+    def new_parcels(self, version_id: int) -> list[tuple[int, str, str]]:
+        """Return study, destination and name of what is to be delivered now."""
+        # What waits for an earlier version's parcel is sent by whoever sends that.
+        made = self._store.pending_parcels(version_id=version_id)
+        of_study = [
+            parcel
+            for study_id in {one.study_id for one in made}
+            for parcel in self._store.pending_parcels(study_id=study_id)
+        ]
+        return [
+            (one.study_id, one.destination, parcel_name(one))
+            for one in first_in_line(of_study)
+        ]
+
+    def deliver(
+        self, study_id: int, destination: str, name: str
+    ) -> dict[str, Any] | None:
+        """Deliver a parcel; return which is next and when, None: none is left."""
+        with self._step():
+            outcome = self._delivery.deliver(study_id, destination, name)
+        if outcome.delivered:
+            # A destination that answers gets at once what waits for it.
+            waiting = self._store.pending_parcels(destination=destination)
+            for parcel in first_in_line(waiting):
+                if parcel.study_id != study_id:
+                    hurry(parcel_name(parcel))
+        if outcome.left is None:
+            return None
+        return {"name": parcel_name(outcome.left), "delay_s": outcome.delay_s}
+
+    def commit(
+        self, study_id: int, destination: str, name: str
+    ) -> list[dict[str, Any]]:
+        """Ask for storage commitment; return what is asked for later."""
+        with self._step():
+            self._delivery.commit(study_id, destination, name)
+        return self.next_commitments(study_id, destination)
+
+    def next_commitments(self, study_id: int, destination: str) -> list[dict[str, Any]]:
+        """Return what waits for storage commitment, and for how long."""
+        waiting = self._store.commitments.waiting(
+            study_id=study_id, destination=destination
+        )
+        return [
+            {
+                "name": commitment_name(one),
+                "delay_s": seconds_until(one, now=self._clock()),
+            }
+            for one in waiting
+        ]
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        with self._lock:
+            self.running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.running -= 1
