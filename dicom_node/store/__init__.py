@@ -34,7 +34,8 @@ from dicom_node.store.snapshot import (
     StudyStatus,
 )
 from dicom_node.store.store import Store
-from dicom_node.store.versions import CollectingStudy, VersionKey, Work
+from dicom_node.store.versions import CollectingStudy, VersionKey
+from dicom_node.store.work import Work
 from dicom_node.store.workitems import StudyOutput, Workitem, WorkitemState
 
 __all__ = [

@@ -20,6 +20,7 @@ from dicom_node.store import results as _results
 from dicom_node.store import snapshot as _snapshot
 from dicom_node.store import versions as _versions
 from dicom_node.store import waiting as _waiting
+from dicom_node.store import work as _work
 from dicom_node.store.catalogue import CatalogueStore
 from dicom_node.store.commitment_requests import CommitmentRequestStore
 from dicom_node.store.commitments import CommitmentStore
@@ -169,9 +170,7 @@ class Store:
     ) -> tuple[StoredInstance, ...]:
         """Return what a version holds, without taking it into work."""
         with self._database.read() as connection:
-            return _versions.version_instances(
-                connection, version_id, data_dir=data_dir
-            )
+            return _work.version_instances(connection, version_id, data_dir=data_dir)
 
     def decision(self, version_id: int) -> _decisions.RecordedDecision | None:
         """Return what was decided about a version; None: nothing yet."""
@@ -206,10 +205,10 @@ class Store:
         fingerprint: str,
         data_dir: Path,
         now: datetime,
-    ) -> _versions.Work | None:
+    ) -> _work.Work | None:
         """Take a version into work; None when there is nothing to do for this run."""
         with self._database.write() as connection:
-            return _versions.start_version(
+            return _work.start_version(
                 connection,
                 version_id,
                 run=run,
@@ -223,9 +222,7 @@ class Store:
     ) -> None:
         """Give a version up; it stays visible and can be requeued."""
         with self._database.write() as connection:
-            _versions.fail_version(
-                connection, version_id, run=run, reason=reason, now=now
-            )
+            _work.fail_version(connection, version_id, run=run, reason=reason, now=now)
 
     def note_waiting(self, version_id: int, *, run: int, reason: str) -> None:
         """Say why a version is not processed yet; its state does not change."""

@@ -1,30 +1,24 @@
-"""Versions of a study: what was complete, what became of it."""
+"""Versions of a study: when one is opened, and which wait for a worker."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from dicom_node.audit import EventKind
-from dicom_node.errors import StoreError
-from dicom_node.records import ObjectReference, StoredInstance, StudyReady
 from dicom_node.store.events import record_event
-from dicom_node.store.priors import choose_priors, read_priors
 from dicom_node.store.report_joins import (
     counted_report_ids,
-    read_reports,
     report_hashes,
 )
 from dicom_node.store.schema import (
     StudyState,
     VersionState,
     instances,
-    results,
     studies,
     versions,
 )
@@ -32,14 +26,12 @@ from dicom_node.store.schema import (
 __all__ = [
     "CollectingStudy",
     "VersionKey",
-    "Work",
     "collecting_studies",
-    "fail_version",
+    "counted",
+    "key_of",
     "open_version",
     "set_study_state",
-    "start_version",
     "unfinished_versions",
-    "version_instances",
 ]
 
 
@@ -62,16 +54,6 @@ class VersionKey:
     study_instance_uid: str
     content_version: str
     run: int
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a worker needs to process a version."""
-
-    key: VersionKey
-    ready: StudyReady
-    predecessors: tuple[ObjectReference, ...]
-    """The result objects that the new ones supersede."""
 
 
 def collecting_studies(connection: Connection) -> tuple[CollectingStudy, ...]:
@@ -131,7 +113,7 @@ def open_version(
         return None
     rows = connection.execute(
         select(instances.c.id, instances.c.sha256)
-        .where(_counts(study_id))
+        .where(counted(study_id))
         .order_by(instances.c.id)
     ).all()
     latest = _latest(connection, study)
@@ -198,115 +180,7 @@ def unfinished_versions(connection: Connection) -> tuple[VersionKey, ...]:
         .where(versions.c.state.in_([VersionState.READY, VersionState.PROCESSING]))
         .order_by(versions.c.id)
     )
-    return tuple(_key(row) for row in rows)
-
-
-def start_version(
-    connection: Connection,
-    version_id: int,
-    *,
-    run: int,
-    fingerprint: str,
-    data_dir: Path,
-    now: datetime,
-) -> Work | None:
-    """Take a version into work; None when there is nothing to do for this run.
-
-    A repeated start, after a crash, returns the same work.
-
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
-        A write transaction.
-    version_id, run : int
-        The work.
-    fingerprint : str
-        Names the model and configuration that will process it.
-    data_dir : pathlib.Path
-        The data folder, to make paths absolute.
-    now : datetime
-        The moment.
-
-    """
-    row = connection.execute(
-        select(versions, studies.c.study_instance_uid, studies.c.latest_version_id)
-        .join(studies, studies.c.id == versions.c.study_id)
-        .where(versions.c.id == version_id)
-    ).one_or_none()
-    if row is None:
-        msg = "the version is not in the database"
-        raise StoreError(msg, version_id=version_id)
-    if row.run != run or row.state not in {VersionState.READY, VersionState.PROCESSING}:
-        return None
-    predecessors = dict(row.predecessors)
-    if fingerprint not in predecessors:
-        predecessors[fingerprint] = [
-            list(one) for one in _superseded(connection, row, fingerprint)
-        ]
-    priors = row.priors
-    if priors is None:
-        priors = choose_priors(connection, row.study_id)
-    connection.execute(
-        update(versions)
-        .where(versions.c.id == version_id)
-        .values(
-            state=VersionState.PROCESSING,
-            started_at=now,
-            reason=None,
-            predecessors=predecessors,
-            priors=priors,
-        )
-    )
-    set_study_state(connection, version_id, StudyState.PROCESSING)
-    return Work(
-        key=_key(row),
-        ready=StudyReady(
-            study_instance_uid=row.study_instance_uid,
-            content_version=row.content_version,
-            instances=_instances(connection, row, data_dir),
-            predecessor_version=_predecessor_version(connection, row),
-            reports=read_reports(connection, row.report_ids or ()),
-            priors=read_priors(connection, priors, data_dir=data_dir),
-        ),
-        predecessors=tuple(ObjectReference(*one) for one in predecessors[fingerprint]),
-    )
-
-
-def version_instances(
-    connection: Connection, version_id: int, *, data_dir: Path
-) -> tuple[StoredInstance, ...]:
-    """Return what a version holds, without taking it into work."""
-    row = connection.execute(
-        select(versions).where(versions.c.id == version_id)
-    ).one_or_none()
-    return () if row is None else _instances(connection, row, data_dir)
-
-
-def fail_version(
-    connection: Connection, version_id: int, *, run: int, reason: str, now: datetime
-) -> None:
-    """Give a version up; it stays visible and can be requeued."""
-    changed = connection.execute(
-        update(versions)
-        .where(
-            versions.c.id == version_id,
-            versions.c.run == run,
-            versions.c.state.in_([VersionState.READY, VersionState.PROCESSING]),
-        )
-        .values(state=VersionState.FAILED, reason=reason[:1024], finished_at=now)
-        .returning(versions.c.study_id, versions.c.content_version)
-    ).one_or_none()
-    if changed is None:
-        return
-    set_study_state(connection, version_id, StudyState.FAILED)
-    record_event(
-        connection,
-        EventKind.STUDY_FAILED,
-        at=now,
-        study_id=changed.study_id,
-        subject=changed.content_version,
-        detail={"reason": reason[:1024]},
-    )
+    return tuple(key_of(row) for row in rows)
 
 
 def set_study_state(connection: Connection, version_id: int, state: StudyState) -> None:
@@ -321,14 +195,21 @@ def set_study_state(connection: Connection, version_id: int, state: StudyState) 
     )
 
 
-def _counts(study_id: int) -> Any:
-    # Our own results and the second of two instances with one UID are kept, not
-    # processed.
+def counted(study_id: int) -> Any:
+    """Return the condition for the instances of a study that are processed.
+
+    The node's own results and the second of two instances with one UID are kept only.
+    """
     return and_(
         instances.c.study_id == study_id,
         instances.c.is_own_result.is_(False),
         instances.c.is_conflict.is_(False),
     )
+
+
+def key_of(row: Row[Any]) -> VersionKey:
+    """Return the key of a version, from its row joined with its study's UID."""
+    return VersionKey(row.id, row.study_instance_uid, row.content_version, row.run)
 
 
 def _supersede(
@@ -350,88 +231,7 @@ def _supersede(
         )
 
 
-def _instances(
-    connection: Connection, version: Row[Any], data_dir: Path
-) -> tuple[StoredInstance, ...]:
-    rows = connection.execute(
-        select(instances)
-        .where(_counts(version.study_id), instances.c.id <= version.last_instance_id)
-        # The order must not depend on who sent what first.
-        .order_by(instances.c.sop_instance_uid)
-    )
-    return tuple(
-        StoredInstance(
-            sop_instance_uid=row.sop_instance_uid,
-            sop_class_uid=row.sop_class_uid,
-            transfer_syntax_uid=row.transfer_syntax_uid,
-            series_instance_uid=row.series_instance_uid,
-            path=data_dir / row.path,
-            sha256=row.sha256,
-        )
-        for row in rows
-    )
-
-
-def _superseded(
-    connection: Connection, version: Row[Any], fingerprint: str
-) -> list[tuple[str, str, str, str]]:
-    """Find the newest results before these: of this version, else of the ones before.
-
-    Results of this very version under another fingerprint are superseded too: a
-    second answer always says which it replaces.
-    """
-    current: Row[Any] | None = version
-    while current is not None:
-        rows = connection.execute(
-            select(results)
-            .where(
-                results.c.version_id == current.id,
-                or_(current.id != version.id, results.c.fingerprint != fingerprint),
-            )
-            .order_by(results.c.id)
-        ).all()
-        if rows:
-            newest = rows[-1].fingerprint
-            return [
-                (
-                    row.sop_class_uid,
-                    row.sop_instance_uid,
-                    row.series_instance_uid,
-                    row.study_instance_uid,
-                )
-                for row in rows
-                if row.fingerprint == newest
-            ]
-        current = _predecessor(connection, current)
-    return []
-
-
 def _latest(connection: Connection, study: Row[Any]) -> Row[Any] | None:
     return connection.execute(
         select(versions).where(versions.c.id == study.latest_version_id)
     ).one_or_none()
-
-
-def _predecessor_version(connection: Connection, version: Row[Any]) -> str | None:
-    """Return the content version of the nearest version that has results."""
-    current = _predecessor(connection, version)
-    while current is not None:
-        found = connection.scalar(
-            select(results.c.id).where(results.c.version_id == current.id).limit(1)
-        )
-        if found is not None:
-            return str(current.content_version)
-        current = _predecessor(connection, current)
-    return None
-
-
-def _predecessor(connection: Connection, version: Row[Any]) -> Row[Any] | None:
-    if version.predecessor_id is None:
-        return None
-    return connection.execute(
-        select(versions).where(versions.c.id == version.predecessor_id)
-    ).one()
-
-
-def _key(row: Row[Any]) -> VersionKey:
-    return VersionKey(row.id, row.study_instance_uid, row.content_version, row.run)

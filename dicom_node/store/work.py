@@ -1,0 +1,223 @@
+"""A version with its worker: taken into work, given up, and what it supersedes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row, or_, select, update
+
+from dicom_node.audit import EventKind
+from dicom_node.errors import StoreError
+from dicom_node.records import ObjectReference, StoredInstance, StudyReady
+from dicom_node.store.events import record_event
+from dicom_node.store.priors import choose_priors, read_priors
+from dicom_node.store.report_joins import read_reports
+from dicom_node.store.schema import (
+    StudyState,
+    VersionState,
+    instances,
+    results,
+    studies,
+    versions,
+)
+from dicom_node.store.versions import VersionKey, counted, key_of, set_study_state
+
+__all__ = ["Work", "fail_version", "start_version", "version_instances"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker needs to process a version."""
+
+    key: VersionKey
+    ready: StudyReady
+    predecessors: tuple[ObjectReference, ...]
+    """The result objects that the new ones supersede."""
+
+
+def start_version(
+    connection: Connection,
+    version_id: int,
+    *,
+    run: int,
+    fingerprint: str,
+    data_dir: Path,
+    now: datetime,
+) -> Work | None:
+    """Take a version into work; None when there is nothing to do for this run.
+
+    A repeated start, after a crash, returns the same work.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        A write transaction.
+    version_id, run : int
+        The work.
+    fingerprint : str
+        Names the model and configuration that will process it.
+    data_dir : pathlib.Path
+        The data folder, to make paths absolute.
+    now : datetime
+        The moment.
+
+    """
+    row = connection.execute(
+        select(versions, studies.c.study_instance_uid, studies.c.latest_version_id)
+        .join(studies, studies.c.id == versions.c.study_id)
+        .where(versions.c.id == version_id)
+    ).one_or_none()
+    if row is None:
+        msg = "the version is not in the database"
+        raise StoreError(msg, version_id=version_id)
+    if row.run != run or row.state not in {VersionState.READY, VersionState.PROCESSING}:
+        return None
+    predecessors = dict(row.predecessors)
+    if fingerprint not in predecessors:
+        predecessors[fingerprint] = [
+            list(one) for one in _superseded(connection, row, fingerprint)
+        ]
+    priors = row.priors
+    if priors is None:
+        priors = choose_priors(connection, row.study_id)
+    connection.execute(
+        update(versions)
+        .where(versions.c.id == version_id)
+        .values(
+            state=VersionState.PROCESSING,
+            started_at=now,
+            reason=None,
+            predecessors=predecessors,
+            priors=priors,
+        )
+    )
+    set_study_state(connection, version_id, StudyState.PROCESSING)
+    return Work(
+        key=key_of(row),
+        ready=StudyReady(
+            study_instance_uid=row.study_instance_uid,
+            content_version=row.content_version,
+            instances=_instances(connection, row, data_dir),
+            predecessor_version=_predecessor_version(connection, row),
+            reports=read_reports(connection, row.report_ids or ()),
+            priors=read_priors(connection, priors, data_dir=data_dir),
+        ),
+        predecessors=tuple(ObjectReference(*one) for one in predecessors[fingerprint]),
+    )
+
+
+def version_instances(
+    connection: Connection, version_id: int, *, data_dir: Path
+) -> tuple[StoredInstance, ...]:
+    """Return what a version holds, without taking it into work."""
+    row = connection.execute(
+        select(versions).where(versions.c.id == version_id)
+    ).one_or_none()
+    return () if row is None else _instances(connection, row, data_dir)
+
+
+def fail_version(
+    connection: Connection, version_id: int, *, run: int, reason: str, now: datetime
+) -> None:
+    """Give a version up; it stays visible and can be requeued."""
+    changed = connection.execute(
+        update(versions)
+        .where(
+            versions.c.id == version_id,
+            versions.c.run == run,
+            versions.c.state.in_([VersionState.READY, VersionState.PROCESSING]),
+        )
+        .values(state=VersionState.FAILED, reason=reason[:1024], finished_at=now)
+        .returning(versions.c.study_id, versions.c.content_version)
+    ).one_or_none()
+    if changed is None:
+        return
+    set_study_state(connection, version_id, StudyState.FAILED)
+    record_event(
+        connection,
+        EventKind.STUDY_FAILED,
+        at=now,
+        study_id=changed.study_id,
+        subject=changed.content_version,
+        detail={"reason": reason[:1024]},
+    )
+
+
+def _instances(
+    connection: Connection, version: Row[Any], data_dir: Path
+) -> tuple[StoredInstance, ...]:
+    rows = connection.execute(
+        select(instances)
+        .where(counted(version.study_id), instances.c.id <= version.last_instance_id)
+        # The order must not depend on who sent what first.
+        .order_by(instances.c.sop_instance_uid)
+    )
+    return tuple(
+        StoredInstance(
+            sop_instance_uid=row.sop_instance_uid,
+            sop_class_uid=row.sop_class_uid,
+            transfer_syntax_uid=row.transfer_syntax_uid,
+            series_instance_uid=row.series_instance_uid,
+            path=data_dir / row.path,
+            sha256=row.sha256,
+        )
+        for row in rows
+    )
+
+
+def _superseded(
+    connection: Connection, version: Row[Any], fingerprint: str
+) -> list[tuple[str, str, str, str]]:
+    """Find the newest results before these: of this version, else of the ones before.
+
+    Results of this very version under another fingerprint are superseded too: a
+    second answer always says which it replaces.
+    """
+    current: Row[Any] | None = version
+    while current is not None:
+        rows = connection.execute(
+            select(results)
+            .where(
+                results.c.version_id == current.id,
+                or_(current.id != version.id, results.c.fingerprint != fingerprint),
+            )
+            .order_by(results.c.id)
+        ).all()
+        if rows:
+            newest = rows[-1].fingerprint
+            return [
+                (
+                    row.sop_class_uid,
+                    row.sop_instance_uid,
+                    row.series_instance_uid,
+                    row.study_instance_uid,
+                )
+                for row in rows
+                if row.fingerprint == newest
+            ]
+        current = _predecessor(connection, current)
+    return []
+
+
+def _predecessor_version(connection: Connection, version: Row[Any]) -> str | None:
+    """Return the content version of the nearest version that has results."""
+    current = _predecessor(connection, version)
+    while current is not None:
+        found = connection.scalar(
+            select(results.c.id).where(results.c.version_id == current.id).limit(1)
+        )
+        if found is not None:
+            return str(current.content_version)
+        current = _predecessor(connection, current)
+    return None
+
+
+def _predecessor(connection: Connection, version: Row[Any]) -> Row[Any] | None:
+    if version.predecessor_id is None:
+        return None
+    return connection.execute(
+        select(versions).where(versions.c.id == version.predecessor_id)
+    ).one()
