@@ -1,0 +1,82 @@
+"""Reports, as they come in and as they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+__all__ = ["IncomingReport", "Report", "ReportChannel", "ReportStatus"]
+
+
+class ReportStatus(StrEnum):
+    """How far a report is: HL7 table 0123 and FHIR DiagnosticReport.status."""
+
+    PRELIMINARY = "preliminary"
+    FINAL = "final"
+    CORRECTED = "corrected"
+    """It replaces what was sent before."""
+    CANCELLED = "cancelled"
+    """It is withdrawn: nothing of it counts."""
+
+
+class ReportChannel(StrEnum):
+    """The door that a report came in by."""
+
+    HL7 = "hl7"
+    FHIR = "fhir"
+    REST = "rest"
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingReport:
+    """A report as a sender hands it over, before a study is found for it.
+
+    At least one of ``study_instance_uid`` and ``accession_number`` is set.
+    """
+
+    text: str
+    channel: ReportChannel
+    status: ReportStatus
+    identifier: str
+    """What its sender calls it: filler order number, resource id; another text with
+    the same sender and identifier replaces it. Empty: one report for each study."""
+    sender: str
+    """Sending application, or the person who wrote it here."""
+    received_at: datetime
+    study_instance_uid: str | None = None
+    accession_number: str | None = None
+    patient_id: str | None = None
+    """Where both the report and the study have one, they must agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Report text and where it came from.
+
+    ``source`` is ``sr:<SOP Instance UID>``, ``pdf:<SOP Instance UID>``,
+    ``cda:<SOP Instance UID>``, ``hl7:<number>``, ``fhir:<number>``,
+    ``rest:<number>`` (the number is the node's own), ``tag:<keyword>``,
+    ``prior:<source>``, ``file`` or ``argument``. ``sop_class_uid`` is set for
+    documents, so that results can refer to them.
+    """
+
+    text: str
+    source: str
+    sop_instance_uid: str | None = None
+    sop_class_uid: str | None = None
+    series_instance_uid: str | None = None
+    status: ReportStatus | None = None
+    """None: its source does not say."""
+
+    @property
+    def is_document(self) -> bool:
+        """Whether results can refer to it: it is an object of the study."""
+        return bool(
+            self.sop_instance_uid and self.sop_class_uid and self.series_instance_uid
+        )
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether it asks rather than states: the reason for the study."""
+        return self.source.startswith("tag:")
