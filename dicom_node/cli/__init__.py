@@ -13,7 +13,7 @@ import typer
 
 from dicom_node import __version__
 from dicom_node.audit import configure_logging
-from dicom_node.cli import conformance, files, node, rules, users, work
+from dicom_node.cli import conformance, corrections, files, node, rules, users, work
 from dicom_node.cli.common import fail
 from dicom_node.errors import NodeError, SettingsError
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 for _group in (node, files, work):
     app.add_typer(_group.commands)
 app.add_typer(conformance.conformance_commands, name="conformance")
+app.add_typer(corrections.correction_commands, name="corrections")
 app.add_typer(rules.rules_commands, name="rules")
 app.add_typer(users.user_commands, name="user")
 

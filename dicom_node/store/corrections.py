@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Row, insert, select
 
 from dicom_node.audit import EventKind
 from dicom_node.store.database import Database
@@ -137,18 +138,50 @@ class CorrectionStore:
                 .where(studies.c.study_instance_uid == study_instance_uid)
                 .order_by(corrections.c.id)
             ).all()
-        return tuple(
-            Correction(
-                id=row.id,
-                content_version=row.content_version,
-                tracking_uid=row.tracking_uid,
-                action=CorrectionAction(row.action),
-                frames=tuple(
-                    RedrawnFrame(one["frame"], tuple(one["runs"])) for one in row.frames
-                ),
-                comment=row.comment,
-                person=row.person,
-                at=row.at,
-            )
-            for row in rows
-        )
+        return tuple(_correction(row) for row in rows)
+
+    def by_study(
+        self, *, since: datetime | None = None
+    ) -> dict[str, tuple[Correction, ...]]:
+        """Return all corrections by Study Instance UID, the oldest first.
+
+        Parameters
+        ----------
+        since : datetime, optional
+            Only studies with a correction at or after it; all of theirs are returned.
+
+        """
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(
+                    corrections,
+                    versions.c.content_version,
+                    studies.c.study_instance_uid,
+                )
+                .join(studies, studies.c.id == corrections.c.study_id)
+                .join(versions, versions.c.id == corrections.c.version_id)
+                .order_by(corrections.c.id)
+            ).all()
+        found: dict[str, list[Correction]] = {}
+        for row in rows:
+            found.setdefault(row.study_instance_uid, []).append(_correction(row))
+        return {
+            uid: tuple(said)
+            for uid, said in found.items()
+            if since is None or max(one.at for one in said) >= since
+        }
+
+
+def _correction(row: Row[Any]) -> Correction:
+    return Correction(
+        id=row.id,
+        content_version=row.content_version,
+        tracking_uid=row.tracking_uid,
+        action=CorrectionAction(row.action),
+        frames=tuple(
+            RedrawnFrame(one["frame"], tuple(one["runs"])) for one in row.frames
+        ),
+        comment=row.comment,
+        person=row.person,
+        at=row.at,
+    )

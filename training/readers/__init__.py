@@ -32,6 +32,7 @@ READERS: dict[str, str] = {
     "mdetr": "training.readers.mdetr:read_mdetr",
     "mscxr": "training.readers.mscxr:read_mscxr",
     "nnunet": "training.readers.nnunet:read_nnunet",
+    "node-corrections": "training.readers.node_corrections:read_node_corrections",
     "odvg": "training.readers.odvg:read_odvg",
     "padchest-gr": "training.readers.padchest_gr:read_padchest_gr",
     "paired-volumes": "training.readers.paired_volumes:read_paired_volumes",
