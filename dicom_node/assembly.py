@@ -203,7 +203,14 @@ class Assembler:
                 self._store.clear_request(study.study_id)
         while self._untold:
             key, is_requested = self._untold[0]
-            self._hooks.version_ready(key, is_requested=is_requested)
+            try:
+                self._hooks.version_ready(key, is_requested=is_requested)
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001 - one version must not hold the others
+                _log.exception(
+                    "version_not_queued", study_instance_uid=key.study_instance_uid
+                )
             del self._untold[0]
         return tuple(opened)
 

@@ -45,10 +45,13 @@ class Expression:
         """
         trouble = None
         results = []
-        for one in tags:
+        is_ignore = self.settings.action == "ignore"
+        # A report beside the images does not keep a study from being ignored.
+        images = [one for one in tags if "Rows" in one] if is_ignore else []
+        for one in images or tags:
             try:
                 results.append(bool(self._rule.matches(one)))
-            except (rule_engine.errors.EngineError, TypeError) as error:
+            except Exception as error:  # noqa: BLE001 - no study may stop the others
                 results.append(False)
                 # Never the message itself: it may quote a value.
                 absent = sorted(
@@ -61,7 +64,6 @@ class Expression:
                 )
         if not results:
             return False, "no series can be read"
-        is_ignore = self.settings.action == "ignore"
         fits = all(results) if is_ignore else any(results)
         return fits, None if fits else trouble
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import warnings
 from collections.abc import Iterable, Mapping
@@ -126,6 +127,8 @@ def _plain(value: Any, is_number: bool) -> str | float | None:
     if not is_number:
         return str(value)[:_MAX_CHARACTERS]
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
+    # NaN and infinity are no DS, but are found in headers; nothing compares with them.
+    return number if math.isfinite(number) else None

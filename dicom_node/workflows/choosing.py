@@ -115,7 +115,12 @@ class Chooser:
         instances = self._store.version_instances(
             key.version_id, data_dir=self._data_dir
         )
-        return self._book.decide(study_tags(instances))
+        try:
+            return self._book.decide(study_tags(instances))
+        except Exception:  # a door: one study must not hold the others
+            # Its text may quote a data set: `audit` writes class and place.
+            log.exception("rules_failed", study_instance_uid=key.study_instance_uid)
+            return Decision()
 
     def _choice(self, known: RecordedDecision) -> Choice:
         waits = known.rule in self._off_peak and known.priority != "urgent"

@@ -37,8 +37,11 @@ class Recorder:
         self.ready: list[VersionKey] = []
         self.requested: list[str] = []
         self.failures = 0
+        self.bad = ""
 
     def version_ready(self, key: VersionKey, *, is_requested: bool = False) -> None:
+        if key.study_instance_uid == self.bad:
+            raise ArithmeticError
         if self.failures:
             self.failures -= 1
             raise StoreError
@@ -110,6 +113,19 @@ def test_a_study_is_complete_after_the_quiet_time_and_not_before(
     assert early == ()
     assert hooks.ready == [key]
     assert assembler.evaluate() == ()
+
+
+def test_a_version_that_cannot_be_queued_holds_no_other(
+    assembler: Peers, clock: FakeClock, hooks: Recorder
+) -> None:
+    hooks.bad = "1.2.3"
+    assembler.comes(received(1))
+    assembler.comes(received(2, study_instance_uid="1.9"))
+    clock.advance(QUIET_S)
+
+    assembler.evaluate()
+
+    assert [one.study_instance_uid for one in hooks.ready] == ["1.9"]
 
 
 def test_every_new_instance_begins_the_quiet_time_again(

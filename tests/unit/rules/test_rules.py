@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +67,40 @@ def test_a_localizer_does_not_take_its_study_along():
 
     assert book.decide([SCOUT, CT]).is_processed
     assert not book.decide([SCOUT]).is_processed
+
+
+def test_a_report_does_not_undo_a_rule_that_ignores_a_modality():
+    book = RuleBook([rule('Modality == "MR"', action="ignore")])
+    image, report = {"Modality": "MR", "Rows": 256.0}, {"Modality": "SR"}
+
+    assert not book.decide([image, report]).is_processed
+    assert book.decide([image, {"Modality": "CT", "Rows": 512.0}]).is_processed
+    assert book.decide([report]).is_processed
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_none_is_absent(tmp_path, value):
+    make_ct_series(tmp_path, slices=1, rows=16, columns=16)
+    (path,) = tmp_path.rglob("*.dcm")
+    ds = pydicom.dcmread(path)
+    ds.CTDIvol = value
+    ds.save_as(path)
+
+    tags = read_tags(path)
+
+    assert "CTDIvol" not in tags
+    assert not RuleBook([rule("CTDIvol < 5")]).decide([tags]).rule
+
+
+@given(
+    value=st.one_of(
+        st.floats(allow_nan=True), st.text(max_size=5), st.none(), st.just(())
+    )
+)
+def test_no_value_stops_the_rules(value):
+    book = RuleBook([rule('SliceThickness < 3 and Modality == "CT"')])
+
+    book.decide([{"SliceThickness": value, "Modality": "CT"}])
 
 
 def test_one_series_is_enough_for_a_rule_that_processes():
