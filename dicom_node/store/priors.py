@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, func, select
 
-from dicom_node.records import (
-    PriorStudy,
-    Report,
-    ReportStatus,
-    StoredInstance,
-)
-from dicom_node.store.schema import instances, reports, studies
+from dicom_node.records import PriorStudy, StoredInstance
+from dicom_node.store.report_joins import counted_report_ids, read_reports
+from dicom_node.store.schema import instances, studies
 
-__all__ = ["choose_priors", "read_priors"]
+__all__ = ["Chosen", "choose_priors", "read_priors"]
 
 _MOST = 3
 """More than the last three are seldom compared with."""
@@ -23,17 +20,32 @@ _MOST = 3
 _CANDIDATES = 100
 
 
-def choose_priors(connection: Connection, study_id: int) -> list[list[int]]:
+Chosen: TypeAlias = list[Any]
+"""Row of the study, its newest instance, and its reports that count: what comes later
+does not change what was chosen."""
+
+
+def choose_priors(
+    connection: Connection, study_id: int, *, counts_preliminary: bool
+) -> list[Chosen]:
     """Choose the newest earlier studies of a study's patient, at most three.
 
     The patient is the same when Patient ID is, and Issuer of Patient ID where both
     studies have one (PS3.3 C.7.1.1); an earlier study has an earlier Study Date.
 
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        A transaction.
+    study_id : int
+        The study.
+    counts_preliminary : bool
+        Whether preliminary reports count.
+
     Returns
     -------
-    list of list of int
-        Row of each study, newest first, and its newest instance and report (0: it
-        has none): what comes later does not change what was chosen.
+    list of Chosen
+        The newest first.
 
     """
     study = connection.execute(select(studies).where(studies.c.id == study_id)).one()
@@ -49,7 +61,7 @@ def choose_priors(connection: Connection, study_id: int) -> list[list[int]]:
         .order_by(studies.c.study_date.desc(), studies.c.id.desc())
         .limit(_CANDIDATES)
     ).all()
-    chosen: list[list[int]] = []
+    chosen: list[Chosen] = []
     for row in rows:
         other = _issuer(row.attributes)
         if issuer and other and issuer != other:
@@ -63,17 +75,17 @@ def choose_priors(connection: Connection, study_id: int) -> list[list[int]]:
         )
         if newest is None:
             continue
-        report = connection.scalar(
-            select(func.max(reports.c.id)).where(reports.c.study_id == row.id)
+        counted = counted_report_ids(
+            connection, row.id, counts_preliminary=counts_preliminary
         )
-        chosen.append([row.id, newest, report or 0])
+        chosen.append([row.id, newest, counted])
         if len(chosen) == _MOST:
             break
     return chosen
 
 
 def read_priors(
-    connection: Connection, chosen: Sequence[Sequence[int]], *, data_dir: Path
+    connection: Connection, chosen: Sequence[Chosen], *, data_dir: Path
 ) -> tuple[PriorStudy, ...]:
     """Return what `choose_priors` chose, as it was then.
 
@@ -81,7 +93,7 @@ def read_priors(
     ----------
     connection : sqlalchemy.Connection
         A transaction.
-    chosen : sequence of sequence of int
+    chosen : sequence of Chosen
         As `choose_priors` returned it.
     data_dir : pathlib.Path
         The data folder, to make paths absolute.
@@ -94,8 +106,8 @@ def read_priors(
 
     """
     return tuple(
-        _read(connection, study_id, last_instance, last_report, data_dir=data_dir)
-        for study_id, last_instance, last_report in chosen
+        _read(connection, study_id, last_instance, report_ids, data_dir=data_dir)
+        for study_id, last_instance, report_ids in chosen
     )
 
 
@@ -103,7 +115,7 @@ def _read(
     connection: Connection,
     study_id: int,
     last_instance_id: int,
-    last_report_id: int,
+    report_ids: Sequence[int],
     *,
     data_dir: Path,
 ) -> PriorStudy:
@@ -121,7 +133,7 @@ def _read(
     return PriorStudy(
         study_instance_uid=study.study_instance_uid,
         study_date=study.study_date or "",
-        reports=_reports(connection, study_id, last_report_id),
+        reports=read_reports(connection, report_ids),
         instances=tuple(
             StoredInstance(
                 sop_instance_uid=row.sop_instance_uid,
@@ -133,27 +145,6 @@ def _read(
             )
             for row in rows
         ),
-    )
-
-
-def _reports(
-    connection: Connection, study_id: int, last_report_id: int
-) -> tuple[Report, ...]:
-    rows = connection.execute(
-        select(reports)
-        .where(reports.c.study_id == study_id, reports.c.id <= last_report_id)
-        .order_by(reports.c.id)
-    ).all()
-    # Not `is_current`, which a report that came since may have cleared.
-    replaced = {row.predecessor_id for row in rows}
-    return tuple(
-        Report(
-            text=row.text,
-            source=f"{row.channel}:{row.id}",
-            status=ReportStatus(row.status),
-        )
-        for row in rows
-        if row.id not in replaced and row.status != ReportStatus.CANCELLED
     )
 
 

@@ -232,7 +232,8 @@ fingerprint (model and configuration) to the result objects that its results
 supersede: chosen once, so that a repeated run writes the same bytes.
 ``report_ids``: the reports that it counts, oldest first. ``rule``, ``model`` and
 ``priority`` say what was decided about it. ``priors`` are the earlier studies that it
-is compared with, each with its newest instance and report: chosen once, too."""
+is compared with, each with its newest instance and the reports that count: chosen
+once, too."""
 
 results = Table(
     "results",

@@ -205,6 +205,7 @@ class Store:
         fingerprint: str,
         data_dir: Path,
         now: datetime,
+        counts_preliminary: bool = True,
     ) -> _work.Work | None:
         """Take a version into work; None when there is nothing to do for this run."""
         with self._database.write() as connection:
@@ -215,6 +216,7 @@ class Store:
                 fingerprint=fingerprint,
                 data_dir=data_dir,
                 now=now,
+                counts_preliminary=counts_preliminary,
             )
 
     def fail_version(

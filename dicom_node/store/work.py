@@ -46,6 +46,7 @@ def start_version(
     fingerprint: str,
     data_dir: Path,
     now: datetime,
+    counts_preliminary: bool = True,
 ) -> Work | None:
     """Take a version into work; None when there is nothing to do for this run.
 
@@ -63,6 +64,8 @@ def start_version(
         The data folder, to make paths absolute.
     now : datetime
         The moment.
+    counts_preliminary : bool
+        Whether preliminary reports of earlier studies count.
 
     """
     row = connection.execute(
@@ -82,7 +85,9 @@ def start_version(
         ]
     priors = row.priors
     if priors is None:
-        priors = choose_priors(connection, row.study_id)
+        priors = choose_priors(
+            connection, row.study_id, counts_preliminary=counts_preliminary
+        )
     connection.execute(
         update(versions)
         .where(versions.c.id == version_id)

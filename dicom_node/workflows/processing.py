@@ -128,6 +128,7 @@ class Processing:
         self._clock = clock
         self._is_stopping = is_stopping
         self._data_dir = settings.node.data_dir.resolve()
+        self._counts_preliminary = settings.reports.preliminary
         self._profiles = {one.name: one.profile for one in settings.destinations}
         for name in (RESULTS, _UNFINISHED):
             (self._data_dir / name).mkdir(parents=True, exist_ok=True)
@@ -180,6 +181,7 @@ class Processing:
             fingerprint=fingerprint,
             data_dir=self._data_dir,
             now=self._clock(),
+            counts_preliminary=self._counts_preliminary,
         )
         if work is None:
             return

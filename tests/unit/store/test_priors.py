@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.identity import content_version
+from dicom_node.records import ReportStatus
 from dicom_node.store import (
     Retrieval,
     Store,
@@ -17,6 +18,7 @@ from dicom_node.store import (
     WorkitemState,
 )
 from tests.builders.postgres import PostgresCluster, postgres_cluster
+from tests.builders.reports import incoming
 from tests.builders.stores import NOON, received, result_object
 
 OURS = {"PatientID": "P1", "StudyDate": "20260101"}
@@ -58,9 +60,16 @@ def open_version(store: Store, study: str = "1.2.3") -> VersionKey:
     return key
 
 
-def start(store: Store, key: VersionKey, *, run: int = 1) -> Work:
+def start(
+    store: Store, key: VersionKey, *, run: int = 1, counts_preliminary: bool = True
+) -> Work:
     work = store.start_version(
-        key.version_id, run=run, fingerprint="f", data_dir=Path("/data"), now=NOON
+        key.version_id,
+        run=run,
+        fingerprint="f",
+        data_dir=Path("/data"),
+        now=NOON,
+        counts_preliminary=counts_preliminary,
     )
     assert work is not None
     return work
@@ -96,6 +105,25 @@ def test_the_priors_of_a_version_are_chosen_once(store: Store) -> None:
     put(store, "1.9.2", StudyDate="20240101")
 
     assert start(store, key).ready.priors == first.ready.priors
+
+
+def test_of_a_prior_only_the_reports_that_count_are_read(store: Store) -> None:
+    put(store, "1.2.3")
+    put(store, "1.9.1", StudyDate="20230101")
+    for text, status, order in (
+        ("final", ReportStatus.FINAL, "one"),
+        ("late", ReportStatus.PRELIMINARY, "one"),
+        ("early", ReportStatus.PRELIMINARY, "two"),
+    ):
+        store.reports.record(
+            incoming(text, status, identifier=order, study_instance_uid="1.9.1")
+        )
+    work = start(store, open_version(store), counts_preliminary=False)
+    put(store, "1.2.3", number=2)
+    again = start(store, open_version(store), counts_preliminary=True)
+
+    assert [one.text for one in work.ready.priors[0].reports] == ["final"]
+    assert [one.text for one in again.ready.priors[0].reports] == ["final", "early"]
 
 
 def test_a_study_without_patient_or_date_has_no_priors(store: Store) -> None:
