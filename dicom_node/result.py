@@ -54,7 +54,8 @@ def result_document(
     result : StudyResult
         What was found.
     objects : sequence of ResultObject
-        The objects that carry it. Regions name the segments of the first profile.
+        The objects that carry it. Regions name the segments of the first profile
+        that has any.
     folder : pathlib.Path
         Paths of the objects are given relative to it.
     left_out : sequence of NotProcessed
@@ -73,13 +74,14 @@ def result_document(
         images.
 
     """
+    profile = next((one.profile for one in objects if one.segments), None)
     segments = {
         tracking_uid: {
             "sop_instance_uid": one.reference.sop_instance_uid,
             "segment_number": number,
         }
         for one in objects
-        if one.profile == objects[0].profile
+        if one.profile == profile
         for tracking_uid, number in one.segments.items()
     }
     places = {

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -189,6 +190,17 @@ def test_without_a_segmentation_the_box_stands_alone(tmp_path):
 
     assert document["phrases"][0]["regions"][0]["seg"] is None
     assert document["objects"] == []
+
+
+def test_regions_name_the_segments_of_the_first_profile_that_has_any(tmp_path):
+    result, seg = _result(tmp_path)
+    picture = replace(seg, profile="pacs", segments={})
+    other = replace(seg, profile="labelmap", segments={"2.25.7": 9})
+
+    document = result_document(result, (picture, seg, other), tmp_path)
+
+    (region, _) = document["phrases"][0]["regions"]
+    assert region["seg"] == {"sop_instance_uid": "2.25.1", "segment_number": 1}
 
 
 def test_what_was_left_out_is_named_with_its_reason(tmp_path):
