@@ -17,6 +17,7 @@ from dicom_node.store.priors import read_priors
 from dicom_node.store.schema import (
     DeliveryState,
     VersionState,
+    corrections,
     deliveries,
     events,
     instances,
@@ -61,6 +62,8 @@ class VersionRow:
     finished_at: datetime | None
     is_latest: bool
     has_result: bool
+    corrected_regions: int
+    """How many regions people judged; they stay with this version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,17 @@ class DetailStore:
                 .where(versions.c.study_id == study_id)
                 .order_by(versions.c.id.desc())
             ).all()
+            judged: dict[int, int] = {
+                row[0]: row[1]
+                for row in connection.execute(
+                    select(
+                        corrections.c.version_id,
+                        func.count(corrections.c.tracking_uid.distinct()),
+                    )
+                    .where(corrections.c.study_id == study_id)
+                    .group_by(corrections.c.version_id)
+                )
+            }
         return tuple(
             VersionRow(
                 content_version=row.content_version,
@@ -159,12 +173,17 @@ class DetailStore:
                 finished_at=row.finished_at,
                 is_latest=row.id == latest,
                 has_result=row.result_dir is not None,
+                corrected_regions=judged.get(row.id, 0),
             )
             for row in rows
         )
 
     def results(self, version_id: int) -> tuple[ResultRow, ...]:
-        """Return the result objects of a version, in the order they were made."""
+        """Return the result objects of a version's last run, in the order of making."""
+        # A result that is made again keeps the row of the first: where its file lies
+        # tells whose it is now.
+        shown, maker = versions.alias("shown"), versions.alias("maker")
+        folder = shown.c.result_dir + "/"
         with self._database.read() as connection:
             rows = connection.execute(
                 select(
@@ -174,7 +193,12 @@ class DetailStore:
                     results.c.transfer_syntax_uid,
                     results.c.path,
                 )
-                .where(results.c.version_id == version_id)
+                .join(maker, maker.c.id == results.c.version_id)
+                .join(shown, shown.c.study_id == maker.c.study_id)
+                .where(
+                    shown.c.id == version_id,
+                    func.substr(results.c.path, 1, func.length(folder)) == folder,
+                )
                 .order_by(results.c.id)
             )
             return tuple(ResultRow(*row) for row in rows)

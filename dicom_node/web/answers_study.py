@@ -60,6 +60,8 @@ class VersionAnswer(Answer):
     finished_at: datetime | None
     is_latest: bool
     has_result: bool
+    corrected_regions: int
+    """How many of its regions people judged; that stays with this version."""
 
 
 class ReportAnswer(Answer):
@@ -229,6 +231,8 @@ class StudyDetail(Answer):
 
     study: StudySummary
     shown_version: str | None
+    shown_results: str | None
+    """Names the results: another run of the same content may find others."""
     versions: list[VersionAnswer]
     reports: list[ReportAnswer]
     phrases: list[PhraseAnswer]

@@ -153,6 +153,8 @@ def test_the_corrected_report_names_people_machine_and_predecessor(
     (sop,) = series.ReferencedSOPSequence
     assert sop.ReferencedSOPInstanceUID == machine.sop_instance_uid
     assert report.SOPInstanceUID != machine.sop_instance_uid
+    (version,) = web.get(f"/studies/{study.uid}").json()["versions"]
+    assert version["corrected_regions"] == 1
     assert (report.VerificationFlag, report.PreliminaryFlag) == (
         "UNVERIFIED",
         "PRELIMINARY",

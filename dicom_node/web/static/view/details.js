@@ -4,6 +4,7 @@ import { post } from '../common/api.js';
 import { fill, h, icon, toast } from '../common/dom.js';
 import { counted, moment, size, stateLabel } from '../common/format.js';
 import { reportProblem } from '../common/masthead.js';
+import { corrected } from './corrected.js';
 
 /** @typedef {import('./types.js').Detail} Detail */
 
@@ -12,14 +13,17 @@ import { reportProblem } from '../common/masthead.js';
  *
  * @param {HTMLElement} place
  * @param {Detail} detail
- * @param {{mayRequeue: boolean}} may
+ * @param {{mayRequeue: boolean, person: string | null}} who
  */
-export function drawDetails(place, detail, { mayRequeue }) {
+export function drawDetails(place, detail, { mayRequeue, person }) {
+  // Whoever takes responsibility ticks it again after news: they may have changed it.
+  const byPeople = corrected(detail, person);
   const uid = detail.study.study_instance_uid;
   const hasResult = detail.versions.some(one => one.has_result);
   fill(
     place,
     hasResult ? section('Downloads', downloads(detail, uid)) : null,
+    byPeople.length ? section('Corrected result', ...byPeople) : null,
     section('Deliveries', detail.deliveries.length ? deliveries(detail) : nothing('Nothing is sent to anyone: no destination asks for it.')),
     section('Versions', versions(detail),
       mayRequeue ? h('button', { type: 'button', id: 'requeue', onclick: () => requeue(uid) }, icon('again'), 'Process again') : null),

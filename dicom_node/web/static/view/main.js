@@ -54,7 +54,7 @@ try {
     show(news);
     if (news !== detail) return;
     corrections.setDetail(news);
-    drawDetails(byId('details'), news, { mayRequeue: me.may.operate || me.may.correct });
+    drawDetails(byId('details'), news, { mayRequeue: me.may.operate || me.may.correct, person: me.may.correct ? me.name : null });
   };
   async function reload() {
     draw(await getJson(address));

@@ -76,6 +76,7 @@
  * @property {string | null} reason
  * @property {boolean} is_latest
  * @property {boolean} has_result
+ * @property {number} corrected_regions that stay with this version
  *
  * @typedef {object} Detail
  * @property {any} study
