@@ -51,7 +51,11 @@ _KINDS: dict[str, ObjectKind] = {
 
 
 class ReportTexts:
-    """The texts of report documents and of earlier studies, read once a version."""
+    """The texts of report documents and of earlier studies, read once a version.
+
+    Only for a version whose answer cannot be read: PDF and CDA are read in a process
+    of their own.
+    """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[int, list[ReportAnswer]] = OrderedDict()
@@ -101,7 +105,7 @@ def study_detail(
             VersionAnswer.model_validate(one, from_attributes=True)
             for one in details.versions(row.id)
         ],
-        reports=_reports(parts, row, version),
+        reports=_reports(parts, row, version, document=document),
         phrases=[
             _phrase(index, one, said)
             for index, one in enumerate(document.get("phrases", ()))
@@ -134,7 +138,11 @@ def kind_of(sop_class_uid: str) -> ObjectKind:
 
 
 def _reports(
-    parts: WebParts, row: StudyRow, version: ShownVersion | None
+    parts: WebParts,
+    row: StudyRow,
+    version: ShownVersion | None,
+    *,
+    document: dict[str, Any],
 ) -> list[ReportAnswer]:
     kept = [
         ReportAnswer(
@@ -151,7 +159,30 @@ def _reports(
     ]
     if version is None:
         return kept
+    if "reports" in document:
+        return [*kept, *_stated_documents(document)]
     return [*kept, *parts.report_texts.of_version(parts, version)]
+
+
+def _stated_documents(document: dict[str, Any]) -> list[ReportAnswer]:
+    """Return the report documents and the earlier reports that an answer read."""
+    found = [
+        _document(one["source"], one["text"], one["status"])
+        for one in document["reports"]
+        # What was sent is told by the store, with all that it replaced.
+        if one["sop_instance_uid"] is not None
+    ]
+    for prior in document.get("priors", ()):
+        found.extend(
+            _document(
+                one["source"],
+                one["text"],
+                one["status"],
+                study_date=prior["study_date"],
+            )
+            for one in prior["reports"]
+        )
+    return found
 
 
 def _read_documents(parts: WebParts, version: ShownVersion) -> list[ReportAnswer]:

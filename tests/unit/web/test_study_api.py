@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import highdicom as hd
 import numpy as np
@@ -294,6 +296,37 @@ def test_a_report_is_taken_as_text_and_as_json(
     kept = web.get(f"/studies/{study.uid}").json()["reports"]
     assert [(one["channel"], one["text"]) for one in kept] == [
         ("rest", "The spleen is large.")
+    ]
+
+
+def test_report_documents_are_told_from_the_answer_and_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a file was read")
+
+    monkeypatch.setattr("dicom_node.reports.find_reports", refuse)
+    with open_site(tmp_path) as site:
+        site.add_user("eve", "editor")
+        study = finish_study(site.store, site.data_dir, slices=SLICES)
+        (path,) = site.data_dir.glob("results/*/result.json")
+        answer = json.loads(path.read_text(encoding="utf-8"))
+        one = {"source": "pdf:1.2", "status": None, "sop_instance_uid": "1.2"}
+        answer["reports"] = [
+            {**one, "text": "A cyst."},
+            {**one, "source": "hl7:7", "sop_instance_uid": None, "text": "Sent."},
+        ]
+        earlier = {**one, "source": "prior:sr:1.3", "text": "No cyst."}
+        answer["priors"] = [{"study_date": "20200101", "reports": [earlier]}]
+        path.write_text(json.dumps(answer), encoding="utf-8")
+
+        found = site.client("eve").get(f"/studies/{study.uid}").json()["reports"]
+
+    assert [
+        (one["source"], one["channel"], one["text"], one["study_date"]) for one in found
+    ] == [
+        ("pdf:1.2", "pdf", "A cyst.", None),
+        ("prior:sr:1.3", "sr", "No cyst.", "20200101"),
     ]
 
 
