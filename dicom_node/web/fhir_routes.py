@@ -23,16 +23,15 @@ from dicom_node.fhir.capability import capability_statement
 from dicom_node.fhir.validation import release_of
 from dicom_node.inbox import ReportInbox, ReportOutcome
 from dicom_node.web.access import Person, allow_anyone, require
+from dicom_node.web.problems import FHIR_JSON
 
 __all__ = ["make_router"]
 
-_FHIR_JSON = "application/fhir+json"
-
-_JSON = frozenset({_FHIR_JSON, "application/json"})
+_JSON = frozenset({FHIR_JSON, "application/json"})
 
 
 class _FhirResponse(JSONResponse):
-    media_type = _FHIR_JSON
+    media_type = FHIR_JSON
 
 
 _BODY: dict[str, Any] = {
@@ -40,7 +39,7 @@ _BODY: dict[str, Any] = {
         "required": True,
         "description": "A DiagnosticReport of FHIR R4 or R5, or a Bundle that holds "
         "some with what they refer to.",
-        "content": {_FHIR_JSON: {"schema": {"type": "object"}}},
+        "content": {FHIR_JSON: {"schema": {"type": "object"}}},
     }
 }
 
@@ -98,7 +97,7 @@ def make_router(
         content_type = request.headers.get("content-type", "")
         if content_type.partition(";")[0].strip().lower() not in _JSON:
             count("refused")
-            text = f"the body must be {_FHIR_JSON}"
+            text = f"the body must be {FHIR_JSON}"
             return _FhirResponse(operation_outcome(text, code="not-supported"), 415)
         data = await request.body()
 

@@ -81,7 +81,7 @@ class BodyLimit:
         told = dict(scope["headers"]).get(b"content-length", b"0")
         detail = f"the body has more than {limit} bytes"
         if not told.isdigit() or int(told) > limit:
-            await problem(413, detail)(scope, receive, send)
+            await problem(413, detail, scope=scope)(scope, receive, send)
             return
         seen = 0
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from dicom_node.errors import (
     AccessError,
@@ -25,9 +26,12 @@ from dicom_node.errors import (
     SettingsError,
     StoreError,
 )
+from dicom_node.fhir import operation_outcome
 from dicom_node.web.answers import Problem
 
-__all__ = ["PROBLEMS", "add_problem_handlers", "problem"]
+__all__ = ["FHIR_JSON", "PROBLEMS", "add_problem_handlers", "problem"]
+
+FHIR_JSON = "application/fhir+json"
 
 log = structlog.get_logger(__name__)
 
@@ -64,10 +68,42 @@ _STATUS: tuple[tuple[type[NodeError], int], ...] = (
 """The first that fits counts."""
 
 
+_ISSUES: dict[int, str] = {
+    401: "login",
+    403: "forbidden",
+    404: "not-found",
+    405: "not-supported",
+    409: "conflict",
+    413: "too-long",
+    429: "throttled",
+    500: "exception",
+    503: "transient",
+}
+"""Kind of the issue (FHIR value set ``issue-type``) by HTTP status, else invalid."""
+
+
 def problem(
-    status: int, detail: str, *, headers: dict[str, str] | None = None
+    status: int, detail: str, *, scope: Scope, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """Return an answer that says what is wrong."""
+    """Return an answer that says what is wrong, below ``/fhir`` in FHIR's own form.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    detail : str
+        What is wrong; it quotes nothing of the request.
+    scope : Scope
+        The request's: where it was sent.
+    headers : dict of str to str, optional
+        Sent along.
+
+    """
+    if f"{scope['path']}/".startswith("/fhir/"):
+        issue = operation_outcome(detail, code=_ISSUES.get(status, "invalid"))
+        return JSONResponse(
+            issue, status_code=status, headers=headers, media_type=FHIR_JSON
+        )
     return JSONResponse({"detail": detail}, status_code=status, headers=headers)
 
 
@@ -75,17 +111,19 @@ def add_problem_handlers(app: FastAPI) -> None:
     """Answer every error in one form, and quote nothing that was sent."""
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: HTTPException) -> Response:
+    async def _http(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
-        return problem(error.status_code, str(error.detail), headers=headers)
+        return problem(
+            error.status_code, str(error.detail), scope=request.scope, headers=headers
+        )
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(_request: Request, error: RequestValidationError) -> Response:
+    async def _invalid(request: Request, error: RequestValidationError) -> Response:
         said = "; ".join(
             f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}"
             for one in error.errors()[:5]
         )
-        return problem(422, said)
+        return problem(422, said, scope=request.scope)
 
     @app.exception_handler(NodeError)
     async def _node(request: Request, error: NodeError) -> Response:
@@ -99,7 +137,7 @@ def add_problem_handlers(app: FastAPI) -> None:
                 error=type(error).__name__,
                 reason=str(error),
             )
-        return problem(status, str(error))
+        return problem(status, str(error), scope=request.scope)
 
 
 def _access(request: Request, error: AccessError) -> Response:
@@ -113,4 +151,4 @@ def _access(request: Request, error: AccessError) -> Response:
         )
     if "retry_after_s" in error.facts:
         headers["Retry-After"] = str(error.facts["retry_after_s"])
-    return problem(status, str(error), headers=headers)
+    return problem(status, str(error), scope=request.scope, headers=headers)

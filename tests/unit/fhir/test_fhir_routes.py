@@ -150,6 +150,39 @@ def test_only_senders_hand_in_reports(
     assert site.store.reports.waiting() == ()
 
 
+@pytest.mark.parametrize(
+    ("user", "method", "path", "status", "code"),
+    [
+        (None, "POST", "/fhir/DiagnosticReport", 401, "login"),
+        ("reader", "POST", "/fhir/DiagnosticReport", 403, "forbidden"),
+        ("ris", "POST", "/fhir", 404, "not-found"),
+        ("ris", "GET", "/fhir/DiagnosticReport", 405, "not-supported"),
+        ("ris", "GET", "/fhir/Patient/1", 404, "not-found"),
+    ],
+)
+def test_every_error_below_fhir_is_an_operation_outcome(
+    site: Site, user: str | None, method: str, path: str, status: int, code: str
+) -> None:
+    client = site.client() if user is None else site.client(user)
+
+    answer = client.request(method, path, json={"resourceType": "Bundle"})
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("application/fhir+json")
+    assert _issue(answer).code == code
+
+
+def test_a_body_that_is_too_large_is_told_as_an_operation_outcome(site: Site) -> None:
+    answer = site.client("ris").post(
+        "/fhir/DiagnosticReport",
+        content=b"{}",
+        headers={"Content-Length": str(1 << 40)},
+    )
+
+    assert answer.status_code == 413
+    assert _issue(answer).code == "too-long"
+
+
 def test_the_interface_describes_itself(site: Site) -> None:
     five = site.client().get("/fhir/metadata")
     four = site.client().get(
