@@ -86,16 +86,20 @@ class _Files:
     def __init__(self, arrivals: Arrivals) -> None:
         self._arrivals = arrivals
         self._head = bytearray()
+        self._is_hopeless = False
         self._arrival: Arrival | None = None
         self.is_closed = False
 
     def begin(self) -> None:
         self._head = bytearray()
+        self._is_hopeless = False
         self._arrival = None
 
     def write(self, data: bytes, start: int, end: int) -> None:
         if self._arrival is not None:
             self._arrival.write(memoryview(data)[start:end])
+            return
+        if self._is_hopeless:
             return
         self._head += memoryview(data)[start:end]
         if len(self._head) >= _needed(self._head):
@@ -116,6 +120,8 @@ class _Files:
     def _open(self) -> None:
         """Begin the instance when its file meta information is here."""
         head = bytes(self._head)
+        # Whatever comes after so many bytes is not kept: it begins no instance.
+        self._is_hopeless = len(head) >= _MOST_META_BYTES
         if head[128:_PREFIX_BYTES] != b"DICM":
             return
         try:

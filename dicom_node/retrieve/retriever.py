@@ -271,7 +271,8 @@ class ArchiveRetriever:
             if prior is not None and self._store.retrievals.expect_prior(
                 prior.study_instance_uid, now=self._clock()
             ):
-                self._complete_study(archive, prior, tally=tally, skipped=skipped)
+                with self._store.retrievals.fetching(prior.study_instance_uid):
+                    self._complete_study(archive, prior, tally=tally, skipped=skipped)
 
     def _complete_study(
         self,

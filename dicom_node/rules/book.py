@@ -22,7 +22,12 @@ __all__ = [
     "try_rules",
 ]
 
-PRIORITIES: Mapping[str, int] = {"urgent": 1, "normal": 2, "low": 3}
+PRIORITIES: Mapping[str, int] = {
+    "requested": 1,
+    "urgent": 1,
+    "normal": 2,
+    "low": 3,
+}
 """By name; the lower goes first."""
 
 

@@ -50,12 +50,22 @@ class RecordedFile:
 
 
 def insert_instance(
-    connection: Connection, instance: ReceivedInstance
+    connection: Connection, instance: ReceivedInstance, *, is_fetched: bool = False
 ) -> InstanceOutcome:
     """Record an instance and what it means for its study.
 
     The caller holds the write transaction, so nothing comes between the look and
     the insert.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        A write transaction.
+    instance : ReceivedInstance
+        The instance.
+    is_fetched : bool
+        Its study is being fetched to compare with: a prior stays one.
+
     """
     known = set(
         connection.scalars(
@@ -89,6 +99,12 @@ def insert_instance(
     )
     is_news = describe_study(connection, study_id, instance)
     if counts:
+        if not is_fetched:
+            connection.execute(
+                update(studies)
+                .where(studies.c.id == study_id, studies.c.is_prior.is_(True))
+                .values(is_prior=False)
+            )
         connection.execute(
             update(studies)
             .where(studies.c.id == study_id, studies.c.is_prior.is_(False))

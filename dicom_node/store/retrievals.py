@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -76,6 +79,8 @@ class RetrievalStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._fetching_lock = threading.Lock()
+        self._fetching: Counter[str] = Counter()
 
     def known(self, study_instance_uid: str) -> KnownStudy:
         """Return what is here of a study; an empty record where nothing is."""
@@ -204,6 +209,27 @@ class RetrievalStore:
                 for row in rows
             )
 
+    @contextmanager
+    def fetching(self, study_instance_uid: str) -> Iterator[None]:
+        """Say, for a block, that what comes of a study was asked for here.
+
+        An earlier study of which something comes at another time came by itself, and
+        is processed like any.
+        """
+        with self._fetching_lock:
+            self._fetching[study_instance_uid] += 1
+        try:
+            yield
+        finally:
+            with self._fetching_lock:
+                self._fetching[study_instance_uid] -= 1
+                self._fetching += Counter()  # what nobody fetches is forgotten
+
+    def is_fetching(self, study_instance_uid: str) -> bool:
+        """Return whether a study is being fetched now."""
+        with self._fetching_lock:
+            return study_instance_uid in self._fetching
+
     def expect_prior(self, study_instance_uid: str, *, now: datetime) -> bool:
         """Note, before it arrives, that a study is fetched to compare with.
 
@@ -260,6 +286,15 @@ class RetrievalStore:
             ).one()
             if study.state != StudyState.COLLECTING:
                 return False
+            asked = connection.scalar(
+                select(versions.c.priority).where(versions.c.id == key.version_id)
+            )
+            if asked == "requested":  # so is the version that comes in its place
+                connection.execute(
+                    update(studies)
+                    .where(studies.c.id == study.id)
+                    .values(is_forced=True)
+                )
             changed = connection.execute(
                 update(versions)
                 .where(

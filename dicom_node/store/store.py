@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -11,7 +11,12 @@ from sqlalchemy import select, text, update
 
 from dicom_node.audit import EventKind
 from dicom_node.errors import StoreError
-from dicom_node.records import ReceivedInstance, ResultObject, StoredInstance
+from dicom_node.records import (
+    ObjectReference,
+    ReceivedInstance,
+    ResultObject,
+    StoredInstance,
+)
 from dicom_node.store import decisions as _decisions
 from dicom_node.store import instances as _instances
 from dicom_node.store import outbox as _outbox
@@ -107,8 +112,11 @@ class Store:
 
     def record_instance(self, instance: ReceivedInstance) -> _instances.InstanceOutcome:
         """Record an instance whose file is durable; safe to acknowledge after it."""
+        is_fetched = self.retrievals.is_fetching(instance.study_instance_uid)
         return self._database.commit_together(
-            lambda connection: _instances.insert_instance(connection, instance)
+            lambda connection: _instances.insert_instance(
+                connection, instance, is_fetched=is_fetched
+            )
         )
 
     def known_paths(self, paths: Iterable[str]) -> set[str]:
@@ -219,6 +227,27 @@ class Store:
                 counts_preliminary=counts_preliminary,
             )
 
+    def supersede_results(
+        self,
+        version_id: int,
+        *,
+        run: int,
+        fingerprint: str,
+        sop_instance_uids: Sequence[str],
+    ) -> tuple[ObjectReference, ...] | None:
+        """Choose anew what a run supersedes that did not come out as the one before.
+
+        None: its objects name that already, or are those of the run before.
+        """
+        with self._database.write() as connection:
+            return _work.supersede_results(
+                connection,
+                version_id,
+                run=run,
+                fingerprint=fingerprint,
+                sop_instance_uids=sop_instance_uids,
+            )
+
     def fail_version(
         self, version_id: int, *, run: int, reason: str, now: datetime
     ) -> None:
@@ -285,12 +314,24 @@ class Store:
             )
 
     def pending_items(
-        self, version_id: int, destination: str, *, data_dir: Path
+        self,
+        version_id: int,
+        destination: str,
+        *,
+        data_dir: Path,
+        is_whole: bool = False,
     ) -> tuple[_outbox.OutboxItem, ...]:
-        """Return the results of a version that a destination does not have yet."""
+        """Return the results of a version that a destination does not have yet.
+
+        ``is_whole``: with those of the newest run that it has.
+        """
         with self._database.read() as connection:
             return _outbox.pending_items(
-                connection, version_id, destination, data_dir=data_dir
+                connection,
+                version_id,
+                destination,
+                data_dir=data_dir,
+                is_whole=is_whole,
             )
 
     def record_attempt(

@@ -78,6 +78,8 @@ class StudyOutput:
     """Each with its profile."""
     waiting: frozenset[str]
     """Destinations that do not have all of them yet."""
+    lost: frozenset[str] = frozenset()
+    """Destinations for which some of them were given up."""
 
 
 class WorkitemStore:
@@ -223,7 +225,17 @@ class WorkitemStore:
                 .distinct()
                 .where(
                     deliveries.c.version_id == version.id,
-                    deliveries.c.state != DeliveryState.DELIVERED,
+                    deliveries.c.state.in_(
+                        [DeliveryState.PENDING, DeliveryState.STORED]
+                    ),
+                )
+            )
+            lost = connection.scalars(
+                select(deliveries.c.destination)
+                .distinct()
+                .where(
+                    deliveries.c.version_id == version.id,
+                    deliveries.c.state == DeliveryState.DEAD,
                 )
             )
             return StudyOutput(
@@ -234,6 +246,7 @@ class WorkitemStore:
                 finished_at=version.finished_at,
                 results=made,
                 waiting=frozenset(waiting),
+                lost=frozenset(lost),
             )
 
 

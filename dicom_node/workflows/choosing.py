@@ -78,7 +78,7 @@ class Chooser:
         recorded = RecordedDecision(
             decision.rule,
             decision.model,
-            "urgent" if is_requested else decision.priority,
+            "requested" if is_requested else decision.priority,
         )
         is_processed = decision.is_processed or is_requested
         self._store.record_decision(
@@ -123,7 +123,7 @@ class Chooser:
             return Decision()
 
     def _choice(self, known: RecordedDecision) -> Choice:
-        waits = known.rule in self._off_peak and known.priority != "urgent"
+        waits = known.rule in self._off_peak and known.priority != "requested"
         return Choice(
             is_processed=True,
             model=known.model,

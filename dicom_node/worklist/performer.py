@@ -11,6 +11,7 @@ makes the workitem ours, so that a restart goes on with the same one.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Protocol
@@ -20,7 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from dicom_node.config import NodeSettings
-from dicom_node.errors import NodeError
+from dicom_node.errors import NodeError, StoreError, WorklistError
 from dicom_node.store import Store, StudyOutput, StudyState, Workitem, WorkitemState
 from dicom_node.worklist.client import Answer, WorklistClient
 from dicom_node.worklist.content import (
@@ -37,6 +38,9 @@ __all__ = ["StudyBringer", "WorklistPerformer"]
 
 _MOST_CLAIMED = 4
 """Workitems that are ours at a time; other performers take the rest."""
+
+_MOST_FAILURES = 20
+"""Looks at a workitem that the manager does not serve while it serves others."""
 
 _NOT_HERE = "the input is not here and could not be fetched"
 
@@ -89,6 +93,7 @@ class WorklistPerformer:
         self._is_stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._trouble: str | None = None
+        self._failures: Counter[str] = Counter()
 
     @property
     def trouble(self) -> str | None:
@@ -132,8 +137,7 @@ class WorklistPerformer:
             The database could not answer.
 
         """
-        for one in self._store.workitems.open():
-            self._advance(one)
+        failed = [one for one in self._store.workitems.open() if not self._try(one)]
         ups, station = self._settings.ups, self._settings.node.ae_title
         keys = search_keys(procedure=ups.procedure, station=station)
         for item in self._client.search(keys):
@@ -145,8 +149,35 @@ class WorklistPerformer:
             begun = self._store.workitems.begin(
                 uid, transaction_uid=str(self._new_uid()), now=self._clock()
             )
-            if begun is not None:
-                self._advance(begun)
+            if begun is not None and not self._try(begun):
+                failed.append(begun)
+        # The manager answers: what it does not serve holds no other for ever.
+        for one in failed:
+            self._failures[one.workitem_uid] += 1
+            if self._failures[one.workitem_uid] >= _MOST_FAILURES:
+                del self._failures[one.workitem_uid]
+                is_over = one.state is WorkitemState.CANCELING
+                self._note(
+                    one,
+                    WorkitemState.LOST if is_over else WorkitemState.CANCELING,
+                    reason="the manager does not serve it",
+                )
+
+    def _try(self, one: Workitem) -> bool:
+        """Go on with a workitem; False: it could not be asked about."""
+        try:
+            self._advance(one)
+        except WorklistError as error:
+            log.warning("workitem_waits", workitem=one.workitem_uid, reason=str(error))
+            return False
+        except StoreError:
+            raise
+        except Exception:
+            # Its text may quote the workitem: `audit` writes class and place.
+            log.exception("workitem_failed", workitem=one.workitem_uid)
+            return False
+        self._failures.pop(one.workitem_uid, None)
+        return True
 
     def _advance(self, one: Workitem) -> None:
         if one.state is WorkitemState.CLAIMING:
@@ -226,6 +257,8 @@ class WorklistPerformer:
             first = reachable[0]
             if first.name in output.waiting:
                 return one
+            if first.name in output.lost:
+                return self._give_up(one, "the results could not be delivered")
             profile = first.profile
             retrieve_ae_title, retrieve_url = first.ae_title, first.url
         made = tuple(it for it, its in output.results if its == profile)

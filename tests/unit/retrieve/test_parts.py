@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -128,3 +129,23 @@ def test_an_answer_that_is_none_or_ends_early_is_an_error(
 
     assert ledger.instances == []
     assert not list((tmp_path / "incoming").iterdir())
+
+
+def test_a_part_that_is_no_dicom_file_is_not_kept_in_memory(tmp_path: Path) -> None:
+    wanted = instance()
+    arrivals, _ = make_arrivals(tmp_path, [wanted])
+    head = f"--{BOUNDARY}\r\n\r\n".encode()
+
+    def blocks() -> Iterator[bytes]:
+        yield head
+        for _ in range(400):
+            yield b"not DICOM" * 8192
+        yield f"\r\n--{BOUNDARY}--\r\n".encode()
+
+    tracemalloc.start()
+    take_files(KIND, blocks(), arrivals=arrivals)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 4 << 20  # of 29 MB
+    assert arrivals.refusals == [Status.CANNOT_UNDERSTAND]

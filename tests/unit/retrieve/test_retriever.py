@@ -11,7 +11,7 @@ from dicom_node.identity import content_version
 from dicom_node.receive import InstanceReceiver
 from dicom_node.retrieve import ArchiveRetriever
 from dicom_node.spool import Spool
-from dicom_node.store import Store, VersionKey
+from dicom_node.store import RecordedDecision, Store, VersionKey
 from tests.builders.qr_archive import QrArchive, instance
 from tests.builders.stores import NOON, received, result_object
 
@@ -128,3 +128,36 @@ def test_a_study_that_came_by_itself_is_not_completed_as_a_prior(
 
     assert archive.found
     assert archive.retrieved == []
+
+
+def test_a_prior_that_comes_by_itself_is_processed_like_any(store: Store) -> None:
+    store.retrievals.expect_prior("1.9", now=NOON)
+    first = received(study_instance_uid="1.9", sop_instance_uid="1.9.1.1")
+    later = received(study_instance_uid="1.9", sop_instance_uid="1.9.1.2")
+
+    with store.retrievals.fetching("1.9"):
+        store.record_instance(first)
+        fetched = store.collecting_studies()
+    store.record_instance(later)
+
+    assert fetched == ()
+    assert [one.study_instance_uid for one in store.collecting_studies()] == ["1.9"]
+
+
+def test_what_a_person_asked_for_stays_asked_for_when_more_is_fetched(
+    store: Store,
+) -> None:
+    key = open_version(store, "1.2.3")
+    store.record_decision(
+        key.version_id,
+        run=key.run,
+        decision=RecordedDecision(None, None, "requested"),
+        is_processed=True,
+        now=NOON,
+    )
+    store.record_instance(received(sop_instance_uid="1.2.3.1.2"))
+
+    gives_way = store.retrievals.give_way(key, now=NOON)
+
+    (study,) = store.collecting_studies()
+    assert (gives_way, study.is_forced) == (True, True)

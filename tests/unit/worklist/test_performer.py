@@ -279,8 +279,8 @@ def test_a_restart_goes_on_with_the_same_transaction(
             process(store, tmp_path)
         # It was done, and the answer never came.
         server.after = lambda method, path: 500 if fails(method, path) else None
-        with pytest.raises(WorklistError):
-            first.look()
+        first.look()
+        assert store.workitems.open()
         server.after = lambda _method, _path: None
 
         second = performer(server, store, web={"profile": "default"})
@@ -322,3 +322,38 @@ def test_a_manager_that_is_away_is_trouble_and_nothing_is_lost(store: Store) -> 
     with pytest.raises(WorklistError, match="it cannot be reached"):
         worker.look()
     assert store.workitems.open() == ()
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 500), ("PUT", 403)])
+def test_a_workitem_that_is_not_served_holds_no_other_and_is_given_up(
+    store: Store, method: str, status: int
+) -> None:
+    put(store)
+    bad, good = workitem(uid="1.7.1"), workitem(uid="1.7.2")
+    with UpsServer(bad, good) as server:
+        server.before = lambda asked, path: (
+            status if asked == method and "1.7.1" in path else None
+        )
+        worker = performer(server, store)
+        worker.look()
+        other = state_of(store, "1.7.2")
+        for _ in range(60):
+            worker.look()
+
+        assert other == WorkitemState.PROCESSING
+        assert state_of(store) in {WorkitemState.CANCELED, WorkitemState.LOST}
+
+
+def test_work_whose_results_were_given_up_is_canceled_with_that_reason(
+    store: Store, tmp_path: Path
+) -> None:
+    put(store)
+    with UpsServer(workitem()) as server:
+        worker = performer(server, store, destinations=[PACS])
+        worker.look()
+        process(store, tmp_path, destinations={"pacs": "default"})
+        (parcel,) = store.pending_parcels()
+        store.abandon_parcel(parcel, comment="gone", now=NOON)
+        worker.look()
+
+        assert (server.state(), state_of(store)) == ("CANCELED", "canceled")
