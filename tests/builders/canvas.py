@@ -9,7 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["corner_points_lps", "intersection_over_union", "project", "shown_segments"]
+__all__ = [
+    "corner_points_lps",
+    "intersection_over_union",
+    "project",
+    "share_of_hue",
+    "shown_segments",
+]
+
+_LEAST_COSINE = 0.94
+"""Between the directions from grey of the painted and the expected colour: 20 degrees.
+Colours of neighbouring phrases are 137 degrees of hue apart."""
 
 Pixels = npt.NDArray[np.bool_]
 
@@ -117,6 +127,30 @@ def shown_segments(
         number: painted & (nearest == position)
         for position, number in enumerate(numbers)
     }
+
+
+def share_of_hue(picture: Path, where: Pixels, colour: Sequence[int]) -> float:
+    """Return how many of some pixels have the hue of a colour; 1 of none.
+
+    Parameters
+    ----------
+    picture : pathlib.Path
+        The canvas as PNG.
+    where : ndarray of bool, shape (height, width)
+        The pixels to look at.
+    colour : sequence of int
+        Red, green and blue, 0 to 255.
+
+    """
+    if not where.any():
+        return 1.0
+    with Image.open(picture) as canvas:
+        pixels = np.asarray(canvas.convert("RGB"), float)[where]
+    chroma = pixels - pixels.mean(axis=1, keepdims=True)
+    wanted = np.asarray(colour, float) - np.mean(colour)
+    lengths = np.linalg.norm(chroma, axis=1) * np.linalg.norm(wanted)
+    cosines = chroma @ wanted / np.maximum(lengths, 1e-9)
+    return float((cosines >= _LEAST_COSINE).mean())
 
 
 def intersection_over_union(one: Pixels, other: Pixels) -> float:

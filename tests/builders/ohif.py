@@ -7,14 +7,14 @@ import json
 import mimetypes
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["OHIF_DIST", "VIEWERS", "drive_ohif", "serve_ohif"]
+__all__ = ["OHIF_DIST", "VIEWERS", "drive_ohif", "drive_ohif_through", "serve_ohif"]
 
 VIEWERS = Path(__file__).parents[1] / "viewers"
 """Where the viewers' packages, settings and scripts are."""
@@ -49,11 +49,23 @@ def serve_ohif(*, pacs_http_port: int) -> Iterator[str]:
 def drive_ohif(
     task: Mapping[str, Any], *, folder: Path, timeout_s: float = 300.0
 ) -> dict[str, Any]:
-    """Run ``ohif.mjs`` on a task and return what it saw; pictures go to ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Open one study in OHIF and return what is seen; pictures go to ``folder``."""
+    (seen,) = drive_ohif_through([(task, folder)], timeout_s=timeout_s)
+    return seen
+
+
+def drive_ohif_through(
+    tasks: Sequence[tuple[Mapping[str, Any], Path]], *, timeout_s: float = 300.0
+) -> list[dict[str, Any]]:
+    """Run ``ohif.mjs`` on tasks, in one browser, and return what it saw of each.
+
+    Pictures of a task go to the folder that comes with it.
+    """
+    for _, folder in tasks:
+        folder.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
         ["node", VIEWERS / "ohif.mjs"],
-        input=json.dumps({**task, "folder": str(folder)}),
+        input=json.dumps([{**task, "folder": str(folder)} for task, folder in tasks]),
         capture_output=True,
         text=True,
         timeout=timeout_s,
@@ -63,7 +75,7 @@ def drive_ohif(
     if result.returncode:
         msg = f"the page driver ended with {result.returncode}\n{result.stderr[-6000:]}"
         raise AssertionError(msg)
-    seen: dict[str, Any] = json.loads(result.stdout)
+    seen: list[dict[str, Any]] = json.loads(result.stdout)
     return seen
 
 

@@ -12,9 +12,14 @@ import numpy.typing as npt
 import pydicom
 from PIL import Image
 
-from tests.builders.canvas import intersection_over_union, project, shown_segments
+from tests.builders.canvas import (
+    intersection_over_union,
+    project,
+    share_of_hue,
+    shown_segments,
+)
 
-__all__ = ["colours_of", "compare_overlay"]
+__all__ = ["colours_of", "compare_masks", "compare_overlay"]
 
 _LEAST_PIXELS = 2000
 """Canvas pixels that a segment must have in a slice to be compared."""
@@ -57,24 +62,54 @@ def compare_overlay(
         colours mix, so that none is to be found there: those pixels do not count.
 
     """
+    masks = [mask for one in segmentations for mask in _masks(one, image)]
+    return compare_masks(masks, list(colours_of(segmentations).values()), slice_)
+
+
+def compare_masks(
+    masks: Sequence[npt.NDArray[np.bool_]],
+    colours: Sequence[Sequence[int]],
+    slice_: Mapping[str, Any],
+) -> dict[int, float]:
+    """Compare what a viewer painted over an image with masks in the image's grid.
+
+    Parameters
+    ----------
+    masks : sequence of numpy.ndarray
+        One for each segment that is loaded, empty where it is not in this image.
+    colours : sequence
+        Red, green and blue of each.
+    slice_ : mapping
+        What the page driver says of the image.
+
+    Returns
+    -------
+    dict
+        As `compare_overlay`, by the number of the mask from 1. It is the share of
+        painted pixels in the right colour where that is less.
+
+    """
     picture = Path(slice_["overlaid"])
     with Image.open(picture) as canvas:
         width, height = canvas.size
-    masks = [
-        project(mask, slice_["points_canvas"], (height, width))
-        for one in segmentations
-        for mask in _masks(one, image)
+    expected = [
+        project(mask, slice_["points_canvas"], (height, width)) for mask in masks
     ]
-    covered = np.sum(masks, axis=0)
-    shown = shown_segments(picture, colours_of(segmentations))
-    return {
-        number: intersection_over_union(
-            shown[number] & (covered <= 1), mask & (covered == 1)
+    covered = np.sum(expected, axis=0)
+    by_number = dict(enumerate(colours, start=1))
+    shown = shown_segments(picture, by_number)
+    found = {}
+    for number, mask in enumerate(expected, start=1):
+        alone = mask & (covered == 1)
+        if np.count_nonzero(alone) < _LEAST_PIXELS and mask.any():
+            continue
+        # What is not in this image must not be painted on it.
+        painted = shown[number] & (covered <= 1)
+        found[number] = min(
+            intersection_over_union(painted, alone),
+            share_of_hue(picture, painted & alone, by_number[number]),
         )
-        for number, mask in enumerate(masks, start=1)
-        if np.count_nonzero(mask & (covered == 1)) >= _LEAST_PIXELS
-        or not mask.any()  # what is not in this image must not be painted on it
-    }
+    return found
 
 
 def _masks(

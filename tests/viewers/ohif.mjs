@@ -1,9 +1,10 @@
-// Open a study in OHIF, load a SEG and an SR by double click as a person does, and
-// say what is on the screen. The task comes as JSON on standard input, the answer goes
-// as JSON to standard output, pictures go to the task's folder.
+// Open studies in OHIF, one after the other, load a SEG and an SR of each by double click
+// as a person does, and say what is on the screen. The tasks come as JSON on standard
+// input, the answers go as JSON to standard output, pictures go to the tasks' folders.
 //
 // task: {url, study, folder, seg: series description or null, sr: the same,
-//        slices: [{sop_instance_uid, points_lps: [[x, y, z], ...] or
+//        slices: [{sop_instance_uid, frame: its number or absent,
+//                  points_lps: [[x, y, z], ...] or
 //                  points_image: [[column, row], ...], (0, 0) the first pixel's centre}]}
 // answer: {slices: [{plain, overlaid, points_canvas}], segments: [{number, label}],
 //          segmentation_panel, measurement_panel, complaints}
@@ -11,8 +12,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
 
-const task = JSON.parse(fs.readFileSync(0, 'utf8'));
-const complaints = [];
+const tasks = JSON.parse(fs.readFileSync(0, 'utf8'));
 const thumbnail = '[data-cy^="study-browser-thumbnail"]';
 
 const browser = await chromium.launch({
@@ -31,15 +31,27 @@ const browser = await chromium.launch({
   ],
 });
 try {
-  const answer = await inspect(await openStudy());
-  process.stdout.write(JSON.stringify({ ...answer, complaints }));
+  const answers = [];
+  for (const task of tasks) {
+    const complaints = [];
+    const page = await browser.newPage({ viewport: { width: 1280, height: 960 } });
+    try {
+      await openStudy(page, task, complaints);
+      answers.push({ ...(await inspect(page, task)), complaints });
+    } catch (error) {
+      await page.screenshot({ path: path.join(task.folder, 'failed.png') });
+      console.error(task.folder, complaints);
+      throw error;
+    }
+    await page.close();
+  }
+  process.stdout.write(JSON.stringify(answers));
 } finally {
   await browser.close();
 }
 
-async function openStudy() {
-  const page = await browser.newPage({ viewport: { width: 1280, height: 960 } });
-  page.setDefaultTimeout(120_000);
+async function openStudy(page, task, complaints) {
+  page.setDefaultTimeout(60_000);
   // The first visit's tour would lie over the page.
   await page.addInitScript(() =>
     localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour'])),
@@ -59,13 +71,12 @@ async function openStudy() {
     () => window.cornerstone.getEnabledElements()[0]?.viewport.getCurrentImageId?.(),
   );
   await settle(page);
-  return page;
 }
 
-async function inspect(page) {
+async function inspect(page, task) {
   const slices = [];
   for (const [index, slice] of task.slices.entries()) {
-    slices.push({ plain: await capture(page, slice, `slice-${index}-plain.png`) });
+    slices.push({ plain: await capture(page, task, slice, `slice-${index}-plain.png`) });
   }
   let segments = [];
   let segmentationPanel = '';
@@ -75,7 +86,7 @@ async function inspect(page) {
       () => window.cornerstoneTools.segmentation.state.getSegmentations().length,
     );
     for (const [index, slice] of task.slices.entries()) {
-      slices[index].overlaid = await capture(page, slice, `slice-${index}-overlaid.png`);
+      slices[index].overlaid = await capture(page, task, slice, `slice-${index}-overlaid.png`);
       slices[index].points_canvas = await page.evaluate(({ points_lps, points_image }) => {
         const { viewport } = window.cornerstone.getEnabledElements()[0];
         const { imageToWorldCoords } = window.cornerstone.utilities;
@@ -91,12 +102,12 @@ async function inspect(page) {
         .flatMap(one => Object.values(one.segments))
         .map(one => ({ number: one.segmentIndex, label: one.label })),
     );
-    segmentationPanel = await readPanel(page, 'panelSegmentation', 'segmentation-panel.png');
+    segmentationPanel = await readPanel(page, task, 'panelSegmentation');
   }
   let measurementPanel = '';
   if (task.sr) {
     await load(page, task.sr);
-    measurementPanel = await readPanel(page, 'trackedMeasurements', 'measurement-panel.png');
+    measurementPanel = await readPanel(page, task, 'trackedMeasurements');
   }
   return {
     slices,
@@ -107,14 +118,15 @@ async function inspect(page) {
 }
 
 // Show one image of the first viewport and keep the pixels of its canvas.
-async function capture(page, slice, name) {
-  await page.evaluate(async uid => {
+async function capture(page, task, slice, name) {
+  await page.evaluate(async ({ sop_instance_uid, frame }) => {
     const { viewport } = window.cornerstone.getEnabledElements()[0];
-    const index = viewport.getImageIds().findIndex(id => id.includes(`/instances/${uid}/`));
+    const wanted = `/instances/${sop_instance_uid}/frames/${frame ?? 1}`;
+    const index = viewport.getImageIds().findIndex(id => id.endsWith(wanted));
     if (index < 0) throw new Error('the image is not in the viewport');
     await viewport.setImageIdIndex(index);
     viewport.render();
-  }, slice.sop_instance_uid);
+  }, slice);
   await settle(page);
   const url = await page.evaluate(() =>
     window.cornerstone.getEnabledElements()[0].viewport.canvas.toDataURL('image/png'),
@@ -135,7 +147,7 @@ async function load(page, description) {
 }
 
 // Open one of the panels at the right and return its text.
-async function readPanel(page, name, picture) {
+async function readPanel(page, task, name) {
   await page.evaluate(part => {
     const { panelService } = window.services;
     const panel = panelService.getPanels('right').find(one => one.id.includes(part));
@@ -146,7 +158,7 @@ async function readPanel(page, name, picture) {
     panelService.activatePanel(panel.id, true);
   }, name);
   await settle(page);
-  await page.screenshot({ path: path.join(task.folder, picture) });
+  await page.screenshot({ path: path.join(task.folder, `${name}.png`) });
   return page.evaluate(() => document.body.innerText);
 }
 
