@@ -8,8 +8,11 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 __all__ = ["REVISION", "migrate"]
 
-REVISION = "0003"
-"""The newest of `migrations`: a database that is there needs nothing."""
+_SCRIPTS = Path(__file__).parent / "migrations"
+
+REVISION = max(one.name[:4] for one in (_SCRIPTS / "versions").glob("[0-9]*_*.py"))
+"""The newest of `migrations`, whose files begin with their revision: a database that
+is there needs nothing."""
 
 _REVISIONS = table("alembic_version", column("version_num"))
 """Where Alembic keeps the revision of a database."""
@@ -32,7 +35,7 @@ def migrate(connection: Connection) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_SCRIPTS))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
