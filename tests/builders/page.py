@@ -88,6 +88,7 @@ data_dir = {json.dumps(str(folder / "data"))}
 quiet_time_s = 0.5
 [web]
 port = {web_port}
+organisation = "General Hospital"
 [limits]
 min_free_bytes = 0
 [[rules]]

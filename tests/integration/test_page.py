@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from tests.builders.ohif import VIEWERS
 from tests.builders.page import PASSWORD, PageNode, drive_page, run_page_node
@@ -373,6 +376,20 @@ def test_a_correction_is_kept_with_who_made_it_and_leaves_the_machines_result(
     for one in seen.machine["frames"]:
         kept = bitmap_of(one["runs"], machine.shape[1:])
         assert np.array_equal(kept, machine[one["frame"]])
+
+
+def test_who_corrected_takes_responsibility_before_a_report_is_verified(
+    seen: Seen,
+) -> None:
+    redraw = seen.page["redraw"]
+
+    report = dcmread(BytesIO(base64.b64decode(redraw["verified"])))
+
+    assert redraw["barred"]
+    assert report.VerificationFlag == "VERIFIED"
+    assert report.VerifyingObserverSequence[0].VerifyingObserverName == "eve"
+    names = {link.rsplit("/", 1)[1] for link in redraw["files"]}
+    assert names == {"report.dcm", "result.zip"}
 
 
 def test_who_may_only_look_is_offered_nothing_to_change(seen: Seen) -> None:

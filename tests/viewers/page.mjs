@@ -426,6 +426,17 @@ async function redraw(page) {
   await mine.waitForSelector('.verdict.is-accept');
   const accepted = await mine.textContent('.verdict');
 
+  // Who made every correction may take responsibility, and must say so first.
+  await mine.click('#more summary');
+  await mine.waitForSelector('#verify');
+  const barred = await mine.isDisabled('#verify');
+  await mine.check('#responsible');
+  const [saved] = await Promise.all([mine.waitForEvent('download'), mine.click('#verify')]);
+  const verified = fs.readFileSync(await saved.path()).toString('base64');
+  await mine.screenshot({ path: picture('verified') });
+  const verifyAxe = await judge(mine);
+  const files = await mine.$$eval('.downloads a[href*="/corrections/"]', all => all.map(one => one.getAttribute('href')));
+
   // Who may only look is offered nothing to change.
   const looking = await openContext(browser);
   const theirs = await looking.newPage();
@@ -433,7 +444,7 @@ async function redraw(page) {
   await openStudy(theirs, task.study);
   await theirs.locator('.finding', { hasText: text }).first().click();
   await theirs.waitForSelector('.verdict.is-redraw');
-  const offered = await theirs.locator('#accept, #reject, #redraw, #requeue').count();
+  const offered = await theirs.locator('#accept, #reject, #redraw, #requeue, #verify').count();
   await theirs.getByRole('button', { name: 'Sign out' }).click();
   await theirs.waitForURL(/\/sign-in/);
   await theirs.goto(`${task.url}/`);
@@ -442,7 +453,8 @@ async function redraw(page) {
   await looking.close();
   await context.close();
   return {
-    text, place, from, to, frame, painted, erased, undone, shown, verdict, accepted, axe, offered,
+    text, place, from, to, frame, painted, erased, undone, shown, verdict, accepted, axe: [...axe, ...verifyAxe], offered,
+    barred, verified, files,
     address: new URL(request.url()).pathname, body: request.postDataJSON(), left,
   };
 }
