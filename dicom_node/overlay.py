@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from highdicom.color import CIELabColor
 
-from dicom_node.imaging import PixelReader
-from dicom_node.painting import Layer, paint, sides_of
+from dicom_node.imaging import PixelReader, patient_sides
+from dicom_node.painting import Layer, paint
 from dicom_node.records import FrameReference, ImageSeries, ResultObject
 
 __all__ = ["read_layers", "segmentation_paths", "write_overlays"]
@@ -61,9 +61,9 @@ def write_overlays(
             reader.read(frame)[0],
             [layer for seg in mine for layer in read_layers(seg, frame)],
             modality=one.modality,
-            pixel_spacing_mm=one.pixel_spacing_mm,
+            pixel_aspect=one.pixel_aspect,
             title=f"{one.modality}, frame {index + 1} of {len(one.frames)}",
-            sides=sides_of(one),
+            sides=patient_sides(one.orientation_lps),
         )
         suffix = f"-{len(written) + 1}" if written else ""
         path = out_dir / f"overlay{suffix}.png"

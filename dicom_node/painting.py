@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,6 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from dicom_node.fonts import font, has_letter
-from dicom_node.records import ImageSeries
 
 __all__ = [
     "NO_LETTER",
@@ -27,7 +26,6 @@ __all__ = [
     "grey_limits",
     "paint",
     "paint_text",
-    "sides_of",
 ]
 
 WARNING = "AI - not for diagnostic use"
@@ -68,9 +66,9 @@ def paint(
     layers: Sequence[Layer],
     *,
     modality: str,
-    pixel_spacing_mm: tuple[float, float] | None,
+    pixel_aspect: float,
     title: str,
-    sides: tuple[str, str] | None = None,
+    sides: Mapping[str, str] | None = None,
     limits: tuple[float, float] | None = None,
     notes: Sequence[str] = (),
     side: int = _DEFAULT_SIDE,
@@ -85,12 +83,13 @@ def paint(
         Masks of shape ``(1, rows, columns)``; empty ones are left out.
     modality : str
         Decides what is black and white where `limits` is absent.
-    pixel_spacing_mm : tuple of float, optional
-        Between rows, between columns: the picture keeps the true proportions.
+    pixel_aspect : float
+        Height of a pixel by its width: the picture keeps the true proportions.
     title : str
         First line of the legend.
-    sides : tuple of str, optional
-        What the left and right edges of the picture are of the patient: R, L, A ...
+    sides : mapping, optional
+        What the edges ``left`` and ``right`` of the picture are of the patient: R, L,
+        A ..., as `patient_sides` names them.
     limits : tuple of float, optional
         The values that are black and white.
     notes : sequence of str
@@ -105,18 +104,14 @@ def paint(
 
     """
     drawn = [layer for layer in layers if layer.mask.any()]
-    height, width = _display_size(pixels.shape[:2], pixel_spacing_mm, side)
+    height, width = _display_size(pixels.shape[:2], pixel_aspect, side)
     grey = Image.fromarray(_to_display(pixels, limits or grey_limits(pixels, modality)))
     canvas = np.asarray(
         grey.convert("RGB").resize((width, height), Image.Resampling.BICUBIC),
         dtype=np.float32,
     ).copy()
     for layer in drawn:
-        mask = np.asarray(
-            Image.fromarray(layer.mask[0]).resize(
-                (width, height), Image.Resampling.NEAREST
-            )
-        )
+        mask = _resized(_resized(layer.mask[0], height, axis=0), width, axis=1)
         colour = np.array(layer.rgb, dtype=np.float32)
         canvas[mask] += _FILL_OPACITY * (colour - canvas[mask])
         canvas[mask & ~ndimage.binary_erosion(mask, iterations=2)] = colour
@@ -183,19 +178,6 @@ def grey_limits(pixels: npt.NDArray[np.generic], modality: str) -> tuple[float, 
     return float(low), float(high)
 
 
-def sides_of(series: ImageSeries) -> tuple[str, str] | None:
-    """Name the sides of the patient at the left and right edge, PS3.3 C.7.6.1.1.1."""
-    if series.orientation_lps is not None:
-        row = np.asarray(series.orientation_lps[:3])
-    elif series.affine_lps is not None:
-        row = series.affine_lps[:3, 2]
-    else:
-        return None
-    axis = int(np.abs(row).argmax())
-    towards, away = (("L", "R"), ("P", "A"), ("H", "F"))[axis]
-    return (away, towards) if row[axis] > 0 else (towards, away)
-
-
 @dataclass(frozen=True, slots=True)
 class _Line:
     text: str
@@ -244,12 +226,23 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _display_size(
-    shape: tuple[int, ...], pixel_spacing_mm: tuple[float, float] | None, side: int
+    shape: tuple[int, ...], pixel_aspect: float, side: int
 ) -> tuple[int, int]:
-    spacing = pixel_spacing_mm or (1.0, 1.0)
-    height, width = shape[0] * spacing[0], shape[1] * spacing[1]
+    height, width = shape[0] * pixel_aspect, float(shape[1])
     scale = side / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _resized(
+    mask: npt.NDArray[np.bool_], size: int, *, axis: int
+) -> npt.NDArray[np.bool_]:
+    """Resize a mask along an axis; where it shrinks, no pixel of it is lost."""
+    old = mask.shape[axis]
+    if size >= old:
+        return mask.take((2 * np.arange(size) + 1) * old // (2 * size), axis=axis)
+    starts = np.arange(size) * old // size
+    shrunk: npt.NDArray[np.bool_] = np.logical_or.reduceat(mask, starts, axis=axis)
+    return shrunk
 
 
 def _to_display(
@@ -275,7 +268,7 @@ def _draw_lines(page: Image.Image, lines: Sequence[_Line], *, left: int) -> None
 
 
 def _draw_marks(
-    page: Image.Image, width: int, height: int, *, sides: tuple[str, str] | None
+    page: Image.Image, width: int, height: int, *, sides: Mapping[str, str] | None
 ) -> None:
     # On the slice itself, so that a cut-out keeps them.
     draw = ImageDraw.Draw(page)
@@ -284,7 +277,6 @@ def _draw_marks(
         (width / 2, height - 12), WARNING, font=letters, fill=_YELLOW, anchor="ms"
     )
     if sides is not None:
-        draw.text((10, height / 2), sides[0], font=letters, fill=_WHITE, anchor="lm")
-        draw.text(
-            (width - 10, height / 2), sides[1], font=letters, fill=_WHITE, anchor="rm"
-        )
+        for edge, x, anchor in (("left", 10, "lm"), ("right", width - 10, "rm")):
+            place = (x, height / 2)
+            draw.text(place, sides[edge], font=letters, fill=_WHITE, anchor=anchor)

@@ -276,6 +276,7 @@ def _series(index: int, series: ImageSeries) -> dict[str, Any]:
         "columns": series.columns,
         "is_colour": series.is_colour,
         "pixel_spacing_mm": None if spacing is None else list(spacing),
+        "pixel_aspect": series.pixel_aspect,
         "sides": patient_sides(series.orientation_lps),
         "display": {
             "dtype": display.dtype,
@@ -283,7 +284,12 @@ def _series(index: int, series: ImageSeries) -> dict[str, Any]:
             "intercept": display.intercept,
         },
         "windows": [
-            {"name": one.name, "centre": one.centre, "width": one.width}
+            {
+                "name": one.name,
+                "centre": one.centre,
+                "width": one.width,
+                "function": one.function,
+            }
             for one in display.windows
         ],
         "frames": [[one.sop_instance_uid, one.frame_number] for one in series.frames],

@@ -12,8 +12,9 @@ from PIL import Image
 
 from dicom_node.errors import DicomwebError, ImagingError
 from dicom_node.imaging import PixelReader
-from dicom_node.imaging.display import series_display
+from dicom_node.imaging.display import as_decoded, series_windows
 from dicom_node.imaging.frames import read_image_header
+from dicom_node.imaging.windows import VoiFunction, Window
 from dicom_node.records import ImageSeries, StoredInstance
 
 __all__ = ["RenderOptions", "parse_options", "render_frame"]
@@ -22,7 +23,12 @@ _MAX_SIDE = 8192
 """Pixels of a viewport's side."""
 
 _NUMBER = r"[+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?"
-_WINDOW = re.compile(rf"({_NUMBER}),({_NUMBER}),(linear|linear-exact|sigmoid)")
+_FUNCTIONS: dict[str, VoiFunction] = {
+    "linear": "LINEAR",
+    "linear-exact": "LINEAR_EXACT",
+    "sigmoid": "SIGMOID",
+}
+_WINDOW = re.compile(rf"({_NUMBER}),({_NUMBER}),({'|'.join(_FUNCTIONS)})")
 _VIEWPORT = re.compile(r"([0-9]{1,5}),([0-9]{1,5})")
 _QUALITY = re.compile(r"[0-9]{1,3}")
 
@@ -31,8 +37,8 @@ _QUALITY = re.compile(r"[0-9]{1,3}")
 class RenderOptions:
     """How a picture is made."""
 
-    window: tuple[float, float, str] | None = None
-    """Centre and width in modality values, and the function; None: the image's own."""
+    window: Window | None = None
+    """In modality values; None: the image's own."""
     viewport: tuple[int, int] | None = None
     """Width and height that the picture fits into; None: its own size."""
     quality: int = 90
@@ -50,13 +56,13 @@ def parse_options(
         A value cannot be understood.
 
     """
-    options = RenderOptions()
+    chosen = None
     if window is not None:
         match = _WINDOW.fullmatch(window.lower())
-        if match is None or float(match[2]) < 1:
+        if match is None or not _is_wide_enough(float(match[2]), match[3]):
             msg = "window is not centre,width,linear|linear-exact|sigmoid"
             raise DicomwebError(msg, status=400)
-        options = RenderOptions(window=(float(match[1]), float(match[2]), match[3]))
+        chosen = Window("", float(match[1]), float(match[2]), _FUNCTIONS[match[3]])
     size = None
     if viewport is not None:
         match = _VIEWPORT.fullmatch(viewport)
@@ -71,7 +77,12 @@ def parse_options(
         if not _QUALITY.fullmatch(quality) or not 1 <= int(quality) <= 100:
             raise DicomwebError("quality is not a number from 1 to 100", status=400)
         best = int(quality)
-    return RenderOptions(options.window, size, best)
+    return RenderOptions(chosen, size, best)
+
+
+def _is_wide_enough(width: float, function: str) -> bool:
+    # Only a linear one is at least one wide (PS3.3 C.11.2.1.2.1).
+    return width >= 1 if function == "linear" else width > 0
 
 
 def render_frame(
@@ -113,14 +124,9 @@ def render_frame(
         picture = Image.fromarray(pixels.astype(np.uint8), "RGB")
     else:
         values = pixels.astype(np.float32, copy=False)
-        picture = Image.fromarray(_grey(values, _window(series, values, options)))
-    if options.viewport is not None:
-        width, height = options.viewport
-        scale = min(width / picture.width, height / picture.height)
-        size = (
-            max(1, round(picture.width * scale)),
-            max(1, round(picture.height * scale)),
-        )
+        picture = Image.fromarray(_window(series, values, options).shade(values))
+    size = _size(series, options.viewport)
+    if size != picture.size:
         picture = picture.resize(size, Image.Resampling.BILINEAR)
     file = io.BytesIO()
     if media_type == "image/png":
@@ -147,32 +153,30 @@ def _one_frame(instance: StoredInstance, number: int) -> ImageSeries:
         pixel_spacing_mm=frame.pixel_spacing_mm,
         affine_lps=None,
         frame_of_reference_uid=header.frame_of_reference_uid,
+        pixel_aspect_ratio=header.pixel_aspect_ratio,
     )
+
+
+def _size(series: ImageSeries, viewport: tuple[int, int] | None) -> tuple[int, int]:
+    """Return width and height of a picture whose pixels are square."""
+    # The coarser side grows, so that no pixel is lost.
+    width = series.columns / min(series.pixel_aspect, 1.0)
+    height = series.rows * max(series.pixel_aspect, 1.0)
+    scale = min(1.0, _MAX_SIDE / max(width, height))
+    if viewport is not None:
+        scale = min(viewport[0] / width, viewport[1] / height)
+    elif (series.columns, series.rows) == (round(width), round(height)):
+        scale = 1.0
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _window(
     series: ImageSeries, values: npt.NDArray[np.float32], options: RenderOptions
-) -> tuple[float, float, str]:
+) -> Window:
+    """Return the window in values of `PixelReader`, which mirrors MONOCHROME1."""
     if options.window is not None:
-        return options.window
-    display = series_display(series)
-    for one in display.windows:
-        centre = one.centre * display.slope + display.intercept
-        return centre, one.width * display.slope, "linear"
+        return as_decoded(options.window, series.frames[0])
+    for one in series_windows(series):
+        return one
     low, high = (float(one) for one in np.percentile(values, (1, 99)))
-    return (low + high) / 2, max(high - low, 1.0), "linear-exact"
-
-
-def _grey(
-    values: npt.NDArray[np.float32], window: tuple[float, float, str]
-) -> npt.NDArray[np.uint8]:
-    """Apply a window, PS3.3 C.11.2.1.2 and C.11.2.1.3."""
-    centre, width, function = window
-    if function == "sigmoid":
-        shown = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -60, 60)))
-    elif function == "linear-exact":
-        shown = (values - centre) / width + 0.5
-    else:
-        shown = (values - (centre - 0.5)) / max(width - 1, 1e-6) + 0.5
-    grey: npt.NDArray[np.uint8] = np.rint(shown.clip(0, 1) * 255).astype(np.uint8)
-    return grey
+    return Window("", (low + high) / 2, max(high - low, 1e-6), "LINEAR_EXACT")

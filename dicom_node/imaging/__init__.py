@@ -3,7 +3,6 @@
 from dicom_node.imaging.canonical import CanonicalGrid
 from dicom_node.imaging.display import (
     Display,
-    Window,
     patient_sides,
     series_display,
     to_display,
@@ -15,6 +14,7 @@ from dicom_node.imaging.series import (
     find_series,
     latest_datetime,
 )
+from dicom_node.imaging.windows import Window
 
 __all__ = [
     "MAX_LOOP_FRAMES",

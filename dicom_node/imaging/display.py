@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,14 +13,23 @@ from pydicom import Dataset
 from conformance.rules_common import items_of
 from dicom_node.imaging.dataset import quiet_reading, read_dataset
 from dicom_node.imaging.geometry import Orientation
+from dicom_node.imaging.windows import Window, finite_number, read_windows
 from dicom_node.records import FrameReference, ImageSeries
 
-__all__ = ["Display", "Window", "patient_sides", "series_display", "to_display"]
+__all__ = [
+    "Display",
+    "as_decoded",
+    "patient_sides",
+    "series_display",
+    "series_windows",
+    "to_display",
+]
 
 _TAGS = (
     "WindowCenter",
     "WindowWidth",
     "WindowCenterWidthExplanation",
+    "VOILUTFunction",
     "RescaleSlope",
     "RescaleIntercept",
     "ModalityLUTSequence",
@@ -36,15 +44,6 @@ _TAGS = (
 _INT16 = np.iinfo(np.int16)
 _STEPS = 65_000
 """Values that a range is divided into where 16 bits do not hold it as it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A window (PS3.3 C.11.2.1.2), in displayed values."""
-
-    name: str
-    centre: float
-    width: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +101,27 @@ def series_display(series: ImageSeries) -> Display:
         "int16",
         slope,
         intercept,
-        tuple(
-            Window(one.name, (one.centre - intercept) / slope, one.width / slope)
-            for one in (*middle.windows, *presets)
-        ),
+        tuple(one.scaled(slope, intercept) for one in (*middle.windows, *presets)),
     )
+
+
+def series_windows(series: ImageSeries) -> tuple[Window, ...]:
+    """Return the windows that a series is shown with, in values of `PixelReader`.
+
+    Those of its middle frame come first, then the usual ones of CT.
+    """
+    middle = len(series.frames) // 2
+    own = [one for header in _headers(series, [middle]) for one in header.windows]
+    return (*own, *(_CT_WINDOWS if series.modality == "CT" else ()))
+
+
+def as_decoded(window: Window, frame: FrameReference) -> Window:
+    """Return a window in modality values as one in values of `PixelReader`."""
+    for header in _read([frame]):
+        return (
+            window.mirrored(header.low + header.high) if header.is_mirrored else window
+        )
+    return window
 
 
 def to_display(
@@ -165,18 +180,26 @@ def _ends(direction: tuple[float, ...]) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What one frame says: the range of its modality values, and its windows."""
+    """What one frame says: the range of its modality values, and its windows.
+
+    The windows are in values of `PixelReader`.
+    """
 
     low: float
     high: float
     is_whole: bool
     rescale: tuple[float, float]
+    is_mirrored: bool
+    """Whether `PixelReader` mirrors the values, so that larger is brighter."""
     windows: tuple[Window, ...]
 
 
-def _headers(series: ImageSeries, indices: Any) -> Iterator[_Header]:
-    for index in indices:
-        frame = series.frames[index]
+def _headers(series: ImageSeries, indices: Sequence[int]) -> Iterator[_Header]:
+    yield from _read([series.frames[index] for index in indices])
+
+
+def _read(frames: Sequence[FrameReference]) -> Iterator[_Header]:
+    for frame in frames:
         try:
             with quiet_reading():
                 ds = read_dataset(frame.path, specific_tags=_TAGS)
@@ -190,22 +213,21 @@ def _parse(ds: Dataset, frame: FrameReference) -> _Header:
     groups = list(_groups(ds, frame.frame_number))
     slope, intercept = 1.0, 0.0
     for group in groups:
-        if rescale := _number(group.get("RescaleSlope")):
+        if rescale := finite_number(group.get("RescaleSlope")):
             slope = rescale
-            intercept = _number(group.get("RescaleIntercept")) or 0.0
+            intercept = finite_number(group.get("RescaleIntercept")) or 0.0
             break
     low, high = _range(ds, slope, intercept)
-    windows = next((found for one in groups if (found := _windows(one))), ())
-    if str(ds.get("PhotometricInterpretation")) == "MONOCHROME1":
-        # The decoder mirrors such values, so that larger is brighter.
-        windows = tuple(
-            Window(one.name, low + high - one.centre, one.width) for one in windows
-        )
+    windows = next((found for one in groups if (found := read_windows(one))), ())
+    is_mirrored = str(ds.get("PhotometricInterpretation")) == "MONOCHROME1"
+    if is_mirrored:
+        windows = tuple(one.mirrored(low + high) for one in windows)
     return _Header(
         low=low,
         high=high,
         is_whole=slope == int(slope) and intercept == int(intercept),
         rescale=(slope, intercept),
+        is_mirrored=is_mirrored,
         windows=windows,
     )
 
@@ -232,37 +254,9 @@ def _range(ds: Dataset, slope: float, intercept: float) -> tuple[float, float]:
     return min(ends), max(ends)
 
 
-def _windows(ds: Dataset) -> tuple[Window, ...]:
-    centres, widths = _values(ds, "WindowCenter"), _values(ds, "WindowWidth")
-    names = _values(ds, "WindowCenterWidthExplanation")
-    found = []
-    for index, (first, second) in enumerate(zip(centres, widths, strict=False)):
-        centre, width = _number(first), _number(second)
-        if centre is None or width is None or width < 1:
-            continue
-        name = str(names[index]).strip() if index < len(names) else ""
-        found.append(Window(name or f"Image {index + 1}", centre, width))
-    return tuple(found)
-
-
 def _scale(low: float, high: float, *, is_whole: bool) -> tuple[float, float]:
     if is_whole and low >= _INT16.min and high <= _INT16.max:
         return 1.0, 0.0
     if is_whole and high - low <= _INT16.max - _INT16.min:
         return 1.0, low - _INT16.min
     return (high - low) / _STEPS or 1.0, (high + low) / 2
-
-
-def _values(ds: Dataset, keyword: str) -> list[Any]:
-    value = ds.get(keyword)
-    if value is None or isinstance(value, str):
-        return [value] if value else []
-    return list(value) if hasattr(value, "__iter__") else [value]
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None

@@ -31,6 +31,9 @@ __all__ = ["FrameHeader", "ImageHeader", "read_image_header"]
 _MAX_FRAMES = 65_536
 """More frames than any image has; each costs a record."""
 
+_MAX_ASPECT = 100
+"""More than any pixel is longer than wide; beyond it a picture would be a line."""
+
 _TELLING_APART = (
     "TemporalPositionIdentifier",
     "EchoTime",
@@ -63,6 +66,7 @@ _TAGS = (
     "PixelSpacing",
     "ImagerPixelSpacing",
     "NominalScannedPixelSpacing",
+    "PixelAspectRatio",
     "SpacingBetweenSlices",
     "SliceThickness",
     "Rows",
@@ -125,6 +129,7 @@ class ImageHeader:
     rows: int
     columns: int
     is_colour: bool
+    pixel_aspect_ratio: tuple[int, int] | None
     frames: tuple[FrameHeader, ...]
 
 
@@ -184,6 +189,7 @@ def _parse(ds: Dataset, instance: StoredInstance) -> ImageHeader:
         rows=rows,
         columns=columns,
         is_colour=_is_colour(ds),
+        pixel_aspect_ratio=_pixel_aspect_ratio(ds),
         frames=tuple(_frames(ds, instance)),
     )
 
@@ -277,6 +283,14 @@ def _pixel_spacing(
         if spacing is not None and min(spacing) > 0:
             return spacing[0], spacing[1]
     return None
+
+
+def _pixel_aspect_ratio(ds: Dataset) -> tuple[int, int] | None:
+    """Read the vertical and the horizontal size of a pixel, PS3.3 C.7.6.3.1.7."""
+    ratio = _floats(ds.get("PixelAspectRatio"), 2)
+    if ratio is None or min(ratio) < 1 or max(ratio) > _MAX_ASPECT * min(ratio):
+        return None
+    return int(ratio[0]), int(ratio[1])
 
 
 def _slice_distance(ds: Dataset, groups: tuple[Dataset, ...]) -> float:

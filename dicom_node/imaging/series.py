@@ -227,6 +227,7 @@ def _same_kind(one: ImageHeader, other: ImageHeader) -> bool:
         one.rows == other.rows
         and one.columns == other.columns
         and one.is_colour == other.is_colour
+        and one.pixel_aspect_ratio == other.pixel_aspect_ratio
         and one.modality == other.modality
         and one.frame_of_reference_uid == other.frame_of_reference_uid
     )
@@ -341,4 +342,5 @@ def _image_series(header: ImageHeader, stack: Stack, number: int) -> ImageSeries
         series_description=header.series_description,
         orientation_lps=first.orientation,
         stack_number=number,
+        pixel_aspect_ratio=header.pixel_aspect_ratio,
     )

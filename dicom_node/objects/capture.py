@@ -16,6 +16,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_node import __version__
 from dicom_node.identity import MANUFACTURER, MODEL_NAME
+from dicom_node.imaging import patient_sides
 from dicom_node.objects.common import display_colour, long_string
 from dicom_node.objects.key_frames import KeyFrame
 from dicom_node.objects.outcomes import (
@@ -27,7 +28,7 @@ from dicom_node.objects.outcomes import (
 from dicom_node.objects.planes import make_grid
 from dicom_node.objects.references import source_item
 from dicom_node.objects.whole import begin, complete
-from dicom_node.painting import Layer, grey_limits, paint, paint_text, sides_of
+from dicom_node.painting import Layer, grey_limits, paint, paint_text
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -116,9 +117,9 @@ def _paint(
             for index, mask in sorted(masks.items())
         ],
         modality=series.modality,
-        pixel_spacing_mm=series.pixel_spacing_mm,
+        pixel_aspect=series.pixel_aspect,
         title=f"{series.modality}, frame {key.frame_index + 1} of {len(series.frames)}",
-        sides=sides_of(series),
+        sides=patient_sides(series.orientation_lps),
         limits=limits or grey_limits(pixels, series.modality),
         notes=("", _made_by(making)),
         side=min(max(series.rows, series.columns, _LEAST_SIDE), _MOST_SIDE),

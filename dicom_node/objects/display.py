@@ -6,7 +6,6 @@ values without a rescale would be shown raw, and those without a window black.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 
 from conformance.rules_common import items_of
+from dicom_node.imaging.windows import Window, read_windows
 from dicom_node.objects.common import long_string
 from dicom_node.objects.sources import UNREADABLE, decimal_string, number_of
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from dicom_node.records import FrameReference, ImageSeries
 
 __all__ = ["FrameDisplay", "frame_display", "window_between"]
-
-_FUNCTIONS = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})
-"""VOI LUT Function (PS3.3 C.11.2.1.3)."""
 
 _SOFT_TISSUE = ("40", "400")
 """Center and width in HU for a CT that names no window."""
@@ -56,11 +53,7 @@ class FrameDisplay:
         """Values of `PixelReader` that are black and white; None: no plain window."""
         if self.voi is None or "WindowCenter" not in self.voi:
             return None
-        center, width = float(self.voi.WindowCenter), float(self.voi.WindowWidth)
-        if self.voi.get("VOILUTFunction", "LINEAR") == "LINEAR":  # C.11.2.1.2.1
-            center, width = center - 0.5, width - 1
-        low, high = center - width / 2, center + width / 2
-        return self._mirrored(low, high)
+        return self._mirrored(*read_windows(self.voi)[0].limits)
 
     def window(self, limits: tuple[float, float]) -> Dataset | None:
         """Return a window from values of `PixelReader`; None behind a Modality LUT."""
@@ -153,17 +146,13 @@ def _voi(header: Dataset, groups: list[Dataset]) -> Dataset | None:
         item for group in groups for item in items_of(group, "FrameVOILUTSequence")
     ]
     for place in (*places, header):
-        center, width = (_first(place, f"Window{one}") for one in ("Center", "Width"))
-        function = str(place.get("VOILUTFunction") or "LINEAR").strip()
-        least = 1.0 if function == "LINEAR" else 1e-9
-        if center is None or width is None or width < least:
-            continue
-        found = Dataset()
-        found.WindowCenter = decimal_string(center)
-        found.WindowWidth = decimal_string(width)
-        if function in _FUNCTIONS - {"LINEAR"}:
-            found.VOILUTFunction = function
-        return found
+        for window in _windows(place):
+            found = Dataset()
+            found.WindowCenter = decimal_string(window.centre)
+            found.WindowWidth = decimal_string(window.width)
+            if window.function != "LINEAR":
+                found.VOILUTFunction = window.function
+            return found
     if tables := _tables(header, "VOILUTSequence"):
         found = Dataset()
         found.VOILUTSequence = tables[:1]
@@ -216,12 +205,8 @@ def _ends(header: Dataset, modality: Dataset) -> tuple[float, float] | None:
     return low * slope + intercept, high * slope + intercept
 
 
-def _first(ds: Dataset, keyword: str) -> float | None:
-    """Return the first of perhaps several numbers."""
+def _windows(ds: Dataset) -> tuple[Window, ...]:
     try:
-        value = ds.get(keyword)
-        values = value if hasattr(value, "__iter__") else [value]
-        number = float(next(iter(values)))
-    except (*UNREADABLE, StopIteration):
-        return None
-    return number if math.isfinite(number) else None
+        return read_windows(ds)
+    except UNREADABLE:
+        return ()

@@ -165,12 +165,12 @@ def _displayed_area(series: ImageSeries) -> Dataset:
     item.DisplayedAreaTopLeftHandCorner = [1, 1]
     item.DisplayedAreaBottomRightHandCorner = [series.columns, series.rows]
     item.PresentationSizeMode = "SCALE TO FIT"
-    rows_mm, columns_mm = series.pixel_spacing_mm or (1.0, 1.0)
-    if series.affine_lps is not None or series.orientation_lps is not None:
-        spacing = [decimal_string(rows_mm), decimal_string(columns_mm)]
+    is_placed = series.affine_lps is not None or series.orientation_lps is not None
+    if is_placed and series.pixel_spacing_mm is not None:
+        spacing = [decimal_string(one) for one in series.pixel_spacing_mm]
         item.PresentationPixelSpacing = spacing
     else:  # the spacing may be that of a detector, which is not the patient's
-        ratio = Fraction(rows_mm / columns_mm).limit_denominator(_MAX_RATIO)
+        ratio = Fraction(series.pixel_aspect).limit_denominator(_MAX_RATIO)
         whole = [ratio.numerator, ratio.denominator] if ratio > 0 else [1, 1]
         item.PresentationPixelAspectRatio = whole
     return item

@@ -70,8 +70,16 @@ class ImageSeries:
     """Image Orientation (Patient): direction of a row, then of a column."""
     stack_number: int = 1
     """Counts, from 1, the groups that the DICOM series falls into."""
+    pixel_aspect_ratio: tuple[int, int] | None = None
+    """Pixel Aspect Ratio (0028,0034): vertical to horizontal size; None: not said."""
 
     @property
     def is_volume(self) -> bool:
         """Whether the frames form an evenly spaced stack in patient space."""
         return self.affine_lps is not None
+
+    @property
+    def pixel_aspect(self) -> float:
+        """The height of a pixel by its width; square where nobody says."""
+        height, width = self.pixel_spacing_mm or self.pixel_aspect_ratio or (1, 1)
+        return height / width

@@ -152,6 +152,8 @@ class WindowAnswer(Answer):
     name: str
     centre: float
     width: float
+    function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+    """VOI LUT Function (PS3.3 C.11.2.1.3)."""
 
 
 class SeriesAnswer(Answer):
@@ -169,6 +171,8 @@ class SeriesAnswer(Answer):
     is_colour: bool
     pixel_spacing_mm: tuple[float, float] | None
     """Between rows, between columns."""
+    pixel_aspect: float
+    """Height of a pixel by its width, also where the spacing is unknown."""
     sides: Sides | None
     windows: list[WindowAnswer]
     dtype: Literal["int16", "uint8", "rgb8"]

@@ -90,7 +90,13 @@ def image_series(
         else (spacing[0] * 1.0, spacing[1] * 1.0),
         affine_lps=affine,
         frame_of_reference_uid=first.get("FrameOfReferenceUID") or None,
+        orientation_lps=None
+        if orientation is None
+        else tuple(np.ravel(orientation).tolist()),  # type: ignore[arg-type]
         stack_number=stack_number,
+        pixel_aspect_ratio=None
+        if "PixelAspectRatio" not in first
+        else tuple(first.PixelAspectRatio),
     )
 
 

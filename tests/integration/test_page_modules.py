@@ -159,18 +159,29 @@ def test_the_brush_sets_the_pixels_whose_centres_it_covers() -> None:
 
 
 @pytest.mark.peers
-def test_a_window_is_the_linear_function_of_the_standard() -> None:
-    # PS3.3 C.11.2.1.2.1
+def test_a_window_is_the_function_of_the_standard() -> None:
+    # PS3.3 C.11.2.1.2 and C.11.2.1.3
     cases = [(40.0, 400.0), (-600.0, 1500.0), (128.0, 256.0), (10.5, 1.0), (0.0, 2.0)]
     sent = [
-        {"centre": centre, "width": width, "low": -1024, "high": 3071}
+        {"centre": centre, "width": width, "voi": voi, "low": -1024, "high": 3071}
+        for voi in ("LINEAR", "LINEAR_EXACT", "SIGMOID")
         for centre, width in cases
     ]
 
     answers = _run({"windows": sent})["windows"]
 
-    values = np.arange(-1024, 3072)
-    for (centre, width), answer in zip(cases, answers, strict=True):
-        above = values - (centre - 0.5) + (width - 1) / 2
-        expected = np.clip(above / max(width - 1, 1e-9), 0, 1) * 255
-        assert np.abs(np.asarray(answer) - expected).max() <= 0.5 + 1e-9
+    values = np.arange(-1024.0, 3072.0)
+    for case, answer in zip(sent, answers, strict=True):
+        shown = _shown(values, case)
+        assert np.abs(np.asarray(answer) - shown).max() <= 0.5 + 1e-9
+
+
+def _shown(values: np.ndarray, case: dict[str, Any]) -> np.ndarray:
+    centre, width = case["centre"], case["width"]
+    if case["voi"] == "SIGMOID":
+        exponent = np.clip(-4 * (values - centre) / width, -700, 700)
+        return 255 / (1 + np.exp(exponent))
+    if case["voi"] == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+    above = values - centre + width / 2
+    return np.clip(above / max(width, 1e-9), 0, 1) * 255

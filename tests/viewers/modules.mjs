@@ -2,7 +2,7 @@
 // standard input, what the functions answer goes as JSON to standard output.
 //
 // cases: {parse: [path], cut: [{text, spans}], runs: [{bitmap, columns}], lines: [{rows, columns, from, to, radius}],
-//         windows: [{centre, width, low, high}]}
+//         windows: [{centre, width, voi, low, high}]}
 import fs from 'node:fs';
 import vm from 'node:vm';
 
@@ -34,7 +34,7 @@ const answer = {
     paintLine(bitmap, rows, columns, { from, to, radius, value: 1 });
     return [...bitmap];
   }),
-  windows: (cases.windows ?? []).map(({ centre, width, low, high }) =>
-    [...lookupTable({ centre, width, isInverted: false }, low, high)].map(pixel => pixel & 0xff)),
+  windows: (cases.windows ?? []).map(({ centre, width, voi, low, high }) =>
+    [...lookupTable({ centre, width, voi, isInverted: false }, low, high)].map(pixel => pixel & 0xff)),
 };
 process.stdout.write(JSON.stringify(answer));

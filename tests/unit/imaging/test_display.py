@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from dicom_node.imaging import Display, patient_sides, series_display, to_display
+from dicom_node.imaging import (
+    Display,
+    Window,
+    patient_sides,
+    series_display,
+    to_display,
+)
 from dicom_node.records import FrameReference, ImageSeries
+from tests.builders.result_cases import SERIES
 
 
 def series(
@@ -76,7 +83,73 @@ def test_a_radiograph_of_negatives_has_its_window_mirrored(tmp_path: Path) -> No
 
     (window,) = series_display(series(tmp_path, negative)).windows
 
-    assert (window.centre, window.width) == (4095 - 1000, 2000)
+    # LINEAR is about half a value below its centre (PS3.3 C.11.2.1.2.1).
+    assert (window.centre, window.width) == (4095 - 1000 + 1, 2000)
+
+
+@pytest.mark.parametrize(
+    ("said", "width", "function"),
+    [
+        ("LINEAR", "1", "LINEAR"),
+        ("LINEAR_EXACT", "0.8", "LINEAR_EXACT"),
+        ("SIGMOID", "0.8", "SIGMOID"),
+        ("UNKNOWN", "400", "LINEAR"),
+        # LINEAR needs at least one: it can only be meant exactly.
+        ("LINEAR", "0.8", "LINEAR_EXACT"),
+        (None, "0.8", "LINEAR_EXACT"),
+    ],
+)
+def test_a_window_has_the_function_that_the_image_names(
+    tmp_path: Path, said: str | None, width: str, function: str
+) -> None:
+    header = {
+        "RescaleSlope": "0.001",
+        "RescaleIntercept": "0",
+        "WindowCenter": "0.4",
+        "WindowWidth": width,
+    }
+    if said is not None:
+        header["VOILUTFunction"] = said
+    display = series_display(series(tmp_path, header, modality="PT"))
+
+    (window,) = display.windows
+
+    assert window.function == function
+    back = window.scaled(1 / display.slope, -display.intercept / display.slope)
+    assert (back.centre, back.width) == pytest.approx((0.4, float(width)))
+
+
+_WINDOWS = st.builds(
+    Window,
+    st.just(""),
+    st.floats(-1000, 1000),
+    st.floats(2, 2000),
+    st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
+)
+
+
+@given(_WINDOWS, st.floats(0.001, 50), st.floats(-100, 100))
+def test_scaled_values_look_the_same_through_a_scaled_window(
+    window: Window, slope: float, intercept: float
+) -> None:
+    values = np.linspace(-2500, 2500, 201)
+
+    scaled = window.scaled(slope, intercept).shade((values - intercept) / slope)
+
+    difference = scaled.astype(int) - window.shade(values)
+    assert np.abs(difference).max() <= 1  # of rounding
+
+
+@given(_WINDOWS, st.floats(-100, 5000))
+def test_mirrored_values_look_inverted_through_a_mirrored_window(
+    window: Window, total: float
+) -> None:
+    values = np.linspace(-2500, 2500, 201)
+
+    mirrored = window.mirrored(total).shade(total - values)
+
+    difference = mirrored.astype(int) - (255 - window.shade(values).astype(int))
+    assert np.abs(difference).max() <= 1  # of rounding
 
 
 def test_eight_bits_stay_eight_bits(tmp_path: Path) -> None:
@@ -154,3 +227,21 @@ def test_the_edges_of_an_image_are_sides_of_the_patient(
 
     assert found == dict(zip(("left", "right", "top", "bottom"), sides, strict=True))
     assert patient_sides(None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("axial", ("R", "L")),
+        ("prone", ("L", "R")),
+        ("sagittal", ("A", "P")),
+        ("coronal", ("R", "L")),
+        ("radiograph", None),
+    ],
+)
+def test_a_series_tells_the_sides_of_the_patient(
+    name: str, expected: tuple[str, str] | None, tmp_path: Path
+) -> None:
+    found = patient_sides(SERIES[name](tmp_path).orientation_lps)
+
+    assert (found and (found["left"], found["right"])) == expected

@@ -407,6 +407,24 @@ def test_a_negative_is_shown_as_one(tmp_path: Path) -> None:
     assert float(item.WindowCenter) == pytest.approx((low + high) / 2 + 0.5)
 
 
+def test_pixels_that_are_not_square_are_shown_in_their_proportions(
+    tmp_path: Path,
+) -> None:
+    images = make_dx_image(
+        tmp_path / "source", spacing_mm=None, changes={"PixelAspectRatio": [5, 6]}
+    )
+    series = image_series(images.instances)
+    result = make_result([series], one_region_each(series, TEXTS[:1]))
+
+    objects = make_archive(result, tmp_path / "made")
+
+    (state,), (picture, *_) = of_kind(objects, "pr"), of_kind(objects, "sc")
+    (area,) = state.DisplayedAreaSelectionSequence
+    assert area.PresentationPixelAspectRatio == [5, 6]
+    # 64 rows of five sixths: nearly square.
+    assert (picture.Rows, picture.Columns - 430) == (512, round(512 * 48 / 64 * 6 / 5))
+
+
 def test_a_lookup_table_of_the_source_is_kept(tmp_path: Path) -> None:
     series = SERIES["radiograph"](tmp_path)
     table = Dataset()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from dicom_node.fonts import has_letter
-from dicom_node.painting import Layer, paint, paint_text, sides_of
-from tests.builders.result_cases import SERIES
+from dicom_node.painting import Layer, paint, paint_text
 
 RED = (255, 0, 0)
 
@@ -20,7 +16,7 @@ def _paint(**options: object) -> np.ndarray:
     mask[0, 5:10, 10:20] = True
     values: dict[str, object] = {
         "modality": "CT",
-        "pixel_spacing_mm": (1.0, 1.0),
+        "pixel_aspect": 1.0,
         "title": "CT, frame 1 of 1",
         "limits": (0.0, 100.0),
         "side": 600,
@@ -44,7 +40,7 @@ def test_the_region_is_outlined_where_it_is() -> None:
 
 
 def test_a_picture_keeps_true_proportions() -> None:
-    assert _paint(pixel_spacing_mm=(3.0, 1.0)).shape[:2] == (600, 730)
+    assert _paint(pixel_aspect=3.0).shape[:2] == (600, 730)
 
 
 def test_limits_decide_what_is_white() -> None:
@@ -81,23 +77,28 @@ def test_letters_that_the_font_lacks_are_drawn_as_squares() -> None:
     assert (_paint(notes=("肝a",)) != _paint(notes=("a",))).any()
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("axial", ("R", "L")),
-        ("prone", ("L", "R")),
-        ("sagittal", ("A", "P")),
-        ("coronal", ("R", "L")),
-        ("radiograph", None),
-    ],
-)
-def test_edges_are_named_by_the_sides_of_the_patient(
-    name: str, expected: tuple[str, str] | None, tmp_path: Path
-) -> None:
-    series = SERIES[name](tmp_path)
+def test_a_thin_region_stays_visible_in_a_shrunk_picture() -> None:
+    mask = np.zeros((1, 1000, 1500), bool)
+    mask[0, 501, 100:1400] = True
+    picture = paint(
+        np.full((1000, 1500), 50.0),
+        [Layer("a line", RED, mask)],
+        modality="DX",
+        pixel_aspect=1.0,
+        title="DX",
+        side=300,
+    )
 
-    assert sides_of(series) == expected
-    if expected is not None and series.affine_lps is not None:
-        row = tuple(series.affine_lps[:3, 2].tolist())
-        plane = replace(series, affine_lps=None, orientation_lps=(*row, 0.0, 0.0, 0.0))
-        assert sides_of(plane) == expected
+    is_red = (np.asarray(picture)[:, :300] == RED).all(axis=2)
+    rows, columns = np.nonzero(is_red)
+    assert set(rows.tolist()) == {100}
+    assert (columns.min(), columns.max()) == (20, 279)
+
+
+def test_the_sides_of_the_patient_are_marked() -> None:
+    plain, marked = _paint(), _paint(sides={"left": "R", "right": "L"})
+
+    changed = (plain != marked).any(axis=2)[:, :600].any(axis=0)
+    assert changed[:40].any()
+    assert changed[560:].any()
+    assert not changed[40:560].any()

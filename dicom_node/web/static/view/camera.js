@@ -26,8 +26,7 @@ export class Camera {
   lookAt(series) {
     this.columns = series.columns;
     this.rows = series.rows;
-    const spacing = series.pixel_spacing_mm;
-    this.aspect = spacing && spacing[1] > 0 ? spacing[0] / spacing[1] : 1;
+    this.aspect = series.pixel_aspect;
   }
 
   reset() {

@@ -4,6 +4,7 @@
 /** @typedef {{values: Int16Array | Uint8Array, range: [number, number]}} Frame */
 
 /** @typedef {{centre: number, width: number, isInverted: boolean}} Shades */
+/** @typedef {Series['windows'][number]['function']} VoiFunction */
 
 const OPAQUE = 0xff000000;
 
@@ -50,33 +51,47 @@ export function firstWindow(series, frame) {
  */
 export function shade(frame, series, shades, target) {
   const out = new Uint32Array(target.data.buffer);
+  const voi = functionOf(series, shades);
   if (series.dtype === 'rgb8') {
-    shadeColour(frame.values, shades, out);
+    shadeColour(frame.values, { ...shades, voi }, out);
     return;
   }
   const isSigned = series.dtype === 'int16';
-  const table = lookupTable(shades, isSigned ? -32768 : 0, isSigned ? 32767 : 255);
+  const table = lookupTable({ ...shades, voi }, isSigned ? -32768 : 0, isSigned ? 32767 : 255);
   const offset = isSigned ? 32768 : 0;
   const { values } = frame;
   for (let index = 0; index < values.length; index += 1) out[index] = table[values[index] + offset];
+}
+
+/**
+ * Find the function of a window: one that the image names brings its own, and one that
+ * a person draws is linear.
+ *
+ * @param {Series} series
+ * @param {Shades} shades
+ * @returns {VoiFunction}
+ */
+export function functionOf(series, { centre, width }) {
+  const named = series.windows.find(one => one.centre === centre && one.width === width);
+  return named?.function ?? 'LINEAR';
 }
 
 /** @type {{key: string, table: Uint32Array}} */
 let lastTable = { key: '', table: new Uint32Array(0) };
 
 /**
- * Make the linear function of PS3.3 C.11.2.1.2.1 as a table of pixels.
+ * Make a VOI LUT Function (PS3.3 C.11.2.1.2 and C.11.2.1.3) as a table of pixels.
  *
- * @param {Shades} shades
+ * @param {Shades & {voi: VoiFunction}} shades
  * @param {number} low
  * @param {number} high
  */
-export function lookupTable({ centre, width, isInverted }, low, high) {
-  const key = [centre, width, isInverted, low, high].join();
+export function lookupTable({ centre, width, isInverted, voi }, low, high) {
+  const key = [centre, width, isInverted, voi, low, high].join();
   if (lastTable.key === key) return lastTable.table;
   const table = new Uint32Array(high - low + 1);
   for (let value = low; value <= high; value += 1) {
-    const grey = windowed(value, centre, width);
+    const grey = windowed(value, centre, width, voi);
     const level = isInverted ? 255 - grey : grey;
     table[value - low] = (OPAQUE | (level << 16) | (level << 8) | level) >>> 0;
   }
@@ -88,22 +103,27 @@ export function lookupTable({ centre, width, isInverted }, low, high) {
  * @param {number} value
  * @param {number} centre
  * @param {number} width
+ * @param {VoiFunction} voi
  */
-function windowed(value, centre, width) {
-  if (width <= 1) return value <= centre - 0.5 ? 0 : 255;
-  const share = (value - (centre - 0.5)) / (width - 1) + 0.5;
+function windowed(value, centre, width, voi) {
+  if (voi === 'SIGMOID') return Math.round(255 / (1 + Math.exp(-4 * (value - centre) / width)));
+  const isExact = voi === 'LINEAR_EXACT';
+  const middle = isExact ? centre : centre - 0.5;
+  const range = isExact ? width : width - 1;
+  if (range <= 0) return value <= middle ? 0 : 255;
+  const share = (value - middle) / range + 0.5;
   return share <= 0 ? 0 : share >= 1 ? 255 : Math.round(share * 255);
 }
 
 /**
  * @param {Int16Array | Uint8Array} values
- * @param {Shades} shades
+ * @param {Shades & {voi: VoiFunction}} shades
  * @param {Uint32Array} out
  */
-function shadeColour(values, { centre, width, isInverted }, out) {
+function shadeColour(values, { centre, width, isInverted, voi }, out) {
   const table = new Uint8Array(256);
   for (let value = 0; value < 256; value += 1) {
-    const level = windowed(value, centre, width);
+    const level = windowed(value, centre, width, voi);
     table[value] = isInverted ? 255 - level : level;
   }
   for (let index = 0, at = 0; index < out.length; index += 1, at += 3) {
