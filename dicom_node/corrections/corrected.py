@@ -14,7 +14,7 @@ from dicom_node.corrections.kept import KeptResult, mask_of_frames, read_kept_re
 from dicom_node.errors import AccessError, CorrectionError
 from dicom_node.objects import make_review_objects
 from dicom_node.objects.review import Judgement, Review, Verdict, Verifier
-from dicom_node.records import PhraseResult, Region, ResultObject, StudyResult
+from dicom_node.records import Region, ResultObject, StudyResult
 from dicom_node.store import Store
 from dicom_node.store.corrections import Correction, CorrectionAction
 from dicom_node.store.details import ShownVersion
@@ -79,7 +79,8 @@ def read_corrected(
     Raises
     ------
     CorrectionError
-        The files that it was made of are not all there.
+        The files that it was made of are not all there, or every correction is of
+        regions that another run on the same content found.
     ObjectError
         A file of the result cannot be read.
 
@@ -89,13 +90,27 @@ def read_corrected(
         document: dict[str, Any] = json.loads(text)
     except (OSError, ValueError) as error:
         raise CorrectionError("the results cannot be read again") from error
-    kept = read_kept_result(
-        document,
-        store.details.results(version.id),
-        store.version_instances(version.id, data_dir=data_dir),
-        content_version=version.content_version,
-        data_dir=data_dir,
-    )
+    known = {
+        outline["tracking_uid"]
+        for phrase in document.get("phrases", ())
+        for outline in phrase.get("outlines", ())
+    }
+    # Another model, asked again, finds other regions in the same content.
+    newest = {uid: one for uid, one in newest.items() if uid in known}
+    if not newest:
+        msg = "the corrections are of regions that an earlier run found"
+        raise CorrectionError(msg)
+    try:
+        kept = read_kept_result(
+            document,
+            store.details.results(version.id),
+            store.version_instances(version.id, data_dir=data_dir),
+            content_version=version.content_version,
+            data_dir=data_dir,
+        )
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        msg = "the results are not written as this version writes them"
+        raise CorrectionError(msg) from error
     return Corrected(kept, newest)
 
 
@@ -139,15 +154,12 @@ def make_corrected_objects(
     Raises
     ------
     CorrectionError
-        A drawing does not fit its series, or a region is not in the results.
+        A drawing does not fit its series.
     ObjectError
         An object cannot be made, or breaks a rule of the standard.
 
     """
     kept, newest = corrected.kept, corrected.newest
-    known = {region.tracking_uid for _, region in _regions(kept.result)}
-    if not newest.keys() <= known:
-        raise CorrectionError("a correction is of a region that the results lack")
     result = _redraw(kept.result, newest)
     redrawn = {
         uid: one for uid, one in newest.items() if one.action is CorrectionAction.REDRAW
@@ -183,10 +195,6 @@ def make_corrected_objects(
     )
     verify_objects(made, result.series, referred=kept.segmentations)
     return made
-
-
-def _regions(result: StudyResult) -> Iterable[tuple[PhraseResult, Region]]:
-    return ((one, region) for one in result.phrases for region in one.regions)
 
 
 def _redraw(result: StudyResult, newest: Mapping[str, Correction]) -> StudyResult:

@@ -151,9 +151,9 @@ def _images(
         return
     newest = newest_by_region(said, content_version)
     read = read_corrected(store, version, newest, data_dir=data_dir)
-    made_of = [read.kept.report.sop_instance_uid, digest_of(newest)]
+    made_of = [read.kept.report.sop_instance_uid, digest_of(read.newest)]
     for image in training_images(
-        read.kept, newest, pseudonyms=pseudonyms, counts=counts
+        read.kept, read.newest, pseudonyms=pseudonyms, counts=counts
     ):
         image.document["digest"] = pseudonyms.of("digest", *made_of)
         yield image

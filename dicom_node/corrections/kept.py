@@ -95,24 +95,14 @@ def read_kept_result(
     Raises
     ------
     CorrectionError
-        The result that the page shows has no report of regions, or the images are
-        no longer those that it was made of.
+        No set of its objects has a report and outlines, or the images are no longer
+        those that it was made of.
     ObjectError
         A file cannot be read.
 
     """
-    said = [one["profile"] for one in document["objects"]]
-    shown = [one for one in rows if said and one.profile == said[0]]
-    reports = [one for one in shown if one.sop_class_uid == Comprehensive3DSRStorage]
-    if not reports:
-        raise CorrectionError("the results that are shown have no report of regions")
-    objects = [
-        _result_object(data_dir / one.path, one.profile)
-        for one in shown
-        if one.sop_class_uid in SEGMENTATION_CLASSES
-    ]
+    profile, report, objects = _with_outlines(rows, data_dir)
     segmentations = tuple(one for one, _ in objects)
-    report, _ = _result_object(data_dir / reports[0].path, reports[0].profile)
     segments = {
         str(item.TrackingUID): _Segment(one.path, int(item.SegmentNumber), item)
         for one, ds in objects
@@ -125,7 +115,7 @@ def read_kept_result(
         content_version=content_version,
         series=series,
         reports=tuple(_report(one, instances) for one in document["reports"]),
-        phrases=_Reader(series, segments, said[0]).phrases(document),
+        phrases=_Reader(series, segments, profile).phrases(document),
         not_processed=tuple(
             NotProcessed(one["series_instance_uid"], one["reason"])
             for one in document["not_processed"]
@@ -138,7 +128,7 @@ def read_kept_result(
         predecessors=(report.reference,),
         instances=tuple(instances),
     )
-    return KeptResult(result, said[0], segmentations, report.reference, document)
+    return KeptResult(result, profile, segmentations, report.reference, document)
 
 
 def mask_of_frames(
@@ -245,6 +235,30 @@ class _Reader:
         if found is None:
             raise ObjectError("a region of the results has no segment")
         return found
+
+
+def _with_outlines(
+    rows: Sequence[ResultRow], data_dir: Path
+) -> tuple[str, ResultObject, list[tuple[ResultObject, Dataset]]]:
+    """Find the first profile with a report and outlines: its objects.
+
+    Pictures for archives have neither; probabilities do not say which of them were
+    drawn.
+    """
+    for profile in dict.fromkeys(one.profile for one in rows):
+        own = [one for one in rows if one.profile == profile]
+        reports = [one for one in own if one.sop_class_uid == Comprehensive3DSRStorage]
+        if not reports:
+            continue
+        found = [
+            _result_object(data_dir / one.path, profile)
+            for one in own
+            if one.sop_class_uid in SEGMENTATION_CLASSES
+        ]
+        if all(ds.SegmentationType != "FRACTIONAL" for _, ds in found):
+            report, _ = _result_object(data_dir / reports[0].path, profile)
+            return profile, report, found
+    raise CorrectionError("no set of the results has a report and outlines")
 
 
 def _series(
