@@ -14,7 +14,7 @@ from dicom_node.web.answers_study import CorrectionAnswer, CorrectionFrame
 from dicom_node.web.api_images import Uid
 from dicom_node.web.parts import Parts
 from dicom_node.web.problems import PROBLEMS
-from dicom_node.web.shown import find_outline, find_version, series_document
+from dicom_node.web.shown import find_outline, find_results, series_document
 
 __all__ = ["make_corrections_router"]
 
@@ -28,6 +28,9 @@ class NewCorrection(BaseModel):
     frames: Annotated[list[CorrectionFrame], Field(max_length=100_000)] = []
     """The new outline, where the region is redrawn."""
     comment: Annotated[str, Field(max_length=1024)] = ""
+    results: Annotated[str | None, Field(max_length=64)] = None
+    """`shown_results` of the study as the person saw it: what is said of others than
+    those that are shown by now is refused (409)."""
 
 
 class MadeCorrection(BaseModel):
@@ -49,7 +52,7 @@ def make_corrections_router() -> APIRouter:
         said: NewCorrection,
     ) -> MadeCorrection:
         """Accept, reject or redraw a region; the machine's results stay as they are."""
-        version = find_version(parts, uid)
+        version = find_results(parts, uid, said.results)
         outline = find_outline(parts, version, tracking_uid)
         frames = [RedrawnFrame(one.frame, tuple(one.runs)) for one in said.frames]
         check_frames(

@@ -12,12 +12,22 @@ from dicom_node.web.access import address_of, is_loopback, require
 from dicom_node.web.answers_study import CorrectionFrame, RegionPixels
 from dicom_node.web.parts import Parts
 from dicom_node.web.problems import PROBLEMS
-from dicom_node.web.shown import find_outline, find_version, series_document
+from dicom_node.web.shown import find_outline, find_results, series_document
 
-__all__ = ["Uid", "make_images_router"]
+__all__ = ["ResultsName", "Uid", "make_images_router"]
 
 Uid = Annotated[str, Path(max_length=64, pattern=r"^[0-9.]+$")]
 """A UID in a path, PS3.5 9.1."""
+
+ResultsName = Annotated[
+    str | None,
+    Query(
+        max_length=64,
+        description="`shown_results` of the study; with others shown by now the "
+        "answer is 409, else it never changes",
+    ),
+]
+"""Results that a number of a series belongs to."""
 
 _A_DAY_S = 86_400
 
@@ -41,22 +51,21 @@ def make_images_router() -> APIRouter:
         uid: Uid,
         index: Annotated[int, Path(ge=0)],
         frame: Annotated[int, Path(ge=0)],
-        v: Annotated[str | None, Query(max_length=64)] = None,
+        v: ResultsName = None,
     ) -> Response:
         """Return a frame: rows, then columns; int16 in little endian, or 8 bits.
 
         `frame` counts from 0. The header `X-Value-Range` tells the lowest and the
-        highest value. With the content version `v` the answer never changes.
+        highest value. `index` counts the series of the results that are shown.
         """
-        version = find_version(parts, uid, v)
+        version = find_results(parts, uid, v)
         shown = parts.series.find(parts, version, index)
         if frame >= len(shown.series.frames):
             raise HTTPException(404, "the series has no such frame")
         found = parts.frames.frame(shown, frame)
         etag = f'"{found.etag}"'
-        kept = f"max-age={_A_DAY_S}, immutable" if v else "no-cache"
         headers = {
-            "Cache-Control": f"private, {kept}",
+            "Cache-Control": _how_long(v),
             "ETag": etag,
             "Vary": "Accept-Encoding, Cookie, Authorization",
             "X-Value-Range": f"{found.low:g},{found.high:g}",
@@ -70,9 +79,15 @@ def make_images_router() -> APIRouter:
         return Response(data, headers=headers, media_type="application/octet-stream")
 
     @router.get("/studies/{uid}/regions/{tracking_uid}")
-    def region(parts: Parts, uid: Uid, tracking_uid: Uid) -> RegionPixels:
+    def region(
+        parts: Parts,
+        response: Response,
+        uid: Uid,
+        tracking_uid: Uid,
+        v: ResultsName = None,
+    ) -> RegionPixels:
         """Return a region as its segmentation holds it."""
-        version = find_version(parts, uid)
+        version = find_results(parts, uid, v)
         outline = find_outline(parts, version, tracking_uid)
         series = series_document(parts, version, outline["series"])
         segment = outline["seg"]
@@ -87,6 +102,8 @@ def make_images_router() -> APIRouter:
             )
         except ObjectError as error:
             raise HTTPException(404, str(error)) from error
+        response.headers["Cache-Control"] = _how_long(v)
+        response.headers["Vary"] = "Accept-Encoding, Cookie, Authorization"
         places = {
             (sop_uid, number): place
             for place, (sop_uid, number) in enumerate(series["frames"])
@@ -107,6 +124,11 @@ def make_images_router() -> APIRouter:
         )
 
     return router
+
+
+def _how_long(name: str | None) -> str:
+    kept = f"max-age={_A_DAY_S}, immutable" if name else "no-cache"
+    return f"private, {kept}"
 
 
 def _is_worth_packing(request: Request) -> bool:

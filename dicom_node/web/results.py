@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections import OrderedDict
@@ -35,29 +36,19 @@ class Results:
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
-        self._documents: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._documents: OrderedDict[str, tuple[dict[str, Any], str]] = OrderedDict()
         self._summaries: OrderedDict[str, tuple[PhraseCounts, bool]] = OrderedDict()
         self._lock = threading.Lock()
 
     def document(self, result_dir: str) -> dict[str, Any] | None:
         """Return the answer in a result folder; None: it cannot be read."""
-        with self._lock:
-            known = self._documents.get(result_dir)
-            if known is not None:
-                self._documents.move_to_end(result_dir)
-                return known
-        try:
-            text = (self._data_dir / result_dir / "result.json").read_bytes()
-            found = json.loads(text)
-        except (OSError, ValueError):
-            return None
-        if not isinstance(found, dict) or "phrases" not in found:
-            return None
-        with self._lock:
-            self._documents[result_dir] = found
-            while len(self._documents) > _DOCUMENTS:
-                self._documents.popitem(last=False)
-        return found
+        read = self._read(result_dir)
+        return None if read is None else read[0]
+
+    def digest(self, result_dir: str) -> str:
+        """Return the hash of the answer in a result folder; empty: there is none."""
+        read = self._read(result_dir)
+        return "" if read is None else read[1]
 
     def counts(self, result_dir: str) -> tuple[PhraseCounts, bool] | None:
         """Count the phrases of an answer, and say whether a report states any."""
@@ -82,6 +73,26 @@ class Results:
             while len(self._summaries) > _SUMMARIES:
                 self._summaries.popitem(last=False)
         return counts, has_report
+
+    def _read(self, result_dir: str) -> tuple[dict[str, Any], str] | None:
+        with self._lock:
+            known = self._documents.get(result_dir)
+            if known is not None:
+                self._documents.move_to_end(result_dir)
+                return known
+        try:
+            text = (self._data_dir / result_dir / "result.json").read_bytes()
+            found = json.loads(text)
+        except (OSError, ValueError):
+            return None
+        if not isinstance(found, dict) or "phrases" not in found:
+            return None
+        read = found, hashlib.sha256(text).hexdigest()
+        with self._lock:
+            self._documents[result_dir] = read
+            while len(self._documents) > _DOCUMENTS:
+                self._documents.popitem(last=False)
+        return read
 
 
 def is_report_source(source: str) -> bool:

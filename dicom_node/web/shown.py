@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
     from dicom_node.store.details import ShownVersion
     from dicom_node.web.parts import WebParts
 
-__all__ = ["SeriesFinder", "find_outline", "find_version", "series_document"]
+__all__ = [
+    "SeriesFinder",
+    "find_outline",
+    "find_results",
+    "find_version",
+    "results_name",
+    "series_document",
+]
 
 _KEPT = 32
 """Series in memory; one of 2000 frames takes a megabyte."""
@@ -66,6 +74,43 @@ def find_version(
     if found is None:
         raise HTTPException(404, "there are no results of such a study")
     return found
+
+
+def results_name(parts: WebParts, version: ShownVersion) -> str:
+    """Return the name of a version's results; another run may give it another.
+
+    Series are counted among those of one run: a number means a series only together
+    with this name.
+    """
+    digest = parts.results.digest(version.result_dir) or version.result_dir
+    said = f"{version.content_version} {digest}"
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+
+def find_results(
+    parts: WebParts, study_instance_uid: str, name: str | None
+) -> ShownVersion:
+    """Return the version that is shown, if its results are those that are named.
+
+    Parameters
+    ----------
+    parts : WebParts
+        The node.
+    study_instance_uid : str
+        The study.
+    name : str, optional
+        What `results_name` returned; None: any will do.
+
+    Raises
+    ------
+    HTTPException
+        404: there are no results; 409: others are shown by now.
+
+    """
+    version = find_version(parts, study_instance_uid)
+    if name is not None and name != results_name(parts, version):
+        raise HTTPException(409, "newer results of the study are shown: load it again")
+    return version
 
 
 def series_document(

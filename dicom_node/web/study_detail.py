@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from pydicom.uid import (
     UID,
     EncapsulatedPDFStorage,
-    GrayscaleSoftcopyPresentationStateStorage,
     KeyObjectSelectionDocumentStorage,
 )
 
@@ -30,6 +29,7 @@ from dicom_node.web.answers_study import (
     VersionAnswer,
 )
 from dicom_node.web.results import study_summary
+from dicom_node.web.shown import results_name
 
 if TYPE_CHECKING:
     from dicom_node.store.details import ShownVersion
@@ -44,7 +44,6 @@ _KEPT = 64
 """Versions whose report texts stay in memory."""
 
 _KINDS: dict[str, ObjectKind] = {
-    GrayscaleSoftcopyPresentationStateStorage: "PR",
     KeyObjectSelectionDocumentStorage: "KO",
     EncapsulatedPDFStorage: "PDF",
 }
@@ -101,6 +100,7 @@ def study_detail(
     return StudyDetail(
         study=study_summary(row, parts.results),
         shown_version=None if version is None else version.content_version,
+        shown_results=None if version is None else results_name(parts, version),
         versions=[
             VersionAnswer.model_validate(one, from_attributes=True)
             for one in details.versions(row.id)
@@ -130,6 +130,8 @@ def kind_of(sop_class_uid: str) -> ObjectKind:
     name = UID(sop_class_uid).name
     if sop_class_uid in _KINDS:
         return _KINDS[sop_class_uid]
+    if "Presentation State" in name:
+        return "PR"
     if "Segmentation" in name:
         return "SEG"
     if "SR" in name:
@@ -289,6 +291,7 @@ def _series(one: dict[str, Any]) -> SeriesAnswer:
         columns=one["columns"],
         is_colour=one["is_colour"],
         pixel_spacing_mm=one["pixel_spacing_mm"],
+        pixel_aspect=one["pixel_aspect"],
         sides=one["sides"],
         windows=one["windows"],
         **one["display"],

@@ -128,8 +128,9 @@ def test_a_frame_is_kept_by_the_browser_and_asked_for_again_for_nothing(
     web: TestClient, study: FinishedStudy
 ) -> None:
     url = f"/studies/{study.uid}/series/0/frames/0"
+    shown = web.get(f"/studies/{study.uid}").json()["shown_results"]
 
-    named = web.get(url, params={"v": study.content_version})
+    named = web.get(url, params={"v": shown})
     plain = web.get(url)
     again = web.get(url, headers={"If-None-Match": plain.headers["etag"]})
 
