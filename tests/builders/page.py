@@ -124,12 +124,16 @@ folder = {json.dumps(str(folder / "outbox"))}
 
 
 def drive_page(
-    task: Mapping[str, Any], *, folder: Path, timeout_s: float = 300.0
+    task: Mapping[str, Any],
+    *,
+    folder: Path,
+    driver: str = "page.mjs",
+    timeout_s: float = 300.0,
 ) -> dict[str, Any]:
-    """Run ``page.mjs`` on a task and return what it saw; pictures go to ``folder``."""
+    """Run a driver on a task and return what it saw; pictures go to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
-        ["node", VIEWERS / "page.mjs"],
+        ["node", VIEWERS / driver],
         input=json.dumps({**task, "folder": str(folder)}),
         capture_output=True,
         text=True,

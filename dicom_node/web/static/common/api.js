@@ -13,6 +13,22 @@ export class ApiError extends Error {
 }
 
 /**
+ * @param {unknown} error
+ * @returns {boolean} whether the same question may be answered later
+ */
+export function isPassing(error) {
+  return !(error instanceof ApiError) || error.status >= 500 || error.status === 429;
+}
+
+/**
+ * @param {unknown} error
+ * @returns {boolean} whether the node says that the page shows what is no longer so
+ */
+export function isOutdated(error) {
+  return error instanceof ApiError && error.status === 409;
+}
+
+/**
  * @param {string} path
  * @param {AbortSignal} [signal]
  * @returns {Promise<any>}

@@ -1,9 +1,11 @@
 /** What a person says about a region: accept, reject, or draw it anew. */
 
-import { post } from '../common/api.js';
+import { isOutdated, post } from '../common/api.js';
 import { byId, fill, h, icon, toast } from '../common/dom.js';
 import { reportProblem } from '../common/masthead.js';
+import { mayDiscard } from './discard.js';
 import { Edit } from './edit.js';
+import { isSame } from './series.js';
 import { correctionWords, whereWords } from './words.js';
 
 /** @typedef {import('./types.js').Detail} Detail */
@@ -18,7 +20,9 @@ export class Corrections {
    * @param {HTMLElement} place
    * @param {{stack: import('./stack.js').Stack, overlay: import('./overlay.js').Overlay,
    *          selection: import('./selection.js').Selection, study: string,
-   *          mayCorrect: boolean, onSaved: () => Promise<void>}} parts
+   *          mayCorrect: boolean, onSaved: () => Promise<void>,
+   *          onOpen: (series: import('./types.js').Series, frame?: number) => void,
+   *          onEnd: () => void}} parts onEnd: when nothing is drawn any more
    */
   constructor(place, parts) {
     this.place = place;
@@ -109,11 +113,11 @@ export class Corrections {
         this.#refreshEditor(edit);
       });
       overlay.edit = edit;
-      document.body.classList.add('is-editing');
-      if (stack.series !== series) stack.open(series, region.best_frame);
+      if (!isSame(stack.series, series)) this.parts.onOpen(series, region.best_frame);
       else if (!machine.has(stack.wanted)) stack.go(region.best_frame);
       stack.redraw();
       this.draw();
+      this.seriesChanged();
       stack.canvas.focus();
     } catch (error) {
       reportProblem(error);
@@ -148,8 +152,10 @@ export class Corrections {
       h('div', { class: 'correct-actions' },
         comment(),
         h('button', { type: 'button', id: 'save', class: 'primary', onclick: () => this.#save(edit) }, 'Save'),
-        h('button', { type: 'button', id: 'cancel', onclick: () => this.stopEdit() }, 'Cancel')),
+        h('button', { type: 'button', id: 'cancel', onclick: () => this.leaveEdit() }, 'Cancel'),
+        h('p', { id: 'elsewhere', class: 'elsewhere', role: 'status' })),
     );
+    this.seriesChanged();
   }
 
   /** @param {Edit} edit */
@@ -178,10 +184,40 @@ export class Corrections {
   }
 
   stopEdit() {
+    const hadFocus = this.place.contains(document.activeElement);
     this.parts.overlay.edit = null;
-    document.body.classList.remove('is-editing');
+    this.seriesChanged();
     this.parts.stack.redraw();
     this.draw();
+    if (hadFocus) document.getElementById('redraw')?.focus();
+    this.parts.onEnd();
+  }
+
+  /** Stop redrawing; what is drawn goes only after a question. */
+  async leaveEdit() {
+    const { edit } = this.parts.overlay;
+    if (!edit || (edit.isChanged && !(await mayDiscard()))) return;
+    if (this.parts.overlay.edit === edit) this.stopEdit();
+  }
+
+  /** Say where the drawing is, while another series is shown: there nothing is drawn. */
+  seriesChanged() {
+    const { overlay, stack } = this.parts;
+    const { edit } = overlay;
+    document.body.classList.toggle('is-editing', Boolean(overlay.drawingOn(stack.series)));
+    const note = document.getElementById('elsewhere');
+    if (!note || !edit) return;
+    const isElsewhere = Boolean(stack.series) && !isSame(stack.series, edit.series);
+    fill(note, isElsewhere ? [
+      `The drawing is on ${seriesName(edit.series)}: nothing is drawn on this series.`,
+      h('button', { type: 'button', id: 'back-to-drawing', onclick: () => this.#goBack(edit) }, 'Back to it'),
+    ] : []);
+  }
+
+  /** @param {Edit} edit */
+  #goBack(edit) {
+    this.parts.onOpen(edit.series);
+    this.parts.stack.canvas.focus();
   }
 
   /**
@@ -202,7 +238,7 @@ export class Corrections {
       ']': () => resize(2),
       e: () => this.#useTool(edit, 'eraser'),
       d: () => this.#useTool(edit, 'brush'),
-      Escape: () => this.stopEdit(),
+      Escape: () => void this.leaveEdit(),
     };
     if (event.key === 'z' && (event.ctrlKey || event.metaKey)) edit.undo();
     else if (event.ctrlKey || event.metaKey || !(event.key in actions)) return false;
@@ -220,18 +256,26 @@ export class Corrections {
     this.#isBusy = true;
     const path = `/studies/${this.parts.study}/regions/${region.tracking_uid}/corrections`;
     try {
-      await post(path, { ...body, comment: byId('comment').value.trim() });
+      await post(path, {
+        ...body, comment: byId('comment').value.trim(), results: this.#detail?.shown_results,
+      });
       byId('comment').value = '';
       toast({ accept: 'Accepted.', reject: 'Rejected.', redraw: 'Your drawing is saved.' }[body.action] ?? 'Saved.');
       await this.parts.onSaved();
       return true;
     } catch (error) {
       reportProblem(error);
+      if (isOutdated(error)) await this.parts.onSaved().catch(reportProblem);
       return false;
     } finally {
       this.#isBusy = false;
     }
   }
+}
+
+/** @param {import('./types.js').Series} series */
+function seriesName(series) {
+  return series.description ? `“${series.description}”` : `another ${series.modality} series`;
 }
 
 function comment() {

@@ -2,7 +2,7 @@
 
 import { post } from '../common/api.js';
 import { fill, h, icon, toast } from '../common/dom.js';
-import { counted, moment, size, stateLabel } from '../common/format.js';
+import { moment, size, stateLabel } from '../common/format.js';
 import { reportProblem } from '../common/masthead.js';
 import { corrected } from './corrected.js';
 
@@ -128,9 +128,4 @@ async function requeue(uid) {
   } catch (error) {
     reportProblem(error);
   }
-}
-
-/** @param {Detail} detail */
-export function leftOutWords(detail) {
-  return counted(detail.not_processed.length, 'series was left out', 'series were left out');
 }

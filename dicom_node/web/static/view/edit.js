@@ -107,12 +107,10 @@ export class Edit extends EventTarget {
   }
 
   /**
-   * @param {Series} series
    * @param {number} frame
    * @returns {import('./stack.js').Layer[]}
    */
-  layersOf(series, frame) {
-    if (series !== this.series) return [];
+  layersOf(frame) {
     const { colour } = this.region;
     const layers = [];
     const machine = this.machine.get(frame);

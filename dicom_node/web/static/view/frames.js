@@ -10,7 +10,7 @@ const AT_ONCE = 4;
 const BUDGET_BYTES = 384 * 2 ** 20; // 768 slices of 512 x 512
 
 export class FrameStore extends EventTarget {
-  /** @type {Map<string, Frame>} least recently used first */
+  /** @type {Map<string, Frame>} by address, which names the results; least recently used first */
   #kept = new Map();
   /** @type {Map<string, Promise<Frame>>} */
   #running = new Map();
@@ -32,7 +32,7 @@ export class FrameStore extends EventTarget {
    * @param {number} index
    */
   peek(series, index) {
-    const key = keyOf(series, index);
+    const key = this.address(series, index);
     const frame = this.#kept.get(key);
     if (frame) {
       this.#kept.delete(key);
@@ -49,12 +49,12 @@ export class FrameStore extends EventTarget {
    * @returns {Promise<Frame>}
    */
   load(series, index) {
-    const key = keyOf(series, index);
+    const key = this.address(series, index);
     const here = this.peek(series, index);
     if (here) return Promise.resolve(here);
     const running = this.#running.get(key);
     if (running) return running;
-    const loading = getPixels(this.address(series, index))
+    const loading = getPixels(key)
       .then(({ bytes, range }) => {
         const frame = toFrame(bytes, series, range);
         this.#keep(key, frame);
@@ -71,7 +71,7 @@ export class FrameStore extends EventTarget {
    * @param {[Series, number][]} wanted
    */
   prefetch(wanted) {
-    this.#queue = wanted.filter(([series, index]) => !this.#kept.has(keyOf(series, index)));
+    this.#queue = wanted.filter(([series, index]) => !this.#kept.has(this.address(series, index)));
     this.#pump();
   }
 
@@ -82,7 +82,7 @@ export class FrameStore extends EventTarget {
   countOf(series) {
     let count = 0;
     for (let index = 0; index < series.frames; index += 1) {
-      if (this.#kept.has(keyOf(series, index))) count += 1;
+      if (this.#kept.has(this.address(series, index))) count += 1;
     }
     return count;
   }
@@ -90,7 +90,8 @@ export class FrameStore extends EventTarget {
   #pump() {
     while (this.#ahead < AT_ONCE && this.#queue.length) {
       const [series, index] = /** @type {[Series, number]} */ (this.#queue.shift());
-      if (this.#kept.has(keyOf(series, index)) || this.#running.has(keyOf(series, index))) continue;
+      const key = this.address(series, index);
+      if (this.#kept.has(key) || this.#running.has(key)) continue;
       this.#ahead += 1;
       this.load(series, index)
         .catch(() => {
@@ -138,12 +139,4 @@ export function around(series, centre, direction, reach) {
     }
   }
   return found;
-}
-
-/**
- * @param {Series} series
- * @param {number} index
- */
-function keyOf(series, index) {
-  return `${series.index}:${index}`;
 }

@@ -32,6 +32,8 @@ export function listenToPointer(stack, overlay, on) {
 
   const imagePoint = (/** @type {{offsetX: number, offsetY: number}} */ event) =>
     stack.camera.toImage(event.offsetX * stack.density, event.offsetY * stack.density);
+  // A stroke counts only on the series that the drawing is of.
+  const drawing = () => overlay.drawingOn(stack.series);
   const placeUnder = (/** @type {PointerEvent} */ event) => {
     if (!stack.series || stack.shown === null) return null;
     const { column, row } = imagePoint(event);
@@ -39,20 +41,20 @@ export function listenToPointer(stack, overlay, on) {
   };
 
   canvas.addEventListener('pointerdown', event => {
-    const kind = kindOf(event, isSpaceDown, Boolean(overlay.edit));
+    const kind = kindOf(event, isSpaceDown, Boolean(drawing()));
     if (!kind) return;
     event.preventDefault();
     canvas.focus({ preventScroll: true });
     canvas.setPointerCapture(event.pointerId);
     const { offsetX: x, offsetY: y } = event;
     drag = { kind, x, y, startX: x, startY: y };
-    if (kind === 'paint' && stack.shown !== null) overlay.edit?.begin(stack.shown, imagePoint(event));
+    if (kind === 'paint' && stack.shown !== null) drawing()?.begin(stack.shown, imagePoint(event));
   });
 
   canvas.addEventListener('pointermove', event => {
     if (!drag) {
-      if (overlay.edit) hoverBrush(event);
-      else on.point(placeUnder(event));
+      if (drawing()) hoverBrush(event);
+      else if (!overlay.edit) on.point(placeUnder(event));
       return;
     }
     const [dx, dy] = [event.offsetX - drag.x, event.offsetY - drag.y];
@@ -70,7 +72,7 @@ export function listenToPointer(stack, overlay, on) {
       return;
     } else if (drag.kind === 'paint' && stack.shown !== null) {
       hoverBrush(event);
-      overlay.edit?.stroke(stack.shown, imagePoint(event));
+      drawing()?.stroke(stack.shown, imagePoint(event));
     }
     if (drag.kind === 'window' && isClick(drag, event)) return;
     drag.x = event.offsetX;
@@ -113,7 +115,7 @@ export function listenToPointer(stack, overlay, on) {
 
   /** @param {PointerEvent} event */
   function hoverBrush(event) {
-    if (stack.shown !== null) overlay.edit?.hover({ frame: stack.shown, point: imagePoint(event) });
+    if (stack.shown !== null) drawing()?.hover({ frame: stack.shown, point: imagePoint(event) });
   }
 }
 

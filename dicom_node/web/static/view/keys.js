@@ -23,7 +23,7 @@ export function listenToKeys({ stack, toolbar, corrections, selection }) {
     Escape: () => selection.select(null),
   };
   window.addEventListener('keydown', event => {
-    if (event.defaultPrevented || byId('help').open) return;
+    if (event.defaultPrevented || document.querySelector('dialog[open]')) return;
     const target = /** @type {HTMLElement} */ (event.target);
     const isTyping = target.matches('input:not([type=range]), textarea, select');
     if (isTyping) return;

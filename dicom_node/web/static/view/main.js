@@ -1,6 +1,6 @@
 /** The study page: a study's report on one side, its images on the other. */
 
-import { getJson } from '../common/api.js';
+import { getJson, isOutdated } from '../common/api.js';
 import { announce, byId, fill, h } from '../common/dom.js';
 import { dicomDate, personName, stateLabel } from '../common/format.js';
 import { watch } from '../common/live.js';
@@ -29,7 +29,11 @@ const address = `/studies/${encodeURIComponent(study)}`;
 
 /** @type {Detail} */
 let detail;
+/** Names the results that the page shows; without any, the content. */
 let version = '';
+let isReplaced = false;
+/** @type {() => Promise<void>} */
+let reload = async () => {};
 
 const selection = new Selection();
 const frames = new FrameStore(
@@ -48,7 +52,10 @@ const findings = new Findings(byId('phrases'), selection);
 try {
   const [me, first] = await Promise.all([openPage('view'), getJson(address)]);
   const corrections = new Corrections(byId('correct'), {
-    stack, overlay, selection, study: encodeURIComponent(study), mayCorrect: me.may.correct, onSaved: reload,
+    stack, overlay, selection, study: encodeURIComponent(study), mayCorrect: me.may.correct,
+    onSaved: () => reload(),
+    onOpen: openSeries,
+    onEnd: () => isReplaced && window.location.reload(),
   });
   const draw = (/** @type {Detail} */ news) => {
     show(news);
@@ -56,9 +63,8 @@ try {
     corrections.setDetail(news);
     drawDetails(byId('details'), news, { mayRequeue: me.may.operate || me.may.correct, person: me.may.correct ? me.name : null });
   };
-  async function reload() {
-    draw(await getJson(address));
-  }
+  reload = async () => draw(await getJson(address));
+  stack.addEventListener('opened', () => corrections.seriesChanged());
   draw(first);
   listenToKeys({ stack, toolbar, corrections, selection });
   watch(changed => {
@@ -72,7 +78,7 @@ try {
 
 /** @param {Detail} news */
 function show(news) {
-  const newVersion = news.shown_version ?? news.versions[0]?.content_version ?? '';
+  const newVersion = news.shown_results ?? news.versions[0]?.content_version ?? '';
   if (version && version !== newVersion) {
     // Other images and results: nothing on the page holds any more.
     if (overlay.edit) tellOfNews();
@@ -96,18 +102,29 @@ function show(news) {
   } else if (stack.series) {
     positions.draw(detail);
   }
-  loadMasks().catch(reportProblem);
+  loadMasks().catch(tellOrReload);
+}
+
+/**
+ * What belongs to other results than the page's is no failure: it shows the others.
+ *
+ * @param {unknown} error
+ */
+function tellOrReload(error) {
+  if (isOutdated(error)) reload().catch(reportProblem);
+  else reportProblem(error);
 }
 
 /** A drawing is not thrown away because news came. */
 function tellOfNews() {
+  isReplaced = true;
   byId('problem').hidden = false;
   byId('problem').textContent =
-    'New results of this study are here. What you draw belongs to the ones you see; reload the page to see the new ones.';
+    'New results of this study are here. What you draw belongs to the ones you see and cannot be saved any more; stop redrawing to see the new ones.';
 }
 
 function newMasks() {
-  return new MaskStore(uid => `${address}/regions/${encodeURIComponent(uid)}`);
+  return new MaskStore(uid => `${address}/regions/${encodeURIComponent(uid)}?v=${version}`);
 }
 
 async function loadMasks() {
@@ -165,12 +182,18 @@ listenToPointer(stack, overlay, {
 });
 
 masks.addEventListener('loaded', () => stack.redraw());
-stack.addEventListener('problem', event => reportProblem(/** @type {CustomEvent} */ (event).detail));
+stack.addEventListener('problem', event => tellOrReload(/** @type {CustomEvent} */ (event).detail));
 stack.addEventListener(
   'shown',
   () => {
     performance.mark('first-image');
-    requestIdleCallback(() => thumbnails.paint(detail));
+    whenIdle(() => thumbnails.paint(detail));
   },
   { once: true },
 );
+
+/** @param {() => void} act */
+function whenIdle(act) {
+  if ('requestIdleCallback' in window) window.requestIdleCallback(act);
+  else setTimeout(act, 200); // Safari has no such call
+}

@@ -135,7 +135,7 @@ export class FrameMask {
 
 /** Fetches the masks of regions, a few at a time, and keeps them. */
 export class MaskStore extends EventTarget {
-  /** @type {Map<string, RegionMask>} */
+  /** @type {Map<string, RegionMask>} by address, which names the results */
   #masks = new Map();
   /** @type {Map<string, Promise<RegionMask>>} */
   #running = new Map();
@@ -148,7 +148,7 @@ export class MaskStore extends EventTarget {
 
   /** @param {string} trackingUid */
   peek(trackingUid) {
-    return this.#masks.get(trackingUid);
+    return this.#masks.get(this.address(trackingUid));
   }
 
   /**
@@ -156,19 +156,20 @@ export class MaskStore extends EventTarget {
    * @returns {Promise<RegionMask>}
    */
   load(trackingUid) {
-    const here = this.#masks.get(trackingUid);
+    const key = this.address(trackingUid);
+    const here = this.#masks.get(key);
     if (here) return Promise.resolve(here);
-    const running = this.#running.get(trackingUid);
+    const running = this.#running.get(key);
     if (running) return running;
-    const loading = getJson(this.address(trackingUid))
+    const loading = getJson(key)
       .then(answer => {
         const mask = toMask(answer);
-        this.#masks.set(trackingUid, mask);
+        this.#masks.set(key, mask);
         this.dispatchEvent(new CustomEvent('loaded', { detail: trackingUid }));
         return mask;
       })
-      .finally(() => this.#running.delete(trackingUid));
-    this.#running.set(trackingUid, loading);
+      .finally(() => this.#running.delete(key));
+    this.#running.set(key, loading);
     return loading;
   }
 
@@ -196,6 +197,6 @@ export class MaskStore extends EventTarget {
  * @param {{rows: number, columns: number, frames: {frame: number, runs: number[]}[]}} answer
  * @returns {RegionMask}
  */
-export function toMask({ rows, columns, frames }) {
+function toMask({ rows, columns, frames }) {
   return new Map(frames.map(one => [one.frame, new FrameMask(one.runs, rows, columns)]));
 }

@@ -1,5 +1,7 @@
 /** Decides what is drawn over a frame, and which region lies under a point. */
 
+import { isSame } from './series.js';
+
 /** @typedef {import('./types.js').Detail} Detail */
 /** @typedef {import('./types.js').Region} Region */
 /** @typedef {import('./types.js').Series} Series */
@@ -37,12 +39,22 @@ export class Overlay {
   }
 
   /**
+   * Return the drawing, if it is on this series: strokes on another are not its own.
+   *
+   * @param {Series | null} series
+   */
+  drawingOn(series) {
+    return isSame(this.edit?.series, series) ? this.edit : null;
+  }
+
+  /**
    * @param {Series} series
    * @param {number} frame
    * @returns {Layer[]} the active ones last
    */
   layersOf(series, frame) {
-    if (this.edit) return this.edit.layersOf(series, frame);
+    const drawing = this.drawingOn(series);
+    if (drawing) return drawing.layersOf(frame);
     const active = this.selection.active;
     /** @type {Layer[]} */
     const layers = [];
@@ -114,7 +126,7 @@ export class Overlay {
  * @param {Detail} detail
  * @returns {Place[]}
  */
-export function placesOf(detail) {
+function placesOf(detail) {
   return detail.phrases.flatMap(phrase =>
     phrase.regions.map((region, index) => ({ phrase: phrase.index, index, region })),
   );

@@ -1,8 +1,10 @@
 /** Shows one frame of a series on the canvas, with what lies over it. */
 
+import { isPassing } from '../common/api.js';
 import { Camera } from './camera.js';
 import { around } from './frames.js';
 import { firstWindow, shade } from './pixels.js';
+import { isSame, keyOf } from './series.js';
 
 /** @typedef {import('./types.js').Series} Series */
 /** @typedef {import('./pixels.js').Frame} Frame */
@@ -18,9 +20,11 @@ import { firstWindow, shade } from './pixels.js';
  */
 
 const REACH = 24;
+const RETRY_MS = 500;
+const LONGEST_RETRY_MS = 8000;
 
 /**
- * Events: "shown" (a frame is on the canvas), "view" (window, zoom or pan changed),
+ * Events: "opened" (another series), "shown" (a frame is on the canvas), "view" (window, zoom or pan changed),
  * "problem" (a frame did not come; detail is the error).
  */
 export class Stack extends EventTarget {
@@ -36,8 +40,13 @@ export class Stack extends EventTarget {
   /** @type {[Series, number][]} frames worth having whatever is shown */
   worthHaving = [];
 
-  /** @type {Map<number, {frame: number, shades: any}>} where each series was left */
+  /** Whether the wanted frame will not come, however often it is asked for. */
+  isMissing = false;
+
+  /** @type {Map<string, {frame: number, shades: any}>} where each series was left */
   #left = new Map();
+  #hasFailed = false;
+  #retry = 0;
   #isDue = false;
   #isStale = true;
   #direction = 1;
@@ -69,12 +78,13 @@ export class Stack extends EventTarget {
    * @param {number} [frame]
    */
   open(series, frame) {
-    if (this.series === series) {
+    if (isSame(this.series, series)) {
+      this.series = series;
       if (frame !== undefined) this.go(frame);
       return;
     }
-    if (this.series) this.#left.set(this.series.index, { frame: this.wanted, shades: this.shades });
-    const left = this.#left.get(series.index);
+    if (this.series) this.#left.set(keyOf(this.series), { frame: this.wanted, shades: this.shades });
+    const left = this.#left.get(keyOf(series));
     this.series = series;
     this.shown = null;
     this.shades = left?.shades ?? { centre: NaN, width: NaN, isInverted: false };
@@ -84,11 +94,13 @@ export class Stack extends EventTarget {
     this.camera.lookAt(series);
     this.camera.reset();
     this.wanted = -1;
+    this.dispatchEvent(new CustomEvent('opened'));
     this.go(frame ?? left?.frame ?? Math.floor((series.frames - 1) / 2));
   }
 
   /**
-   * Show another frame; a number outside the stack becomes its first or last.
+   * Show another frame; a number outside the stack becomes its first or last. One that
+   * did not come is asked for again.
    *
    * @param {number} frame
    */
@@ -96,19 +108,41 @@ export class Stack extends EventTarget {
     const { series } = this;
     if (!series) return;
     const index = Math.min(series.frames - 1, Math.max(0, Math.round(frame)));
-    if (index === this.wanted) return;
+    if (index === this.wanted && !this.#hasFailed) return;
     this.#direction = index < this.wanted ? -1 : 1;
     this.wanted = index;
+    this.#hasFailed = false;
+    this.isMissing = false;
+    window.clearTimeout(this.#retry);
     const here = this.frames.peek(series, index);
     if (here) this.#show(series, index, here);
-    else {
-      this.frames.load(series, index).then(
-        loaded => {
-          if (this.series === series && this.wanted === index) this.#show(series, index, loaded);
-        },
-        error => this.dispatchEvent(new CustomEvent('problem', { detail: error })),
-      );
-    }
+    else this.#load(series, index, 0);
+  }
+
+  /**
+   * @param {Series} series
+   * @param {number} index
+   * @param {number} tries how often it has failed
+   */
+  #load(series, index, tries) {
+    const isWanted = () => isSame(this.series, series) && this.wanted === index && this.shown !== index;
+    this.frames.load(series, index).then(
+      loaded => {
+        if (isWanted()) this.#show(series, index, loaded);
+      },
+      error => {
+        if (!tries) this.dispatchEvent(new CustomEvent('problem', { detail: error }));
+        if (!isWanted()) return;
+        this.#hasFailed = true;
+        this.isMissing = !isPassing(error);
+        if (this.isMissing) return;
+        window.clearTimeout(this.#retry);
+        this.#retry = window.setTimeout(
+          () => isWanted() && this.#load(series, index, tries + 1),
+          Math.min(LONGEST_RETRY_MS, RETRY_MS * 2 ** tries),
+        );
+      },
+    );
   }
 
   /** @param {number} by */
@@ -178,6 +212,7 @@ export class Stack extends EventTarget {
       this.shades = { ...firstWindow(series, frame), isInverted: false };
     }
     this.shown = index;
+    this.#hasFailed = false;
     this.#isStale = true;
     this.redraw();
     const reach = series.frames <= 2 * REACH ? series.frames : REACH;

@@ -2,6 +2,7 @@
 
 import { fill, h } from '../common/dom.js';
 import { firstWindow, shade } from './pixels.js';
+import { keyOf } from './series.js';
 
 /** @typedef {import('./types.js').Detail} Detail */
 /** @typedef {import('./types.js').Series} Series */
@@ -9,7 +10,7 @@ import { firstWindow, shade } from './pixels.js';
 const SIDE = 72;
 
 export class Thumbnails {
-  /** @type {Set<number>} */
+  /** @type {Set<string>} */
   #painted = new Set();
   #drawn = '';
 
@@ -27,7 +28,7 @@ export class Thumbnails {
   /** @param {Detail} detail */
   draw(detail) {
     this.place.hidden = detail.series.length < 2;
-    const key = JSON.stringify([detail.series, detail.phrases.map(one => one.regions.length)]);
+    const key = JSON.stringify([detail.shown_results, detail.series, detail.phrases.map(one => one.regions.length)]);
     if (key === this.#drawn) return; // the pictures that are there stay
     this.#drawn = key;
     this.#painted.clear();
@@ -66,8 +67,8 @@ export class Thumbnails {
   async paint(detail) {
     if (this.place.hidden) return;
     for (const series of detail.series) {
-      if (this.#painted.has(series.index)) continue;
-      this.#painted.add(series.index);
+      if (this.#painted.has(keyOf(series))) continue;
+      this.#painted.add(keyOf(series));
       const canvas = this.place.querySelector(`[data-series="${series.index}"] canvas`);
       const frame = await this.stack.frames.load(series, Math.floor((series.frames - 1) / 2)).catch(() => null);
       if (frame && canvas) paintSmall(/** @type {HTMLCanvasElement} */ (canvas), series, frame);
@@ -87,8 +88,7 @@ function paintSmall(canvas, series, frame) {
   whole.width = series.columns;
   whole.height = series.rows;
   whole.getContext('2d')?.putImageData(image, 0, 0);
-  const spacing = series.pixel_spacing_mm;
-  const height = series.rows * (spacing ? spacing[0] / spacing[1] : 1);
+  const height = series.rows * series.pixel_aspect;
   const scale = Math.min(SIDE / series.columns, SIDE / height);
   const context = canvas.getContext('2d');
   if (!context) return;

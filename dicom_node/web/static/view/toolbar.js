@@ -75,7 +75,8 @@ export class Toolbar {
       this.#timer = window.setInterval(() => {
         const { stack } = this;
         // Wait for a slice that is still on its way, so that none is left out.
-        if (!stack.series || stack.shown !== stack.wanted) return;
+        if (!stack.series || stack.series.frames < 2) return;
+        if (stack.shown !== stack.wanted && !stack.isMissing) return;
         stack.go((stack.wanted + 1) % stack.series.frames);
       }, CINE_MS);
     }

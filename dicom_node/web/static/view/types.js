@@ -65,7 +65,8 @@
  * @property {boolean} is_colour
  * @property {[number, number] | null} pixel_spacing_mm
  * @property {{left: string, right: string, top: string, bottom: string} | null} sides
- * @property {{name: string, centre: number, width: number}[]} windows
+ * @property {number} pixel_aspect height of a pixel by its width
+ * @property {{name: string, centre: number, width: number, function: 'LINEAR' | 'LINEAR_EXACT' | 'SIGMOID'}[]} windows
  * @property {'int16' | 'uint8' | 'rgb8'} dtype
  * @property {number} slope a value of a frame, times this, plus the intercept, is the modality's
  * @property {number} intercept
@@ -81,6 +82,7 @@
  * @typedef {object} Detail
  * @property {any} study
  * @property {string | null} shown_version whose results these are
+ * @property {string | null} shown_results their name: another run of the same content has another
  * @property {Version[]} versions
  * @property {Report[]} reports
  * @property {Phrase[]} phrases
