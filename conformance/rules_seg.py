@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 
 from conformance.rules_common import Violation, items_of, missing
 

@@ -107,7 +107,8 @@ def source_mask(
 
 def _in_bytes(shares: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return shares in [0, 1] as bytes, 255 for 1."""
-    return np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+    found: NDArray[np.uint8] = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+    return found
 
 
 def slice_boxes(

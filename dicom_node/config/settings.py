@@ -78,8 +78,12 @@ class NodeSettings(Section):
 
     @property
     def shown_profile(self) -> str:
-        """The set of result objects that the page and DICOMweb show."""
-        sent = (one.profile for one in self.destinations if one.profile != "pacs")
+        """The set of result objects that the page and DICOMweb show.
+
+        Pictures have no regions to draw, and probabilities no outline.
+        """
+        hidden = {"pacs", "fractional"}
+        sent = (one.profile for one in self.destinations if one.profile not in hidden)
         return self.web.profile or next(sent, "ohif")
 
     @property

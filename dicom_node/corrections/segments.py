@@ -99,4 +99,6 @@ def _masks(
             yield number, pixels == number
     else:
         item = group.SegmentIdentificationSequence[0]
-        yield int(item.ReferencedSegmentNumber), pixels > 0
+        # Of probabilities, what is at least as likely as not.
+        least = max(1, (int(ds.get("MaximumFractionalValue", 1)) + 1) // 2)
+        yield int(item.ReferencedSegmentNumber), pixels >= least

@@ -16,7 +16,7 @@ import pydicom
 import pytest
 import SimpleITK
 from pydicom.encaps import parse_basic_offsets
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import RLELossless
 
 from dicom_node.objects import make_objects

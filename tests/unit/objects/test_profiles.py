@@ -12,6 +12,8 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from dicom_node.config.sections import PROFILE_NAMES
+from dicom_node.corrections.runs import runs_of_mask
+from dicom_node.corrections.segments import read_segments
 from dicom_node.errors import InvalidObjectError
 from dicom_node.objects import make_objects, needs_probabilities
 from dicom_node.objects.profiles import PROFILES
@@ -151,3 +153,15 @@ def _coordinates(item: pydicom.Dataset) -> int:
             found += image.ValueType == "IMAGE"
         found += _coordinates(child)
     return found
+
+
+def test_the_page_draws_what_is_at_least_as_likely_as_not(tmp_path: Path) -> None:
+    result = result_of("radiograph", tmp_path / "source", ("left kidney",))
+    (region,) = result.phrases[0].regions
+    made, _ = make_objects(result, profile="fractional", out_dir=tmp_path)
+
+    (frame,) = read_segments(made.path)[1]
+
+    # The builder gives more than half to what is in the mask and less to the rest.
+    expected = runs_of_mask(mask_of(region, result.series[0])[0])
+    assert frame.runs == tuple(expected)
