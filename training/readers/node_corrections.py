@@ -141,13 +141,16 @@ def _load_picture(
 
 
 def _load_mask(path: Path, pixels: Path) -> Mask:
+    name = f"{path.parent.name}/{path.name}"
     try:
         packed = np.load(path, allow_pickle=False)
         picture = np.load(pixels, mmap_mode="r", allow_pickle=False)
-        is_colour = picture.dtype == np.uint8 and picture.shape[-1] == 3
-        shape = picture.shape[:-1] if is_colour else picture.shape
-        bits = np.unpackbits(packed, count=int(np.prod(shape)))
-        return np.asarray(bits.reshape(shape), dtype=np.bool_)
     except (OSError, ValueError, EOFError) as error:
-        name = f"{path.parent.name}/{path.name}"
         raise DatasetError(f"{name}: the mask cannot be read") from error
+    is_colour = picture.dtype == np.uint8 and picture.shape[-1] == 3
+    shape = picture.shape[:-1] if is_colour else picture.shape
+    size = int(np.prod(shape))
+    if packed.dtype != np.uint8 or packed.shape != (-(-size // 8),):
+        raise DatasetError(f"{name}: the mask has another size than the picture")
+    bits = np.unpackbits(packed, count=size)
+    return np.asarray(bits.reshape(shape), dtype=np.bool_)

@@ -15,7 +15,7 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from conformance.validators import check_dataset, judge_file
 from dicom_node.corrections import mask_of_runs, runs_of_mask
-from tests.builders.finished_study import FinishedStudy, finish_study
+from tests.builders.finished_study import FinishedStudy, finish_study, store_series
 from tests.builders.websites import Site, open_site
 
 SLICES, ROWS, COLUMNS = 6, 24, 32
@@ -228,6 +228,50 @@ def test_only_who_made_every_newest_correction_verifies(
         json={"action": "accept"},
     )
     assert web.get(url, params=query).status_code == 403
+
+
+def test_of_several_people_each_group_names_its_own_and_nobody_verifies(
+    site: Site, tmp_path: Path
+) -> None:
+    uids = {"study_uid": "1.2.3.99", "slices": 3}
+    store_series(site.store, site.data_dir, name="two", series_uid="1.2.3.99.2", **uids)
+    study = finish_study(
+        site.store, site.data_dir, name="one", series_uid="1.2.3.99.1", **uids
+    )
+    eve, url = site.client("eve"), f"/studies/{study.uid}"
+    first, second = eve.get(url).json()["phrases"][0]["regions"]
+    address = "{}/regions/{}/corrections"
+    eve.post(address.format(url, first["tracking_uid"]), json={"action": "accept"})
+    frames = [{"frame": 1, "runs": runs_of_mask(REDRAWN)}]
+    site.client("max").post(
+        address.format(url, second["tracking_uid"]),
+        json={"action": "redraw", "frames": frames},
+    )
+
+    report = _report(eve, study)
+
+    report.save_as(tmp_path / "report.dcm")
+    assert judge_file(tmp_path / "report.dcm").is_valid
+    said = {
+        (
+            str(one["121008"][0].PersonName),
+            one["review"][0].ConceptCodeSequence[0].CodeValue,
+        )
+        for one in _groups(report)
+    }
+    assert said == {("eve", "accepted"), ("max", "redrawn")}
+    answer = eve.get(f"{url}/corrections/report.dcm", params={"verify": "true"})
+    assert answer.status_code == 403
+    accepted, redrawn = (
+        {
+            one["121191"][0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+            for one in _groups(report)
+            if "121191" in one and region["tracking_uid"] == one["112040"][0].UID
+        }
+        for region in (first, second)
+    )
+    assert accepted == {first["segment"]["sop_instance_uid"]}
+    assert redrawn.isdisjoint(accepted | {second["segment"]["sop_instance_uid"]})
 
 
 def test_there_is_no_report_without_corrections_and_no_verified_one_for_nobody(
