@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dicom_node.cli.common import OUT, ConfigOption, keep_private, progress_bar
 from dicom_node.config import NodeSettings, load_settings
 from dicom_node.errors import CorrectionError, SettingsError
-from dicom_node.store import Store
+
+if TYPE_CHECKING:
+    from dicom_node.store import Store
 
 __all__ = ["correction_commands"]
 
@@ -118,6 +120,7 @@ def export(
 @contextmanager
 def _open(config: Path | None) -> Iterator[tuple[NodeSettings, Store]]:
     from dicom_node.status import require_database
+    from dicom_node.store import Store
 
     keep_private()
     settings = load_settings(config)
