@@ -36,10 +36,17 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    answer_requests(_decode, socket_fd=socket_fd)
+    answer_requests(_decode_within_limits, socket_fd=socket_fd)
 
 
-def _decode(request: Answer, _tell: Tell) -> Answer:
+def _decode_within_limits(request: Answer, _tell: Tell) -> Answer:
+    try:
+        return _decode(request)
+    except MemoryError as error:
+        raise PixelDecodingError("it takes more memory than is allowed") from error
+
+
+def _decode(request: Answer) -> Answer:
     """Decode frames of one file into the output file.
 
     The request holds ``path``; ``frames``: pairs of Frame Number and place in the

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from dicom_node.child_process import Answer, ChildProcess
 from dicom_node.errors import OutOfResourcesError, PixelDecodingError, ProcessLostError
@@ -30,8 +31,12 @@ Pixels: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 
 _CHILD = "dicom_node.imaging.decode_child"
 
+_log = structlog.get_logger(__name__)
+
 _NO_ROOM = OutOfResourcesError.__name__
 """How the child says that the scratch folder is full."""
+
+_DAMAGED = "its pixel data is damaged, or not what its header says"
 
 _FRAMES_PER_REQUEST = 16
 """A multi-frame instance is decoded in portions, so that processes share it."""
@@ -190,15 +195,18 @@ class PixelReader:
         try:
             answer = self._ask(child, request)
         except ProcessLostError as error:
-            msg = f"instance {uid} cannot be decoded: {error}"
-            raise PixelDecodingError(msg, uid=uid) from error
+            why = "decoding it ends the decoder's process"
+            if error.timed_out:
+                why = f"it takes longer than {self._limits.decode_timeout_s:g} s"
+            raise _not_decoded(uid, why, place=str(error)) from error
         finally:
             self._children.put(child)
         if answer.get("kind") == _NO_ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if "error" in answer:
-            msg = f"instance {uid} cannot be decoded: {answer['error']}"
-            raise PixelDecodingError(msg, uid=uid)
+            # Only the node's own errors, which have a kind, are written for readers.
+            why = answer["error"] if answer["kind"] else _DAMAGED
+            raise _not_decoded(uid, why, place=answer["error"])
 
     def _ask(self, child: ChildProcess, request: Answer) -> Answer:
         timeout_s = self._limits.decode_timeout_s
@@ -209,6 +217,12 @@ class PixelReader:
                 raise
             # Perhaps the process was lost to something else than this instance.
             return child.ask(request, timeout_s=timeout_s)
+
+
+def _not_decoded(uid: str, why: str, *, place: str) -> PixelDecodingError:
+    """Make an error whose message is for readers; the log learns the place, too."""
+    _log.warning("pixels_not_decoded", sop_instance_uid=uid, reason=place)
+    return PixelDecodingError(f"instance {uid} cannot be decoded: {why}", uid=uid)
 
 
 def _portions(series: ImageSeries) -> Iterator[tuple[str, Answer]]:
