@@ -16,7 +16,7 @@ from dicom_node.store.events import record_event
 from dicom_node.store.outbox import GIVE_UP_AFTER
 from dicom_node.store.schema import commitments, instances
 
-__all__ = ["CommitmentRequestStore", "CommitmentTask", "KeptInstance"]
+__all__ = ["CommitmentRequestStore", "CommitmentTask", "KeptInstance", "SopPair"]
 
 SopPair = tuple[str, str]
 """SOP Class UID and SOP Instance UID."""

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from dicom_node.audit import EventKind
+from dicom_node.store.commitment_requests import SopPair
 from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
+from dicom_node.store.newest import is_superseded
 from dicom_node.store.outbox import Parcel
 from dicom_node.store.schema import (
     DeliveryState,
@@ -29,9 +31,6 @@ __all__ = [
     "CommitmentStore",
     "ReportTaken",
 ]
-
-SopPair = tuple[str, str]
-"""SOP Class UID and SOP Instance UID."""
 
 _SCU = "scu"
 _ASKED, _REPORTED = "asked", "reported"
@@ -324,19 +323,7 @@ def _after_failure(
     comment = f"it did not commit ({why})"
     if now >= row.give_up_at:
         return DeliveryState.DEAD, comment
-    later = versions.alias()
-    is_superseded = connection.scalar(
-        select(
-            exists().where(
-                later.c.study_id == row.study_id,
-                deliveries.c.version_id == later.c.id,
-                later.c.id > row.version_id,
-                deliveries.c.destination == row.destination,
-                deliveries.c.state != DeliveryState.DEAD,
-            )
-        )
-    )
-    if is_superseded:
+    if is_superseded(connection, row):
         # What is superseded never comes after what supersedes it.
         return DeliveryState.DEAD, f"{comment}; it has a newer version"
     return DeliveryState.PENDING, comment

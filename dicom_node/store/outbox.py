@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy import Connection, and_, case, func, insert, or_, select, update
 
 from dicom_node.audit import EventKind
 from dicom_node.store.events import record_event
+from dicom_node.store.newest import is_superseded, newest_result_ids, newest_results
 from dicom_node.store.schema import (
     DeliveryState,
     deliveries,
@@ -26,6 +27,7 @@ __all__ = [
     "abandon_parcel",
     "enter_delivery",
     "enter_missing",
+    "give_up_replaced",
     "pending_items",
     "pending_parcels",
     "record_attempt",
@@ -52,9 +54,11 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class OutboxItem:
-    """One result that a destination does not have yet. ``path`` is absolute."""
+    """One result on its way to a destination. ``path`` is absolute."""
 
     delivery_id: int
+    is_pending: bool
+    """False: it has it, or it was given up."""
     path: Path
     sop_class_uid: str
     sop_instance_uid: str
@@ -73,6 +77,8 @@ class AttemptOutcome:
     """What it answered, `deliver.SendOutcome`; None: it was never asked."""
     comment: str
     """Why, in words of ours: a peer's comment may hold anything."""
+    is_refused: bool = False
+    """It can never be taken as it is, `deliver.SendOutcome`."""
 
 
 def pending_parcels(
@@ -119,22 +125,35 @@ def pending_parcels(
 
 
 def pending_items(
-    connection: Connection, version_id: int, destination: str, *, data_dir: Path
+    connection: Connection,
+    version_id: int,
+    destination: str,
+    *,
+    data_dir: Path,
+    is_whole: bool = False,
 ) -> tuple[OutboxItem, ...]:
-    """Return the results of a version that a destination does not have yet."""
+    """Return the results of a version that a destination does not have yet.
+
+    ``is_whole``: what it has or was given up of the newest run is among them.
+    """
+    is_wanted = deliveries.c.state == DeliveryState.PENDING
+    if is_whole:
+        is_newest = results.c.id.in_(newest_result_ids(version_id))
+        is_wanted = or_(is_wanted, is_newest)
     rows = connection.execute(
-        select(deliveries.c.id.label("delivery_id"), results)
+        select(deliveries.c.id.label("delivery_id"), deliveries.c.state, results)
         .join(results, results.c.id == deliveries.c.result_id)
         .where(
             deliveries.c.version_id == version_id,
             deliveries.c.destination == destination,
-            deliveries.c.state == DeliveryState.PENDING,
+            is_wanted,
         )
         .order_by(results.c.id)
     )
     return tuple(
         OutboxItem(
             delivery_id=row.delivery_id,
+            is_pending=row.state == DeliveryState.PENDING,
             path=data_dir / row.path,
             sop_class_uid=row.sop_class_uid,
             sop_instance_uid=row.sop_instance_uid,
@@ -157,13 +176,13 @@ def record_attempt(
 ) -> None:
     """Record what a destination answered; what it lacks stays or is given up.
 
+    What is refused and has a newer version holds that back no longer: it is given up.
     ``awaits_commitment``: what it took is stored, and delivered when it says so.
     """
     for one in outcomes:
         row = connection.execute(
             select(
-                deliveries.c.give_up_at,
-                deliveries.c.state,
+                deliveries,
                 results.c.sop_instance_uid,
                 versions.c.study_id,
             )
@@ -174,9 +193,12 @@ def record_attempt(
         if row.state == DeliveryState.DELIVERED:
             continue
         is_stored = one.is_delivered and awaits_commitment
+        comment = one.comment
         state = DeliveryState.PENDING
         if one.is_delivered:
             state = DeliveryState.STORED if is_stored else DeliveryState.DELIVERED
+        elif one.is_refused and is_superseded(connection, row):
+            state, comment = DeliveryState.DEAD, f"{comment}; it has a newer version"
         elif now >= row.give_up_at:
             state = DeliveryState.DEAD
         connection.execute(
@@ -188,7 +210,7 @@ def record_attempt(
                 last_attempt_at=now,
                 next_attempt_at=now if is_stored else next_attempt_at,
                 last_status=one.status,
-                last_comment=one.comment[:256],
+                last_comment=comment[:256],
                 delivered_at=now if state is DeliveryState.DELIVERED else None,
                 stored_at=now if one.is_delivered else None,
                 transaction_uid=None,
@@ -205,7 +227,7 @@ def record_attempt(
             detail={
                 "destination": parcel.destination,
                 "status": one.status,
-                "comment": one.comment[:256],
+                "comment": comment[:256],
                 "attempts": parcel.attempts + 1,
             },
         )
@@ -292,17 +314,50 @@ def enter_missing(
         How many deliveries were entered.
 
     """
-    rows = connection.execute(
-        select(results).where(results.c.version_id == version_id).order_by(results.c.id)
-    ).all()
     return sum(
         enter_delivery(connection, one.id, version_id, destination, now=now)
-        for one in rows
-        # Another model's results are superseded by those of the newest.
-        if one.fingerprint == rows[-1].fingerprint
+        for one in newest_results(connection, version_id)
         for destination, profile in destinations.items()
         if profile == one.profile
     )
+
+
+def give_up_replaced(connection: Connection, version_id: int, *, now: datetime) -> None:
+    """Give up what earlier runs of a version made and no destination took.
+
+    Sent later, it would come after what replaced it.
+    """
+    comment = "the study was processed again before it was delivered"
+    rows = connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.version_id == version_id,
+            deliveries.c.state == DeliveryState.PENDING,
+            deliveries.c.result_id.not_in(newest_result_ids(version_id)),
+        )
+        .values(state=DeliveryState.DEAD, last_comment=comment)
+        .returning(
+            deliveries.c.result_id, deliveries.c.destination, deliveries.c.attempts
+        )
+    ).all()
+    for row in rows:
+        told = connection.execute(
+            select(results.c.sop_instance_uid, versions.c.study_id)
+            .join(versions, versions.c.id == results.c.version_id)
+            .where(results.c.id == row.result_id)
+        ).one()
+        record_event(
+            connection,
+            EventKind.DELIVERY_DEAD,
+            at=now,
+            study_id=told.study_id,
+            subject=told.sop_instance_uid,
+            detail={
+                "destination": row.destination,
+                "comment": comment,
+                "attempts": row.attempts,
+            },
+        )
 
 
 def revive_deliveries(
@@ -314,7 +369,9 @@ def revive_deliveries(
 ) -> int:
     """Let everything undelivered of a study be tried at once, for another seven days.
 
-    What a destination has stored is not sent again: its commitment is asked for.
+    Of what was given up, only the newest results: older ones would come after what
+    supersedes them. What a destination has stored is not sent again: its commitment is
+    asked for.
 
     Returns
     -------
@@ -322,6 +379,12 @@ def revive_deliveries(
         How many deliveries that are.
 
     """
+    newest = connection.scalar(
+        select(func.max(versions.c.id)).where(
+            versions.c.study_id == study_id, versions.c.result_dir.is_not(None)
+        )
+    )
+    alive = (DeliveryState.PENDING, DeliveryState.STORED)
     return int(
         connection.execute(
             update(deliveries)
@@ -330,7 +393,13 @@ def revive_deliveries(
                     select(versions.c.id).where(versions.c.study_id == study_id)
                 ),
                 deliveries.c.destination.in_(list(destinations)),
-                deliveries.c.state != DeliveryState.DELIVERED,
+                or_(
+                    deliveries.c.state.in_(alive),
+                    and_(
+                        deliveries.c.state == DeliveryState.DEAD,
+                        deliveries.c.result_id.in_(newest_result_ids(newest or 0)),
+                    ),
+                ),
             )
             .values(
                 state=case(

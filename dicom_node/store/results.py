@@ -13,7 +13,7 @@ from dicom_node.audit import EventKind
 from dicom_node.errors import StoreError
 from dicom_node.records import ResultObject
 from dicom_node.store.events import record_event
-from dicom_node.store.outbox import enter_delivery
+from dicom_node.store.outbox import enter_delivery, give_up_replaced
 from dicom_node.store.schema import (
     StudyState,
     VersionState,
@@ -89,6 +89,7 @@ def finish_version(
         .where(versions.c.id == version_id)
         .values(state=VersionState.DONE, finished_at=now, result_dir=folder)
     )
+    give_up_replaced(connection, version_id, now=now)
     set_study_state(connection, version_id, StudyState.DONE)
     record_event(
         connection,

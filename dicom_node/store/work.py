@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, or_, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from dicom_node.audit import EventKind
 from dicom_node.errors import StoreError
 from dicom_node.records import ObjectReference, StoredInstance, StudyReady
 from dicom_node.store.events import record_event
+from dicom_node.store.newest import newest_results, reference_of, superseded_by
 from dicom_node.store.priors import choose_priors, read_priors
 from dicom_node.store.report_joins import read_reports
 from dicom_node.store.schema import (
@@ -25,7 +27,13 @@ from dicom_node.store.schema import (
 )
 from dicom_node.store.versions import VersionKey, counted, key_of, set_study_state
 
-__all__ = ["Work", "fail_version", "start_version", "version_instances"]
+__all__ = [
+    "Work",
+    "fail_version",
+    "start_version",
+    "supersede_results",
+    "version_instances",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +88,7 @@ def start_version(
         return None
     predecessors = dict(row.predecessors)
     if fingerprint not in predecessors:
-        predecessors[fingerprint] = [
-            list(one) for one in _superseded(connection, row, fingerprint)
-        ]
+        predecessors[fingerprint] = _superseded(connection, row)
     priors = row.priors
     if priors is None:
         priors = choose_priors(
@@ -112,6 +118,49 @@ def start_version(
         ),
         predecessors=tuple(ObjectReference(*one) for one in predecessors[fingerprint]),
     )
+
+
+def supersede_results(
+    connection: Connection,
+    version_id: int,
+    *,
+    run: int,
+    fingerprint: str,
+    sop_instance_uids: Sequence[str],
+) -> tuple[ObjectReference, ...] | None:
+    """Choose anew what a run supersedes that did not come out as the one before.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        A write transaction.
+    version_id, run : int
+        The work.
+    fingerprint : str
+        Names the model and configuration that processed it.
+    sop_instance_uids : sequence of str
+        What the run made.
+
+    Returns
+    -------
+    tuple of ObjectReference or None
+        What the objects have to name, kept for every run by this fingerprint; None:
+        they name it already, or are those of the run before.
+
+    """
+    row = connection.execute(
+        select(versions).where(versions.c.id == version_id).with_for_update()
+    ).one()
+    replaced = superseded_by(connection, version_id, sop_instance_uids)
+    chosen = _listed(replaced)
+    if row.run != run or not chosen or row.predecessors.get(fingerprint) == chosen:
+        return None
+    connection.execute(
+        update(versions)
+        .where(versions.c.id == version_id)
+        .values(predecessors=dict(row.predecessors) | {fingerprint: chosen})
+    )
+    return replaced
 
 
 def version_instances(
@@ -173,38 +222,30 @@ def _instances(
     )
 
 
-def _superseded(
-    connection: Connection, version: Row[Any], fingerprint: str
-) -> list[tuple[str, str, str, str]]:
+def _superseded(connection: Connection, version: Row[Any]) -> list[list[str]]:
     """Find the newest results before these: of this version, else of the ones before.
 
-    Results of this very version under another fingerprint are superseded too: a
-    second answer always says which it replaces.
+    Results of this very version are superseded too: a second answer always says which
+    it replaces.
     """
     current: Row[Any] | None = version
     while current is not None:
-        rows = connection.execute(
-            select(results)
-            .where(
-                results.c.version_id == current.id,
-                or_(current.id != version.id, results.c.fingerprint != fingerprint),
-            )
-            .order_by(results.c.id)
-        ).all()
-        if rows:
-            newest = rows[-1].fingerprint
-            return [
-                (
-                    row.sop_class_uid,
-                    row.sop_instance_uid,
-                    row.series_instance_uid,
-                    row.study_instance_uid,
-                )
-                for row in rows
-                if row.fingerprint == newest
-            ]
+        if rows := newest_results(connection, current.id):
+            return _listed(reference_of(row) for row in rows)
         current = _predecessor(connection, current)
     return []
+
+
+def _listed(references: Iterable[ObjectReference]) -> list[list[str]]:
+    return [
+        [
+            one.sop_class_uid,
+            one.sop_instance_uid,
+            one.series_instance_uid,
+            one.study_instance_uid,
+        ]
+        for one in references
+    ]
 
 
 def _predecessor_version(connection: Connection, version: Row[Any]) -> str | None:

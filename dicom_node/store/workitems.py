@@ -14,12 +14,12 @@ from dicom_node.audit import EventKind
 from dicom_node.records import ObjectReference
 from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
+from dicom_node.store.newest import newest_results, reference_of
 from dicom_node.store.schema import (
     DeliveryState,
     StudyState,
     VersionState,
     deliveries,
-    results,
     studies,
     versions,
     workitems,
@@ -201,24 +201,9 @@ class WorkitemStore:
                 return StudyOutput(state, "", 0, None, None, (), frozenset())
             made: tuple[tuple[ObjectReference, str], ...] = ()
             if version.state == VersionState.DONE:
-                rows = connection.execute(
-                    select(results)
-                    .where(results.c.version_id == version.id)
-                    .order_by(results.c.id)
-                ).all()
-                newest = rows[-1].fingerprint if rows else ""
                 made = tuple(
-                    (
-                        ObjectReference(
-                            row.sop_class_uid,
-                            row.sop_instance_uid,
-                            row.series_instance_uid,
-                            row.study_instance_uid,
-                        ),
-                        row.profile,
-                    )
-                    for row in rows
-                    if row.fingerprint == newest
+                    (reference_of(row), row.profile)
+                    for row in newest_results(connection, version.id)
                 )
             waiting = connection.scalars(
                 select(deliveries.c.destination)

@@ -188,12 +188,17 @@ class Processing:
         folder = self._data_dir / RESULTS / _folder_name(work)
         part = self._data_dir / _UNFINISHED / folder.name
         # Of a try that did not get as far as its rows.
-        for leftover in (part, folder):
-            shutil.rmtree(leftover, ignore_errors=True)
-        part.mkdir(mode=0o700)
-        objects = self._processor.process(
-            work.ready, out_dir=part, predecessors=work.predecessors, model=model
+        shutil.rmtree(folder, ignore_errors=True)
+        objects = self._make(work, part, work.predecessors, model)
+        replaced = self._store.supersede_results(
+            version_id,
+            run=run,
+            fingerprint=fingerprint,
+            sop_instance_uids=[one.reference.sop_instance_uid for one in objects],
         )
+        if replaced is not None:
+            # It did not come out as last time: the new objects say what they replace.
+            objects = self._make(work, part, replaced, model)
         _sync_tree(part)
         part.rename(folder)
         sync_path(folder.parent)
@@ -222,6 +227,19 @@ class Processing:
             "study_processed",
             study_instance_uid=work.key.study_instance_uid,
             results=len(objects),
+        )
+
+    def _make(
+        self,
+        work: Work,
+        part: Path,
+        predecessors: tuple[ObjectReference, ...],
+        model: str | None,
+    ) -> Sequence[ResultObject]:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(mode=0o700)
+        return self._processor.process(
+            work.ready, out_dir=part, predecessors=predecessors, model=model
         )
 
 

@@ -109,6 +109,45 @@ def test_processing_twice_changes_nothing(
     assert len(processor.processed) == 1
 
 
+def test_a_second_answer_by_the_same_model_names_the_first(
+    tmp_path: Path,
+    store: Store,
+    processor: QuickProcessor,
+    processing: Processing,
+    key: VersionKey,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named: list[list[str]] = []
+    write = processor._write
+
+    def note(ready: Any, folder: Path, number: int, before: Sequence[str]) -> Any:
+        named.append(list(before))
+        # One series fails the first time and not after: the UIDs are others.
+        took = "all" if len(named) > 1 else "half"
+        return write(ready, folder, number, [*before, took])
+
+    monkeypatch.setattr(processor, "_write", note)
+    for run in (1, 2, 3):
+        assert processing.process(key.version_id, run, is_last=False)
+        store.requeue_study("1.2.3", destinations={}, now=NOON)
+
+    first, second = recorded(store)
+    # Run 2 sees that it came out otherwise, and says so; run 3 is as run 2.
+    assert named == [[], [], [first], [first]]
+    assert result_files(tmp_path) == {"1.dcm", "result.json"}
+    assert second != first
+
+
+def recorded(store: Store) -> list[str]:
+    with store._database.read() as connection:
+        return [
+            row[0]
+            for row in connection.exec_driver_sql(
+                "SELECT sop_instance_uid FROM results ORDER BY id"
+            )
+        ]
+
+
 def test_what_a_crashed_try_left_is_replaced(
     tmp_path: Path, store: Store, processing: Processing, key: VersionKey
 ) -> None:
