@@ -176,32 +176,43 @@ class CommitmentRequestStatus:
 COMMITMENT_REQUEST_STATUSES: tuple[CommitmentRequestStatus, ...] = (
     CommitmentRequestStatus("0000", "its report is waited for", True, True, ""),
     CommitmentRequestStatus(
-        "any other",
+        "0122, 0211",
         "auto: delivered by C-STORE; required: asked again later, growing delay",
         False,
         False,
+        "it does not know storage commitment",
+    ),
+    CommitmentRequestStatus(
+        "any other",
+        "asked again later, growing delay",
+        False,
+        True,
         "it refuses to be asked for commitment",
     ),
     CommitmentRequestStatus(
         "abort",
-        "auto: delivered by C-STORE; required: asked again later, growing delay",
+        "asked again later, growing delay",
         False,
-        False,
+        True,
         "it aborts when it is asked for commitment",
     ),
     CommitmentRequestStatus(
         "none", "asked again later, growing delay", False, True, "it did not answer"
     ),
 )
-"""By status of N-ACTION. Peers accept the context, and then know nothing of the
-caller or of N-ACTION: what they cannot be asked for is not waited for."""
+"""By status of N-ACTION. What is asked again and again is given up after seven days."""
 
 
 def judge_commitment_request(
     status: int | None, *, is_aborted: bool = False
 ) -> CommitmentRequestStatus:
     """Return the row about an answer to N-ACTION; None: there was no answer."""
-    success, refused, aborted, silent = COMMITMENT_REQUEST_STATUSES
+    success, unknown, refused, aborted, silent = COMMITMENT_REQUEST_STATUSES
     if status is None:
         return aborted if is_aborted else silent
+    if status in {
+        NormalizedStatus.SOP_CLASS_NOT_SUPPORTED,
+        NormalizedStatus.UNRECOGNIZED_OPERATION,
+    }:
+        return unknown
     return success if status == 0 else refused

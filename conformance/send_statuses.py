@@ -12,7 +12,8 @@ class SendStatus:
     """What the node makes of a destination's answer to C-STORE.
 
     ``codes`` are four hexadecimal digits, where ``x`` is any, or words; ``note`` is
-    kept with the delivery.
+    kept with the delivery. ``is_refusal``: the instance is not taken as it is,
+    however often it is sent.
     """
 
     codes: str
@@ -20,6 +21,7 @@ class SendStatus:
     behaviour: str
     is_delivered: bool
     note: str
+    is_refusal: bool = False
 
     def holds(self, status: int) -> bool:
         """Whether the row is about this status."""
@@ -31,6 +33,7 @@ class SendStatus:
 
 _NOTED = "delivered, with a note"
 _AGAIN = "sent again later, growing delay"
+_REFUSED = f"{_AGAIN}; given up when there is a newer version"
 
 SEND_STATUSES: tuple[SendStatus, ...] = (
     SendStatus("0000", "Success", "delivered", True, ""),
@@ -58,17 +61,35 @@ SEND_STATUSES: tuple[SendStatus, ...] = (
     SendStatus(
         "A9xx",
         "Data set does not match SOP class",
-        _AGAIN,
+        _REFUSED,
         False,
         "data set does not match SOP class",
+        is_refusal=True,
     ),
-    SendStatus("Cxxx", "Cannot understand", _AGAIN, False, "cannot understand"),
     SendStatus(
-        "0122", "SOP class not supported", _AGAIN, False, "SOP class not supported"
+        "Cxxx",
+        "Cannot understand",
+        _REFUSED,
+        False,
+        "cannot understand",
+        is_refusal=True,
+    ),
+    SendStatus(
+        "0122",
+        "SOP class not supported",
+        _REFUSED,
+        False,
+        "SOP class not supported",
+        is_refusal=True,
     ),
     SendStatus("0124", "Not authorized", _AGAIN, False, "not authorized"),
     SendStatus(
-        "0117", "Invalid SOP instance", _AGAIN, False, "invalid SOP Instance UID"
+        "0117",
+        "Invalid SOP instance",
+        _REFUSED,
+        False,
+        "invalid SOP Instance UID",
+        is_refusal=True,
     ),
     SendStatus("0110", "Processing failure", _AGAIN, False, "processing failure"),
     SendStatus("any other", "Refused or failed", _AGAIN, False, "refused"),

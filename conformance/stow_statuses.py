@@ -13,30 +13,43 @@ __all__ = [
 
 _LISTS = "each instance by the lists of the answer"
 _AGAIN = "sent again later, growing delay"
+_REFUSED = f"{_AGAIN}; given up when there is a newer version"
 _NOTED = "delivered, with a note"
 
 STOW_STATUSES: tuple[SendStatus, ...] = (
     SendStatus("200", "OK", _LISTS, True, ""),
     SendStatus("202", "Accepted, with failures or warnings", _LISTS, True, ""),
-    SendStatus("400", "Bad request", _AGAIN, False, "it does not understand"),
+    SendStatus(
+        "400", "Bad request", _REFUSED, False, "it does not understand", is_refusal=True
+    ),
     SendStatus("401", "Unauthorized", _AGAIN, False, "it does not accept the token"),
     SendStatus("403", "Forbidden", _AGAIN, False, "it does not allow it"),
     SendStatus("404", "Not found", _AGAIN, False, "it has no such service"),
     SendStatus(
         "409",
-        "Conflict: nothing was stored",
-        "each instance by the failure reasons of the answer",
+        "Conflict: nothing was stored, by older servers: not all",
+        _LISTS,
         False,
         "it stored nothing",
+        is_refusal=True,
     ),
     SendStatus(
         "413",
         "Payload too large",
-        "instances are sent one by one, then again later",
+        "instances are sent one by one, then again later; given up when there is a "
+        "newer version",
         False,
         "it is larger than it accepts",
+        is_refusal=True,
     ),
-    SendStatus("415", "Unsupported media type", _AGAIN, False, "it accepts no DICOM"),
+    SendStatus(
+        "415",
+        "Unsupported media type",
+        _REFUSED,
+        False,
+        "it accepts no DICOM",
+        is_refusal=True,
+    ),
     SendStatus(
         "3xx",
         "Redirection: not followed, it could carry patient data elsewhere",
@@ -55,18 +68,38 @@ STOW_STATUSES: tuple[SendStatus, ...] = (
 STOW_REASONS: tuple[SendStatus, ...] = (
     SendStatus("0111", "Duplicate SOP instance", _NOTED, True, "it has it already"),
     SendStatus("A7xx", "Out of resources", _AGAIN, False, "out of resources"),
-    SendStatus("A9xx", "Does not match SOP class", _AGAIN, False, "mismatch of class"),
-    SendStatus("Cxxx", "Cannot understand", _AGAIN, False, "cannot understand"),
+    SendStatus(
+        "A9xx",
+        "Does not match SOP class",
+        _REFUSED,
+        False,
+        "mismatch of class",
+        is_refusal=True,
+    ),
+    SendStatus(
+        "Cxxx",
+        "Cannot understand",
+        _REFUSED,
+        False,
+        "cannot understand",
+        is_refusal=True,
+    ),
     SendStatus(
         "C122",
         "Transfer syntax not supported",
-        _AGAIN,
+        _REFUSED,
         False,
         "transfer syntax not supported",
+        is_refusal=True,
     ),
     SendStatus("0110", "Processing failure", _AGAIN, False, "processing failure"),
     SendStatus(
-        "0122", "SOP class not supported", _AGAIN, False, "SOP class not supported"
+        "0122",
+        "SOP class not supported",
+        _REFUSED,
+        False,
+        "SOP class not supported",
+        is_refusal=True,
     ),
     SendStatus("0124", "Not authorized", _AGAIN, False, "not authorized"),
     SendStatus(

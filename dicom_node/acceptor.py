@@ -359,8 +359,9 @@ class Acceptor:
         self, message: _Message, normalized: NormalizedMessage
     ) -> None:
         syntax = self._contexts[message.context_id].transfer_syntax or ""
-        answer, report = self._commitment.finish(normalized, transfer_syntax_uid=syntax)
+        answer = self._commitment.finish(normalized, transfer_syntax_uid=syntax)
         self._respond(message, answer.status, answer.comment)
+        report = self._commitment.report(answer)
         if report is not None:
             self._send(message.context_id, report[0], is_command=True)
             self._send(message.context_id, report[1], is_command=False)

@@ -25,6 +25,7 @@ from conformance.commitment import (
     NormalizedStatus,
 )
 from conformance.profile import SCU_CONTEXTS, Role
+from dicom_node.backoff import delivery_delay_s
 from dicom_node.commitment_messages import (
     CommitmentReport,
     SopReference,
@@ -49,9 +50,6 @@ __all__ = ["CommitmentService", "check_references", "peer_of"]
 
 _LOOK_S = 5.0
 """How often a request whose peer was away is looked at."""
-
-_FIRST_DELAY_S = 5.0
-_LAST_DELAY_S = 900.0
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +114,8 @@ class CommitmentService:
     clock : callable
         The wall clock.
     on_report : callable
-        Told the AE title that reports, and its report; returns whether it was asked.
+        Told the AE title that reports, its address and its report; returns whether it
+        was asked.
     timeouts : Timeouts, optional
         How long a peer may take that is called.
 
@@ -128,7 +127,7 @@ class CommitmentService:
         store: Store,
         *,
         clock: Callable[[], datetime],
-        on_report: Callable[[str, CommitmentReport], bool],
+        on_report: Callable[[str, str, CommitmentReport], bool],
         timeouts: Timeouts | None = None,
     ) -> None:
         self._settings = settings
@@ -198,13 +197,26 @@ class CommitmentService:
             log.warning("commitment_not_closed", reason=str(error))
 
     def tell(self) -> int:
-        """Tell every peer whose time has come; return how many took their report."""
+        """Tell every peer whose time has come; return how many took their report.
+
+        One that does not take a report is not told the rest until its next turn, and
+        those that took theirs so far come first: who is silent holds up nobody.
+        """
         told = 0
-        for task in self._store.commitment_requests.tasks():
+        silent: dict[str, str] = {}
+        tasks = self._store.commitment_requests.tasks()
+        for task in sorted(tasks, key=lambda one: (one.attempts, one.key)):
             if self._is_stopping.is_set():
                 break
-            if task.next_at <= self._clock():
-                told += self._tell(task)
+            if task.next_at > self._clock():
+                continue
+            if task.peer in silent:
+                self._put_off(task, silent[task.peer])
+                continue
+            reason = self._tell(task)
+            if reason:
+                silent[task.peer] = reason
+            told += not reason
         return told
 
     def _run(self) -> None:
@@ -222,7 +234,7 @@ class CommitmentService:
     def _take_report(
         self, request: NormalizedRequest, report: CommitmentReport
     ) -> NormalizedAnswer:
-        if self._on_report(request.calling_ae_title, report):
+        if self._on_report(request.calling_ae_title, request.peer_address, report):
             return NormalizedAnswer(NormalizedStatus.SUCCESS)
         return NormalizedAnswer(
             NormalizedStatus.INVALID_ARGUMENT_VALUE, "nobody was asked for that"
@@ -256,15 +268,15 @@ class CommitmentService:
         if peer is not None:
             self._wake.set()
             return NormalizedAnswer(NormalizedStatus.SUCCESS)
-        report = self._report(transaction_uid, references)
-        return NormalizedAnswer(
-            NormalizedStatus.SUCCESS,
-            report=Report(
-                key,
-                report.event_type,
-                encode_data_set(report_data_set(report), request.transfer_syntax_uid),
-            ),
-        )
+
+        def make_report() -> Report:
+            report = self._report(transaction_uid, references)
+            data_set = encode_data_set(
+                report_data_set(report), request.transfer_syntax_uid
+            )
+            return Report(key, report.event_type, data_set)
+
+        return NormalizedAnswer(NormalizedStatus.SUCCESS, make_report=make_report)
 
     def _report(
         self, transaction_uid: str, references: Sequence[SopReference]
@@ -274,7 +286,8 @@ class CommitmentService:
         )
         return CommitmentReport(transaction_uid, committed, failed)
 
-    def _tell(self, task: CommitmentTask) -> bool:
+    def _tell(self, task: CommitmentTask) -> str:
+        """Tell a peer its report; return why it was not taken."""
         peer = peer_of(task.peer, self._settings)
         references = [SopReference(*one) for one in task.references]
         report = self._report(task.transaction_uid, references)
@@ -282,24 +295,27 @@ class CommitmentService:
             reason = "it is no longer known where to call it"
         else:
             reason = self._send(report, peer)
+        if reason:
+            self._put_off(task, reason)
+            return reason
+        self._store.commitment_requests.told(
+            task.key, now=self._clock(), failed=len(report.failed)
+        )
+        log.info(
+            "commitment_told",
+            peer=task.peer,
+            transaction_uid=task.transaction_uid,
+            failed=len(report.failed),
+        )
+        return ""
+
+    def _put_off(self, task: CommitmentTask, reason: str) -> None:
         now = self._clock()
-        if not reason:
-            self._store.commitment_requests.told(
-                task.key, now=now, failed=len(report.failed)
-            )
-            log.info(
-                "commitment_told",
-                peer=task.peer,
-                transaction_uid=task.transaction_uid,
-                failed=len(report.failed),
-            )
-            return True
-        delay_s = min(_LAST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(task.attempts, 20))
         self._store.commitment_requests.not_told(
             task.key,
             reason=reason,
             now=now,
-            next_at=now + timedelta(seconds=delay_s),
+            next_at=now + timedelta(seconds=delivery_delay_s(task.attempts)),
         )
         log.warning(
             "commitment_not_told",
@@ -307,7 +323,6 @@ class CommitmentService:
             transaction_uid=task.transaction_uid,
             reason=reason,
         )
-        return False
 
     def _send(self, report: CommitmentReport, peer: DicomPeer) -> str:
         """Send a report on an association of ours; return why it was not taken."""

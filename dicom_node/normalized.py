@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+import structlog
 
 from conformance.commitment import (
     REQUEST_ACTION_TYPE,
@@ -15,6 +17,7 @@ from conformance.commitment import (
 )
 from conformance.profile import ASSOCIATION_LIMITS
 from dicom_node.dimse import Command, CommandField, encode_event_report
+from dicom_node.errors import StoreError
 
 __all__ = [
     "CommitmentHandler",
@@ -24,6 +27,8 @@ __all__ = [
     "NormalizedRequest",
     "Report",
 ]
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class NormalizedAnswer:
-    """What is answered, and what is said after it."""
+    """What is answered, and what is said after it.
+
+    ``make_report`` is called when the answer is out: reading every file back takes
+    longer than a peer waits for an answer. It raises StoreError.
+    """
 
     status: NormalizedStatus
     comment: str = ""
-    report: Report | None = None
+    make_report: Callable[[], Report] | None = None
 
     @property
     def refusal(self) -> tuple[NormalizedStatus, str]:
@@ -145,15 +154,8 @@ class CommitmentTalk:
 
     def finish(
         self, message: NormalizedMessage, *, transfer_syntax_uid: str
-    ) -> tuple[NormalizedAnswer, tuple[bytes, bytes] | None]:
-        """Hand a request on.
-
-        Returns
-        -------
-        tuple
-            The answer; the command and data set of an N-EVENT-REPORT that follows it.
-
-        """
+    ) -> NormalizedAnswer:
+        """Hand a request on and return its answer; `report` says what follows it."""
         data = message.data
         if data is None:
             answer = NormalizedAnswer(
@@ -173,17 +175,26 @@ class CommitmentTalk:
                     data_set=data,
                 )
             )
-        if answer.report is None:
-            return answer, None
+        return answer
+
+    def report(self, answer: NormalizedAnswer) -> tuple[bytes, bytes] | None:
+        """Return the command and data set of the N-EVENT-REPORT after an answer."""
+        if answer.make_report is None:
+            return None
         self.close(None)
-        self._report = answer.report
+        try:
+            self._report = answer.make_report()
+        except StoreError as error:
+            # Nothing is told: the peer has to ask again.
+            log.warning("commitment_not_reported", reason=str(error))
+            return None
         command = encode_event_report(
             sop_class_uid=STORAGE_COMMITMENT_SOP_CLASS_UID,
             sop_instance_uid=STORAGE_COMMITMENT_SOP_INSTANCE_UID,
-            event_type=answer.report.event_type,
+            event_type=self._report.event_type,
             message_id=1,
         )
-        return answer, (command, answer.report.data_set)
+        return command, self._report.data_set
 
     def close(self, status: int | None) -> bool:
         """Note the answer to a report, or None at the end; return whether it waits."""

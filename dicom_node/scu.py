@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +23,7 @@ from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicom_node.config import DicomPeer
 from dicom_node.errors import AssociationRefusedError
 
-__all__ = ["NO_CONTEXT_ACCEPTED", "Link", "Timeouts", "associate"]
+__all__ = ["NO_CONTEXT_ACCEPTED", "Link", "Timeouts", "associate", "has_address"]
 
 NO_CONTEXT_ACCEPTED = "it accepts none of the presentation contexts"
 """Why an association is refused by a peer that offers nothing of what was proposed."""
@@ -180,3 +182,13 @@ def associate(
     finally:
         if not link.is_closed.is_set():
             association.release()
+
+
+def has_address(peer: DicomPeer, address: str) -> bool:
+    """Whether a peer's host is, or has the name of, an IP address."""
+    try:
+        wanted = ipaddress.ip_address(address)
+        found = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):
+        return False
+    return wanted in {ipaddress.ip_address(one[4][0]) for one in found}

@@ -213,6 +213,7 @@ def _send_one(
             one,
             f"it does not accept {_name(one.sop_class_uid)} "
             f"as {_name(one.transfer_syntax_uid)}",
+            is_refused=True,
         )
     if link.is_closed.is_set() or not link.association.is_established:
         return failed(one, "the association ended before it was sent")
@@ -228,7 +229,14 @@ def _send_one(
     note = row.note
     if status is not None and not row.is_delivered:
         note = f"{note} (0x{status:04X})"
-    return SendOutcome(one.path, one.sop_instance_uid, row.is_delivered, status, note)
+    return SendOutcome(
+        one.path,
+        one.sop_instance_uid,
+        row.is_delivered,
+        status,
+        note,
+        is_refused=row.is_refusal,
+    )
 
 
 def _name(uid: str) -> str:

@@ -38,15 +38,26 @@ class SendOutcome:
     """Status of C-STORE, failure reason or status of STOW-RS; None: it was not asked,
     did not answer, or is a folder."""
     reason: str
+    is_refused: bool = False
+    """It is not taken as it is, however often it is sent; False: another time, it may
+    be."""
 
 
 OnOutcome: TypeAlias = Callable[[SendOutcome], None]
 """Told each outcome when it is known."""
 
 
-def failed(one: Sendable, reason: str, *, status: int | None = None) -> SendOutcome:
+def failed(
+    one: Sendable,
+    reason: str,
+    *,
+    status: int | None = None,
+    is_refused: bool = False,
+) -> SendOutcome:
     """Return the outcome of what was not taken."""
-    return SendOutcome(one.path, one.sop_instance_uid, False, status, reason)
+    return SendOutcome(
+        one.path, one.sop_instance_uid, False, status, reason, is_refused
+    )
 
 
 def read_sendable(path: Path) -> Sendable:

@@ -195,16 +195,20 @@ def _judge(one: Sendable, status: int, answer: StowAnswer | None) -> SendOutcome
         found = judge_stow_reason(reason)
         # A warning code in the list of failures is a failure all the same.
         is_delivered = found.is_delivered and not 0xB000 <= reason <= 0xBFFF
+        note = f"{found.note} (0x{reason:04X})"
         return SendOutcome(
-            one.path, uid, is_delivered, reason, f"{found.note} (0x{reason:04X})"
+            one.path, uid, is_delivered, reason, note, is_refused=found.is_refusal
         )
-    if row.is_delivered and answer is not None and uid in answer.stored:
+    # Older servers answer 409 where they stored some: their lists tell.
+    if answer is not None and uid in answer.stored:
         warning = answer.stored[uid]
         note = "" if not warning else judge_stow_reason(warning).note
         return SendOutcome(one.path, uid, True, warning or 0, note)
     if row.is_delivered:
         return failed(one, "its answer does not name the instance", status=status)
-    return failed(one, f"{row.note} ({status})", status=status)
+    return failed(
+        one, f"{row.note} ({status})", status=status, is_refused=row.is_refusal
+    )
 
 
 def _trouble(error: httpx.HTTPError) -> str:

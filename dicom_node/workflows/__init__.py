@@ -1,6 +1,5 @@
 """The durable work: processing and delivery that survive a crash at any point."""
 
-from dicom_node.workflows.delivery import delivery_delay_s
 from dicom_node.workflows.pipeline_processor import PipelineProcessor
 from dicom_node.workflows.processing import RESULTS, StudyProcessor
 from dicom_node.workflows.workflows import DRAINING, PAUSED, Workflows
@@ -12,5 +11,4 @@ __all__ = [
     "PipelineProcessor",
     "StudyProcessor",
     "Workflows",
-    "delivery_delay_s",
 ]

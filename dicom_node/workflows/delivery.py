@@ -19,6 +19,7 @@ import structlog
 
 from dicom_node.assembly import Clock
 from dicom_node.audit import Counters
+from dicom_node.backoff import delivery_delay_s
 from dicom_node.commitment_messages import CommitmentReport
 from dicom_node.config import DestinationSettings, NodeSettings
 from dicom_node.deliver import (
@@ -29,13 +30,11 @@ from dicom_node.deliver import (
     send,
 )
 from dicom_node.identity import derive_uid
+from dicom_node.scu import has_address
 from dicom_node.store import AttemptOutcome, OutboxItem, Parcel, Store
 from dicom_node.workflows.names import commitment_name, parcel_name
 
-__all__ = ["Delivery", "DeliveryOutcome", "delivery_delay_s", "first_in_line"]
-
-_FIRST_DELAY_S = 5.0
-_LAST_DELAY_S = 900.0
+__all__ = ["Delivery", "DeliveryOutcome", "first_in_line"]
 
 log = structlog.get_logger(__name__)
 
@@ -50,18 +49,6 @@ class DeliveryOutcome:
     """What it lacks."""
     delay_s: float
     """When to try that again."""
-
-
-def delivery_delay_s(
-    attempts: int, draw: Callable[[float, float], float] = lambda _low, _high: 1.0
-) -> float:
-    """Return how long to wait after so many tries, in seconds.
-
-    It doubles from 5 s to 15 min; the draw spreads the tries, so that a destination
-    that returns does not get all of them in one moment.
-    """
-    delay_s = min(_LAST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(attempts, 20))
-    return min(_LAST_DELAY_S, delay_s * draw(0.8, 1.2))
 
 
 def first_in_line(parcels: Iterable[Parcel]) -> tuple[Parcel, ...]:
@@ -193,10 +180,17 @@ class Delivery:
                 self._on_failed(study_id, taken.destination)
         return True
 
-    def names_of(self, ae_title: str) -> tuple[str, ...]:
-        """Return the destinations that have this AE title."""
-        known = self._destinations.values()
-        return tuple(one.name for one in known if one.ae_title == ae_title)
+    def names_of(self, ae_title: str, peer_address: str) -> tuple[str, ...]:
+        """Return the destinations that have this AE title or this address.
+
+        Archives report under other AE titles than those that they are called by.
+        """
+        return tuple(
+            one.name
+            for one in self._destinations.values()
+            if one.kind == "dimse"
+            and (one.ae_title == ae_title or has_address(one.peer, peer_address))
+        )
 
     def _send_in_order(self, first: Parcel) -> DeliveryOutcome:
         delivered = 0
@@ -226,43 +220,43 @@ class Delivery:
         bytes: the receiver has it already.
         """
         destination = self._destinations[parcel.destination]
+        # A folder is a whole result, there with all that its version has or not at all.
+        is_folder = destination.kind == "folder"
         items = self._store.pending_items(
-            parcel.version_id, parcel.destination, data_dir=self._data_dir
+            parcel.version_id,
+            parcel.destination,
+            data_dir=self._data_dir,
+            is_whole=is_folder,
         )
         waiting = {one.path: one for one in items}
-        delivered = 0
+        told: list[SendOutcome] = []
 
-        def record(outcome: SendOutcome) -> None:
-            nonlocal delivered
+        def record(*outcomes: SendOutcome) -> None:
+            if not outcomes:
+                return
             now = self._clock()
             self._store.record_attempt(
                 parcel,
-                [_attempt(waiting[outcome.path], outcome)],
+                [_attempt(waiting[one.path], one) for one in outcomes],
                 now=now,
                 next_attempt_at=now + timedelta(seconds=delay_s),
                 awaits_commitment=_wants_commitment(destination),
             )
-            delivered += outcome.is_delivered
-            self._tell(destination, outcome)
+            told.extend(outcomes)
+            for one in outcomes:
+                self._tell(destination, one)
 
-        whole = []
-        for one in items:
-            if _is_whole(one):
-                whole.append(one)
-            else:
-                record(
-                    SendOutcome(
-                        one.path,
-                        one.sop_instance_uid,
-                        is_delivered=False,
-                        status=None,
-                        reason="the file is missing or damaged",
-                    )
-                )
-        if destination.kind == "folder" and len(whole) < len(items):
-            # A folder is a whole result: what is not damaged waits for the rest.
-            return delivered
-        send(
+        damaged = {one.path for one in items if not _is_whole(one)}
+        if is_folder and damaged:
+            damaged = set(waiting)
+        record(
+            *(
+                SendOutcome(path, one.sop_instance_uid, False, None, _DAMAGED, True)
+                for path, one in waiting.items()
+                if path in damaged and one.is_pending
+            )
+        )
+        sent = send(
             [
                 Sendable(
                     one.path,
@@ -271,13 +265,16 @@ class Delivery:
                     one.transfer_syntax_uid,
                     one.study_instance_uid,
                 )
-                for one in whole
+                for one in items
+                if one.path not in damaged
             ],
             destination,
             ae_title=self._ae_title,
-            on_outcome=record,
+            on_outcome=None if is_folder else record,
         )
-        return delivered
+        if is_folder:
+            record(*(one for one in sent if waiting[one.path].is_pending))
+        return sum(one.is_delivered for one in told)
 
     def _commit_what_was_sent(self, parcel: Parcel) -> None:
         now = self._clock()
@@ -381,12 +378,17 @@ def _wants_commitment(destination: DestinationSettings) -> bool:
     return destination.kind == "dimse" and destination.commitment != "off"
 
 
+_DAMAGED = "the file is missing or damaged"
 _NOTHING = DeliveryOutcome(delivered=0, left=None, delay_s=0.0)
 
 
 def _attempt(item: OutboxItem, outcome: SendOutcome) -> AttemptOutcome:
     return AttemptOutcome(
-        item.delivery_id, outcome.is_delivered, outcome.status, outcome.reason
+        item.delivery_id,
+        outcome.is_delivered,
+        outcome.status,
+        outcome.reason,
+        outcome.is_refused,
     )
 
 

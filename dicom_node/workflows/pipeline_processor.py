@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node import __version__
+from dicom_node.backoff import delivery_delay_s
 from dicom_node.config import ModelSettings, NodeSettings
 from dicom_node.errors import ModelLoadError, NodeError, WorkerLostError
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
-from dicom_node.workflows.delivery import delivery_delay_s
 
 if TYPE_CHECKING:
     from dicom_node.grounding import Grounder, ModelIdentity

@@ -11,11 +11,12 @@ from typing import Any
 import structlog
 
 from dicom_node.assembly import Clock
+from dicom_node.backoff import delivery_delay_s
 from dicom_node.errors import StoreError
 from dicom_node.store import Parcel, Store
 from dicom_node.store.switches import PAUSED
 from dicom_node.workflows.choosing import Chooser
-from dicom_node.workflows.delivery import Delivery, delivery_delay_s, first_in_line
+from dicom_node.workflows.delivery import Delivery, first_in_line
 from dicom_node.workflows.names import commitment_name, parcel_name, work_name
 from dicom_node.workflows.processing import Processing
 from dicom_node.workflows.submitting import hurry

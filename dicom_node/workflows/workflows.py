@@ -200,16 +200,19 @@ class Workflows:
             if not only_overdue or parcel.next_attempt_at < latest:
                 self._submit_commitment(parcel)
 
-    def take_report(self, ae_title: str, report: CommitmentReport) -> bool:
+    def take_report(
+        self, ae_title: str, peer_address: str, report: CommitmentReport
+    ) -> bool:
         """Record what an application entity reports on a storage commitment.
 
         Returns
         -------
         bool
-            Whether a destination with this AE title was asked for it.
+            Whether a destination with this AE title or address was asked for it.
 
         """
-        return self._delivery.take_report(self._delivery.names_of(ae_title), report)
+        peers = self._delivery.names_of(ae_title, peer_address)
+        return self._delivery.take_report(peers, report)
 
     def version_ready(self, key: VersionKey, *, is_requested: bool = False) -> None:
         """Decide about a version and queue it; doing so twice changes nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from pynetdicom.sop_class import (
 )
 
 from conformance.profile import ASSOCIATION_LIMITS
+from dicom_node import commitment
 from dicom_node.commitment import CommitmentService, peer_of
 from dicom_node.config import NodeSettings
 from dicom_node.records import ReceivedInstance
@@ -79,7 +81,7 @@ def node(folder: Path, *callers: dict[str, object]) -> Iterator[Node]:
             settings,
             store,
             clock=lambda: made.now,
-            on_report=lambda _ae_title, _report: False,
+            on_report=lambda _ae_title, _address, _report: False,
             timeouts=Timeouts(connect_s=2, associate_s=2, response_s=2),
         )
         with running_server(
@@ -264,6 +266,62 @@ def test_a_peer_that_is_away_is_told_when_it_is_back(tmp_path: Path) -> None:
         assert back.committed() == list(UIDS)
 
 
+def test_a_peer_that_is_silent_holds_up_nobody(tmp_path: Path) -> None:
+    with socket.socket() as silent, modality() as peer:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(50)
+        port = silent.getsockname()[1]
+        hung = {"ae_title": "HUNG", "address": "127.0.0.1", "port": port}
+        with node(tmp_path, caller(peer.port), hung) as here:
+            called: list[str] = []
+            send = here.service._send
+            here.service._send = lambda report, to: (  # type: ignore[method-assign]
+                called.append(to.name),
+                send(report, to),
+            )[1]
+            here.service._timeouts = Timeouts(0.5, 0.5, 0.5)
+            for name, number in [("HUNG", 1), ("HUNG", 2), ("HUNG", 3), ("PACS", 4)]:
+                here.store.commitment_requests.keep_request(
+                    name,
+                    f"2.25.{number}",
+                    references=[(CT_IMAGE_STORAGE, UIDS[0])],
+                    now=NOON,
+                    is_told_here=False,
+                )
+
+            told = here.service.tell()
+
+            assert told == 1
+            assert called == ["HUNG", "PACS"]
+            assert states(here.store) == [("asked", 1)] * 3 + [("reported", 0)]
+
+
+def test_a_request_is_answered_before_the_files_are_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_answered = threading.Event()
+    real = commitment.check_references
+    waited: list[bool] = []
+
+    def check(*arguments: object, **options: object) -> object:
+        waited.append(is_answered.wait(5))
+        return real(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(commitment, "check_references", check)
+    with node(tmp_path) as here, RawPeer(here.port) as peer:
+        peer.associate(StorageCommitmentPushModel)
+        peer.send(p_data(command(N_ACTION), is_command=True))
+        peer.send(p_data(encode_data_set(request())))
+
+        assert peer.response().status == 0
+        is_answered.set()
+        kind, body = peer.read_pdu()
+
+    assert waited == [True]
+    assert kind == 4
+    assert struct.pack("<HHLH", 0, 0x0100, 2, N_EVENT_REPORT) in body
+
+
 def test_a_refused_report_is_sent_again_and_given_up_after_days(tmp_path: Path) -> None:
     with (
         modality(lambda: 0x0110) as peer,
@@ -294,7 +352,7 @@ def test_a_request_survives_a_restart(tmp_path: Path) -> None:
                 settings,
                 store,
                 clock=lambda: NOON,
-                on_report=lambda _ae_title, _report: False,
+                on_report=lambda _ae_title, _address, _report: False,
             )
             service.start()
             assert peer.told.wait(10)

@@ -155,8 +155,8 @@ def listening(one: Sender) -> Iterator[int]:
         one.settings,
         one.store,
         clock=lambda: one.now,
-        on_report=lambda ae_title, report: one.delivery.take_report(
-            one.delivery.names_of(ae_title), report
+        on_report=lambda ae_title, address, report: one.delivery.take_report(
+            one.delivery.names_of(ae_title, address), report
         ),
     )
     with running_server(one.folder / "spool", commitments=service) as server:
@@ -215,7 +215,7 @@ def test_a_report_without_role_selection_is_heard(tmp_path: Path) -> None:
         assert node.states() == {"delivered": 2}
 
 
-@pytest.mark.parametrize("what", ["another AE title", "another transaction"])
+@pytest.mark.parametrize("what", ["another application", "another transaction"])
 def test_a_report_of_somebody_else_changes_nothing(tmp_path: Path, what: str) -> None:
     with (
         run_committing_archive(reports_here=False) as archive,
@@ -225,13 +225,35 @@ def test_a_report_of_somebody_else_changes_nothing(tmp_path: Path, what: str) ->
         node.make_version(1)
         node.deliver()
         report = report_of(archive, archive.requests[0])
+        calling = "ARCHIVE"
         if what == "another transaction":
             report.TransactionUID = "1.2.3.4"
-
-        calling = "STRANGER" if what == "another AE title" else "ARCHIVE"
+        else:
+            # The archive moved, so that this address is somebody else's.
+            calling = "STRANGER"
+            pacs = node.delivery._destinations["pacs"]
+            node.delivery._destinations["pacs"] = pacs.model_copy(
+                update={"host": "192.0.2.1"}
+            )
 
         assert send_report(report, port, calling=calling) == 0x0115
         assert node.states() == {"stored": 2}
+
+
+def test_an_archive_that_reports_under_another_ae_title_is_heard(
+    tmp_path: Path,
+) -> None:
+    with (
+        run_committing_archive(reports_here=False) as archive,
+        sender(tmp_path, archive.port) as node,
+        listening(node) as port,
+    ):
+        node.make_version(1)
+        node.deliver()
+        report = report_of(archive, archive.requests[0])
+
+        assert send_report(report, port, calling="ARCHIVE_SCU") == 0
+        assert node.states() == {"delivered": 2}
 
 
 def test_what_is_not_committed_is_sent_again(tmp_path: Path) -> None:
@@ -317,12 +339,12 @@ def test_a_required_commitment_is_insisted_on(
         assert archive.stored == uids
 
 
-@pytest.mark.parametrize("options", [{"action_status": 0x0110}, {"aborts": True}])
-def test_a_refusal_to_be_asked_counts_as_not_offered(
-    tmp_path: Path, options: dict[str, object]
+@pytest.mark.parametrize("status", [0x0122, 0x0211])
+def test_a_peer_that_does_not_know_the_service_does_not_offer_it(
+    tmp_path: Path, status: int
 ) -> None:
     with (
-        run_committing_archive(**options) as archive,  # type: ignore[arg-type]
+        run_committing_archive(action_status=status) as archive,
         sender(tmp_path, archive.port) as node,
     ):
         node.make_version(1)
@@ -330,6 +352,36 @@ def test_a_refusal_to_be_asked_counts_as_not_offered(
         node.deliver()
 
         assert node.states() == {"delivered": 2}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"action_status": 0x0110},
+        {"action_status": 0x0213},
+        {"action_status": 0xA700},
+        {"aborts": True},
+    ],
+)
+def test_a_peer_that_cannot_be_asked_now_is_asked_again_until_it_is_given_up(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    with (
+        run_committing_archive(**options) as archive,  # type: ignore[arg-type]
+        sender(tmp_path, archive.port) as node,
+    ):
+        uids = node.make_version(1)
+
+        node.deliver()
+        before = node.states()
+        (waiting,) = node.store.commitments.waiting()
+        node.now += timedelta(days=7)
+        node.commit()
+
+        assert before == {"stored": 2}
+        assert waiting.next_attempt_at < NOON + timedelta(minutes=1)
+        assert node.states() == {"dead": 2}
+        assert archive.stored == uids
 
 
 def test_no_commitment_is_asked_where_it_is_off(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.workflows import delivery_delay_s
+from dicom_node.backoff import delivery_delay_s
 
 
 def test_the_delay_doubles_from_five_seconds_to_a_quarter_of_an_hour() -> None:

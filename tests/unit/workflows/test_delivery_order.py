@@ -23,20 +23,24 @@ class FakePeer:
     def __init__(self) -> None:
         self.arrived: list[str] = []
         self.is_away = False
+        self.refused: set[str] = set()
         self.meanwhile = lambda: None
 
     def send(self, objects, destination, *, ae_title, on_outcome) -> None:  # type: ignore[no-untyped-def]
         for one in objects:
-            if not self.is_away:
+            is_refused = one.sop_instance_uid in self.refused
+            is_taken = not self.is_away and not is_refused
+            if is_taken:
                 self.arrived.append(one.sop_instance_uid)
             self.meanwhile()
             on_outcome(
                 SendOutcome(
                     one.path,
                     one.sop_instance_uid,
-                    is_delivered=not self.is_away,
-                    status=None if self.is_away else 0,
-                    reason="away" if self.is_away else "",
+                    is_delivered=is_taken,
+                    status=None if self.is_away else 0xA900 if is_refused else 0,
+                    reason="" if is_taken else "away" if self.is_away else "refused",
+                    is_refused=is_refused and not self.is_away,
                 )
             )
 
@@ -150,6 +154,60 @@ def test_a_version_that_is_made_while_the_one_before_is_sent_follows_it(
     try_it(delivery, first)
 
     assert peer.arrived == ["2.25.1", "2.25.2"]
+
+
+def test_what_is_refused_for_good_does_not_hold_a_newer_version_back(
+    tmp_path: Path, store: Store, peer: FakePeer, delivery: Delivery
+) -> None:
+    peer.refused = {"2.25.1"}
+    make_version(store, tmp_path, 1)
+    (first,) = store.pending_parcels(destination="pacs")
+    alone = try_it(delivery, first)
+    make_version(store, tmp_path, 2)
+    peer.is_away = True
+    assert alone.left is not None
+    away = try_it(delivery, alone.left)
+    peer.is_away = False
+    assert away.left is not None
+
+    try_it(delivery, away.left)
+
+    assert away.left.version_id == first.version_id
+    assert peer.arrived == ["2.25.2"]
+    assert store.counts().deliveries["pacs", "dead"] == 1
+    with store._database.read() as connection:
+        (told,) = connection.exec_driver_sql(
+            "SELECT detail FROM events WHERE kind = 'delivery_dead'"
+        ).all()
+    assert "refused; it has a newer version" in told[0]
+
+
+def test_what_is_damaged_does_not_hold_a_newer_version_back(
+    tmp_path: Path, store: Store, peer: FakePeer, delivery: Delivery
+) -> None:
+    for number in (1, 2):
+        make_version(store, tmp_path, number)
+    (tmp_path / "1" / "1.dcm").unlink()
+
+    first, _ = store.pending_parcels(destination="pacs")
+    try_it(delivery, first)
+
+    assert peer.arrived == ["2.25.2"]
+
+
+def test_what_was_given_up_never_comes_after_what_supersedes_it(
+    tmp_path: Path, store: Store, peer: FakePeer, delivery: Delivery
+) -> None:
+    for number in (1, 2):
+        make_version(store, tmp_path, number)
+    for parcel in store.pending_parcels(destination="pacs"):
+        store.abandon_parcel(parcel, comment="given up", now=NOON)
+
+    store.requeue_study("1.2.3", destinations={"pacs": "default"}, now=NOON)
+    for parcel in first_in_line(store.pending_parcels(destination="pacs")):
+        try_it(delivery, parcel)
+
+    assert peer.arrived == ["2.25.2"]
 
 
 def test_a_try_that_another_one_overtook_sends_nothing(
