@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+import structlog
 from pydicom.datadict import tag_for_keyword
 
 from dicom_node.dicomweb.library import Library, Place
 from dicom_node.dicomweb.metadata import MetadataCache
 from dicom_node.dicomweb.model import Json, describe
 from dicom_node.dicomweb.query import Query, Value
+from dicom_node.errors import DicomwebError
 from dicom_node.store import (
     CatalogueInstance,
     CatalogueSeries,
@@ -20,6 +22,8 @@ from dicom_node.store import (
 )
 
 __all__ = ["KNOWN", "Found", "Searcher"]
+
+log = structlog.get_logger(__name__)
 
 _STUDY = (
     "StudyInstanceUID",
@@ -302,7 +306,13 @@ class Searcher:
         """Return what is asked for beyond what the catalogue keeps."""
         if not (query.include or query.includes_all):
             return {}
-        every = self._metadata.read_json(instance, url=url)
+        try:
+            every = self._metadata.read_json(instance, url=url)
+        except DicomwebError as error:
+            # The catalogue still knows it, and the other results are not lost.
+            uid = instance.sop_instance_uid
+            log.warning("metadata_left_out", sop_instance_uid=uid, status=error.status)
+            return {}
         if query.includes_all:
             return {
                 name: one for name, one in every.items() if "BulkDataURI" not in one

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from dicom_node.dicomweb.bulk import PIXEL_PATHS, read_bulk
 from dicom_node.dicomweb.frames import PixelLayout, read_layout, stored_frame
 from dicom_node.dicomweb.library import Library, Place
@@ -32,6 +34,8 @@ _JSON_BATCH = 32
 """Instances whose metadata go out in one block."""
 
 _DECODERS = 2
+
+log = structlog.get_logger(__name__)
 
 
 class DicomwebService:
@@ -83,16 +87,48 @@ class DicomwebService:
 
     def metadata_blocks(
         self, instances: Sequence[CatalogueInstance], *, root: str
-    ) -> Iterator[bytes]:
-        """Yield the metadata of instances as a JSON array."""
-        start = b"["
+    ) -> Iterator[tuple[bytes, int]]:
+        """Yield the metadata of instances as a JSON array.
+
+        Yields
+        ------
+        tuple of bytes, int
+            The next bytes, and how many instances they leave out: what cannot be read
+            must not take the rest away.
+
+        Raises
+        ------
+        DicomwebError
+            None of them can be read.
+
+        """
+        start, left_out = b"[", 0
         for first in range(0, len(instances), _JSON_BATCH):
             batch = instances[first : first + _JSON_BATCH]
-            yield start + b",".join(
-                self.metadata.read(one, url=root + _place(one).path) for one in batch
-            )
-            start = b","
-        yield b"]"
+            made, errors = self._metadata_of(batch, root=root)
+            left_out += len(errors)
+            if left_out == len(instances):
+                raise errors[0]
+            if made:
+                yield start + b",".join(made), left_out
+                start, left_out = b",", 0
+        yield b"]", left_out
+
+    def _metadata_of(
+        self, batch: Sequence[CatalogueInstance], *, root: str
+    ) -> tuple[list[bytes], list[DicomwebError]]:
+        made, errors = [], []
+        for one in batch:
+            try:
+                made.append(self.metadata.read(one, url=root + _place(one).path))
+            except DicomwebError as error:
+                log.warning(
+                    "metadata_left_out",
+                    sop_instance_uid=one.sop_instance_uid,
+                    status=error.status,
+                )
+                errors.append(error)
+        return made, errors
 
     def dicom_parts(
         self, instances: Iterable[CatalogueInstance], *, root: str

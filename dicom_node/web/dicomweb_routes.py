@@ -57,6 +57,7 @@ _LEVELS = {
     f"{_SERIES}/instances": "instances",
 }
 _WARNING = '299 dicom-node "{}"'
+_LEFT_OUT = "instances that cannot be read are left out"
 _UPLOADS = 8
 """Bodies that are received at once, each in a thread of its own."""
 
@@ -189,9 +190,11 @@ class _Retrieval:
         root, place = _root(request, self._service), _place(request)
         found = await run_in_threadpool(self._service.library.instances, place)
         blocks = self._service.metadata_blocks(found, root=root)
-        # What cannot be read at once is told with a status of its own.
-        first = await run_in_threadpool(next, blocks, b"")
-        return _json(request, chain([first], blocks), media_type)
+        # What cannot be read at once is told with a status of its own, or a header.
+        first, left_out = await run_in_threadpool(next, blocks)
+        headers = {"Warning": _WARNING.format(_LEFT_OUT)} if left_out else None
+        rest = (block for block, _ in blocks)
+        return _json(request, chain([first], rest), media_type, headers=headers)
 
     async def frames(self, request: Request, frames: str) -> Response:
         numbers = parse_frame_list(frames)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import logging
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -216,6 +217,45 @@ def test_metadata_is_what_pydicom_reads(
         assert url.endswith(f"{ds.SOPInstanceUID}/bulkdata/7FE00010")
 
 
+@pytest.mark.parametrize("lost", [[2], [0, 1, 2, 39], list(range(35)), [39]])
+def test_a_lost_file_takes_no_other_metadata_away(
+    lost: list[int], empty: DicomwebNode, tmp_path: Path
+) -> None:
+    series = make_ct_series(tmp_path / "ct", slices=40, rows=8, columns=8)
+    empty.receive(series.paths)
+    uids = [pydicom.dcmread(path).SOPInstanceUID for path in series.paths]
+    place = f"{empty.root}/studies/{series.study_instance_uid}"
+    place += f"/series/{series.series_instance_uid}"
+    order = [
+        one["00080018"]["Value"][0] for one in httpx.get(f"{place}/metadata").json()
+    ]
+    assert sorted(order) == sorted(uids)
+    gone = {order[index] for index in lost}
+    _lose(
+        empty, {path: uid for path, uid in zip(series.paths, uids, strict=True)}, gone
+    )
+
+    answer = httpx.get(f"{place}/metadata")
+    found = httpx.get(f"{place}/instances?includefield=all&limit=100")
+    alone = httpx.get(f"{place}/instances/{order[lost[0]]}/metadata")
+
+    left = [one["00080018"]["Value"][0] for one in answer.json()]
+    assert left == [uid for uid in order if uid not in gone]
+    assert ("warning" in answer.headers) == (lost != [39])  # told before the first
+    assert len(found.json()) == 40
+    assert alone.status_code == 404
+
+
+def _lose(node: DicomwebNode, paths: dict[Path, str], gone: set[str]) -> None:
+    """Remove the files of instances, and all that was kept of them."""
+    shutil.rmtree(node.spool.data_dir / "cache")
+    for path, uid in paths.items():
+        if uid in gone:
+            sha256 = node.sha256(path)
+            (file,) = node.spool.data_dir.rglob(f"*{sha256}*")
+            file.unlink()
+
+
 def test_json_is_packed_for_clients_that_unpack_it(
     node: DicomwebNode, study: SyntheticSeries
 ) -> None:
@@ -290,7 +330,10 @@ def test_pictures_go_through_the_window_that_is_asked_for(
     )
 
     shown = np.asarray(Image.open(io.BytesIO(answer.content)), int)
-    expected = np.rint(np.clip(values / 200, 0, 1) * 255)
+    grey = Image.fromarray(np.rint(np.clip(values / 200, 0, 1) * 255).astype(np.uint8))
+    rows_mm, columns_mm = ds.PixelSpacing
+    size = (ds.Columns, round(ds.Rows * rows_mm / columns_mm))  # square pixels
+    expected = np.asarray(grey.resize(size, Image.Resampling.BILINEAR), int)
     assert np.abs(shown - expected).max() <= 1
 
 
