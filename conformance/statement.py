@@ -32,6 +32,7 @@ from conformance.profile import (
     Role,
 )
 from conformance.sop_classes import STANDARD_EDITION, STORAGE_CLASSES
+from conformance.store_statuses import Status
 from conformance.stow_statuses import STOW_REASONS, STOW_STATUSES
 
 __all__ = ["render_statement"]
@@ -64,11 +65,58 @@ _PARAMETERS = (
     ("ARTIM timeout", "30 s, configurable; 2 s after the last PDU"),
     ("Association idle timeout", "120 s, configurable"),
     ("Open associations as acceptor", "128, configurable"),
-    ("Open associations as initiator", "one for each destination"),
+    ("Open associations as initiator", "see 7.2.1.4"),
     ("Outstanding asynchronous operations", "1; not negotiated"),
-    ("SCP/SCU role selection", "proposed for C-GET: SCP of what is fetched"),
+    (
+        "SCP/SCU role selection",
+        "proposed: SCP of what C-GET fetches, SCP of storage commitment for reports; "
+        "accepted: either role of storage commitment",
+    ),
     ("SOP Class extended negotiation", "not negotiated"),
     ("User identity negotiation", "ignored; the association is not refused"),
+)
+
+_INITIATED = (
+    ("Each destination", "2", "results, then the request for commitment to them"),
+    ("Archives, all together", "2", "C-FIND, C-GET, C-MOVE: one for each study"),
+    ("Worklist", "1", "C-FIND, C-GET, C-MOVE for the workitem that is performed"),
+    ("Callers, all together", "1", "reports on storage commitment"),
+)
+
+_SEARCHED = (
+    (
+        "study",
+        "StudyInstanceUID, StudyDate, StudyTime, AccessionNumber, StudyID, "
+        "StudyDescription, InstitutionName, ReferringPhysicianName, PatientName, "
+        "PatientID, IssuerOfPatientID, PatientBirthDate, PatientSex, "
+        "ModalitiesInStudy",
+    ),
+    (
+        "series",
+        "SeriesInstanceUID, Modality, SeriesDate, SeriesTime, SeriesDescription, "
+        "SeriesNumber, BodyPartExamined, ProtocolName, Manufacturer, StationName",
+    ),
+    (
+        "instance",
+        "SOPInstanceUID, SOPClassUID, InstanceNumber, Rows, Columns, NumberOfFrames",
+    ),
+)
+"""What QIDO-RS matches: each level matches its own and those above it."""
+
+_STOW_FAILURES = (
+    (f"{Status.SOP_CLASS_NOT_SUPPORTED:04X}", "SOP class not accepted"),
+    ("C122", "transfer syntax not accepted"),
+    (
+        f"{Status.OUT_OF_RESOURCES:04X}",
+        "out of resources, or longer than `limits.max_instance_bytes`",
+    ),
+    (
+        f"{Status.DATA_SET_MISMATCH:04X}",
+        "of another study than the address names, or the meta information names "
+        "another instance",
+    ),
+    (f"{Status.CANNOT_UNDERSTAND:04X}", "not a DICOM file, or not understood"),
+    (f"{Status.PROCESSING_FAILURE:04X}", "anything else"),
 )
 
 
@@ -118,6 +166,9 @@ def render_statement() -> str:
             ("Reason", "Meaning", "Behaviour"),
             ((one.codes, one.meaning, one.behaviour) for one in STOW_REASONS),
         ),
+        searched=_table(("Level", "Matching attributes"), _SEARCHED),
+        stow_failures=_table(("Failure Reason", "When"), _STOW_FAILURES),
+        initiated=_table(("Called", "Associations at a time", "For"), _INITIATED),
         parameters=_table(("Name", "Value"), _PARAMETERS),
         rejections=_table(
             ("Result", "Source", "Reason", "Meaning", "When"),

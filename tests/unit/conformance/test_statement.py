@@ -18,6 +18,10 @@ from conformance.profile import (
 )
 from conformance.statement import render_statement
 from dicom_node.config import LimitSettings, NodeSection
+from dicom_node.dicomweb.query import DEFAULT_LIMIT, MAX_LIMIT
+from dicom_node.dicomweb.search import KNOWN
+from dicom_node.retrieve.line import _AT_ONCE
+from dicom_node.workflows.workflows import _DELIVERIES_AT_ONCE
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "conformance-statement.md"
 
@@ -75,3 +79,24 @@ def test_headings_are_listed_in_the_contents() -> None:
 
     for heading in headings:
         assert f"- [{heading}](#" in text
+
+
+def test_what_is_searched_over_the_web_is_stated() -> None:
+    text = render_statement()
+
+    rows = {
+        "study": KNOWN["studies"],
+        "series": KNOWN["series"][len(KNOWN["studies"]) :],
+        "instance": KNOWN["instances"][len(KNOWN["series"]) :],
+    }
+    for level, known in rows.items():
+        assert f"| {level} | {', '.join(known)} |" in text
+    assert f"at most {MAX_LIMIT}" in text
+    assert f"`limit` is {DEFAULT_LIMIT}" in text
+
+
+def test_as_many_associations_are_stated_as_are_opened() -> None:
+    text = render_statement()
+
+    assert f"| Each destination | {_DELIVERIES_AT_ONCE} |" in text
+    assert f"| Archives, all together | {_AT_ONCE} |" in text
