@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -28,6 +28,9 @@ _LENGTHS = {
 }
 """As wide as the columns: a longer value would not be found again."""
 
+_CHANGES = frozenset({ReportStatus.CORRECTED, ReportStatus.CANCELLED})
+"""Without an identifier nobody can tell what they change."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -48,43 +51,52 @@ class ReportInbox:
         self._clock = clock
 
     def accept(self, report: IncomingReport) -> ReportReceipt:
-        """Keep a report; it is durable when this returns.
+        """Keep a report, as `accept_all` keeps those of a message."""
+        return self.accept_all([report])[0]
+
+    def accept_all(
+        self, arrived: Sequence[IncomingReport]
+    ) -> tuple[ReportReceipt, ...]:
+        """Keep the reports of one message: all or none, durable when this returns.
 
         Parameters
         ----------
-        report : IncomingReport
-            As the sender said it.
+        arrived : sequence of IncomingReport
+            As the sender said them.
 
         Returns
         -------
-        ReportReceipt
-            The row, what became of it, and its study if it has one.
+        tuple of ReportReceipt
+            For each its row, what became of it, and its study if it has one.
 
         Raises
         ------
         ReportRefusedError
-            It names no study, holds no text, or a value that cannot be kept. The
-            message says which and quotes nothing.
+            One names no study, holds no text, changes what it does not name, or has
+            a value that cannot be kept. The message says which and quotes nothing.
         PatientMismatchError
-            The study that it names is another patient's.
+            The study that one names by its UID is another patient's.
         StoreError
             The database could not answer.
 
         """
-        checked = _checked(report)
+        checked = [_checked(one) for one in arrived]
         try:
-            receipt = self._store.reports.record(checked, now=self._clock())
+            receipts = self._store.reports.record_all(checked, now=self._clock())
         except PatientMismatchError as error:
-            _log.warning("report_refused", channel=report.channel, reason=str(error))
+            _log.warning(
+                "report_refused", channel=checked[0].channel, reason=str(error)
+            )
             raise
-        _log.info(
-            "report_accepted",
-            report=f"{report.channel}:{receipt.report_id}",
-            status=report.status,
-            outcome=receipt.outcome,
-            study_instance_uid=receipt.study_instance_uid,
-        )
-        return receipt
+        for report, receipt in zip(checked, receipts, strict=True):
+            _log.info(
+                "report_accepted",
+                report=f"{report.channel}:{receipt.report_id}",
+                status=report.status,
+                outcome=receipt.outcome,
+                study_instance_uid=receipt.study_instance_uid,
+            )
+        return receipts
 
 
 def _checked(report: IncomingReport) -> IncomingReport:
@@ -109,6 +121,10 @@ def _checked(report: IncomingReport) -> IncomingReport:
     if uid is None and values["accession_number"] is None:
         msg = "the report names neither a Study Instance UID nor an accession number"
         raise ReportRefusedError(msg)
+    if not values["identifier"] and report.status in _CHANGES:
+        msg = "a corrected or cancelled report must have the identifier of the first"
+        raise ReportRefusedError(msg)
+    others = [_plain(one).strip() for one in report.other_patient_ids]
     return replace(
         report,
         text=text,
@@ -117,6 +133,7 @@ def _checked(report: IncomingReport) -> IncomingReport:
         study_instance_uid=uid,
         accession_number=values["accession_number"],
         patient_id=values["patient_id"],
+        other_patient_ids=tuple(dict.fromkeys(filter(None, others))),
     )
 
 

@@ -63,7 +63,7 @@ def report(
         text=read_report_text(file),
         channel=ReportChannel.REST,
         status=ReportStatus(how_far),
-        identifier="",
+        identifier="report",
         sender="command line",
         received_at=datetime.now(UTC),
         study_instance_uid=study,

@@ -40,14 +40,22 @@ class IncomingReport:
     status: ReportStatus
     identifier: str
     """What its sender calls it: filler order number, resource id; another text with
-    the same sender and identifier replaces it. Empty: one report for each study."""
+    the same sender and identifier replaces it. Empty: it replaces nothing."""
     sender: str
     """Sending application, or the person who wrote it here."""
     received_at: datetime
     study_instance_uid: str | None = None
     accession_number: str | None = None
     patient_id: str | None = None
-    """Where both the report and the study have one, they must agree."""
+    """Where both the report and the study have one, the study's must be this or one
+    of ``other_patient_ids``."""
+    other_patient_ids: tuple[str, ...] = ()
+    """Of the same patient, as other issuers number them."""
+
+    @property
+    def patient_ids(self) -> frozenset[str]:
+        """All of the patient's identifiers; none: the report does not say whose it is."""
+        return frozenset(filter(None, (self.patient_id, *self.other_patient_ids)))
 
 
 @dataclass(frozen=True, slots=True)

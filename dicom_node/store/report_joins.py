@@ -5,11 +5,16 @@ that names an accession number belongs to the studies of that number: an order m
 have several. An accession number is unique only for its issuer, so the studies must
 be of one patient, and of the report's patient where it names one; when that cannot be
 told the report waits. Nothing is ever guessed between patients.
+
+All of this is asked again whenever a study appears or tells more of itself, and a
+report leaves a study that it no longer fits: where things end does not depend on the
+order in which they came.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -21,6 +26,7 @@ from sqlalchemy import (
     Row,
     and_,
     exists,
+    func,
     insert,
     or_,
     select,
@@ -28,13 +34,15 @@ from sqlalchemy import (
 )
 
 from dicom_node.audit import EventKind
-from dicom_node.records import Report, ReportChannel, ReportStatus
+from dicom_node.records import IncomingReport, Report, ReportChannel, ReportStatus
 from dicom_node.store.events import record_event
 from dicom_node.store.schema import StudyState, instances, reports, studies
 
 __all__ = [
+    "ARRIVAL",
     "Doubt",
     "Match",
+    "add_copy",
     "collect_again",
     "counted_report_ids",
     "counts",
@@ -44,11 +52,16 @@ __all__ = [
     "meet_reports",
     "note_report",
     "of_study",
+    "patient_ids_of",
     "read_reports",
     "report_hashes",
     "settle",
     "source_of",
+    "waits_with",
 ]
+
+ARRIVAL = func.coalesce(reports.c.copy_of, reports.c.id)
+"""When a report came: the row of a copy is younger than what it copies."""
 
 
 class Doubt(StrEnum):
@@ -74,7 +87,7 @@ def match_studies(
     *,
     study_instance_uid: str | None,
     accession_number: str | None,
-    patient_id: str | None,
+    patient_ids: AbstractSet[str],
 ) -> Match:
     """Find the studies that a report belongs to.
 
@@ -82,8 +95,11 @@ def match_studies(
     ----------
     connection : sqlalchemy.Connection
         A transaction.
-    study_instance_uid, accession_number, patient_id : str, optional
+    study_instance_uid, accession_number : str, optional
         What the report names; with a UID the accession number is not looked at.
+    patient_ids : set of str
+        Identifiers of the report's patient: a study has one of them. None: the
+        report does not say whose it is.
 
     """
     if study_instance_uid:
@@ -95,37 +111,19 @@ def match_studies(
     rows = connection.execute(
         select(studies.c.id, studies.c.patient_id).where(named).order_by(studies.c.id)
     )
-    return _choose([(row.id, row.patient_id) for row in rows], patient_id)
+    return _choose([(row.id, row.patient_id) for row in rows], patient_ids)
 
 
 def meet_reports(connection: Connection, study_id: int, *, now: datetime) -> None:
-    """Join what waits for a study, when it appears or tells more of itself.
+    """Give a study what is its own, when it appears or tells more of itself.
 
-    A report that no longer fits, because the study turns out to be another patient's,
-    waits again.
+    Reports that no longer fit wait again: the study turns out to be another
+    patient's, or another patient's study has the same accession number.
     """
     study = connection.execute(select(studies).where(studies.c.id == study_id)).one()
-    changed = {study_id} if _release_misfits(connection, study) else set()
-    for row in _may_join(connection, study):
-        match = match_studies(
-            connection,
-            study_instance_uid=row.study_instance_uid,
-            accession_number=row.accession_number,
-            patient_id=row.patient_id,
-        )
-        joined = _join(connection, row, match.study_ids)
-        for one in joined:
-            note_report(connection, EventKind.REPORT_JOINED, row, study_id=one, now=now)
-        changed.update(joined)
-        if match.doubt is not None and row.is_current:
-            note_report(
-                connection,
-                EventKind.REPORT_HELD_BACK,
-                row,
-                study_id=study_id,
-                now=now,
-                reason=match.doubt,
-            )
+    changed: set[int] = set()
+    for rows in _arrivals(connection, study):
+        changed |= _give(connection, rows, study_id=study_id, now=now)
     for one in sorted(changed):
         settle(connection, of_study(one))
         collect_again(connection, one, now=now)
@@ -135,8 +133,9 @@ def settle(connection: Connection, group: ColumnElement[bool]) -> None:
     """Decide which reports of a group are current, and what each replaces.
 
     In the order of their arrival the next one with the same sender and identifier
-    replaces the one before; but a preliminary report that comes after a final one is
-    late, and never replaces it.
+    replaces the one before; one without an identifier replaces nothing. What says
+    the same again changes nothing, and a preliminary report that comes after a final
+    one is late, and never replaces it.
 
     Parameters
     ----------
@@ -146,15 +145,19 @@ def settle(connection: Connection, group: ColumnElement[bool]) -> None:
         Chooses the rows: the reports of one study, or those that wait for the same.
 
     """
-    rows = connection.execute(select(reports).where(group).order_by(reports.c.id)).all()
+    rows = connection.execute(
+        select(reports).where(group).order_by(ARRIVAL, reports.c.id)
+    ).all()
     current: dict[tuple[str, ...], Row[Any]] = {}
     replaces: dict[int, int | None] = {}
     for row in rows:
-        key = (row.channel, row.sender, row.identifier)
+        named = row.identifier or f" {row.sha256}"
+        key = (row.channel, row.sender, named)
         before = current.get(key)
         replaces[row.id] = None
         if before is not None:
-            if is_late_preliminary(row.status, after=before.status):
+            is_late = is_late_preliminary(row.status, after=before.status)
+            if is_late or row.sha256 == before.sha256:
                 continue
             replaces[row.id] = before.id
         current[key] = row
@@ -274,10 +277,40 @@ def note_report(
     )
 
 
-def _choose(candidates: Sequence[tuple[int, str | None]], patient: str | None) -> Match:
+def patient_ids_of(row: Row[Any]) -> frozenset[str]:
+    """Return the identifiers of a report's patient."""
+    return frozenset(filter(None, (row.patient_id, *row.other_patient_ids)))
+
+
+def waits_with(row: Row[Any] | IncomingReport) -> ColumnElement[bool]:
+    """Return the claim that a report waits for the same as this one."""
+    return and_(
+        reports.c.study_id.is_(None),
+        reports.c.study_instance_uid == row.study_instance_uid,
+        reports.c.accession_number == row.accession_number,
+        # Its sender may have mended whose it is.
+        reports.c.patient_id == row.patient_id,
+    )
+
+
+def add_copy(connection: Connection, row: Row[Any], study_id: int) -> Row[Any]:
+    """Give another study a report too, and return its row."""
+    values = {key: value for key, value in row._mapping.items() if key != "id"}
+    values |= {
+        "study_id": study_id,
+        "copy_of": row.copy_of or row.id,
+        "predecessor_id": None,
+        "is_current": False,
+    }
+    return connection.execute(insert(reports).values(values).returning(reports)).one()
+
+
+def _choose(
+    candidates: Sequence[tuple[int, str | None]], patient_ids: AbstractSet[str]
+) -> Match:
     known = {one for _, one in candidates if one}
-    if patient and known:
-        agreeing = tuple(key for key, one in candidates if one == patient)
+    if patient_ids and known:
+        agreeing = tuple(key for key, one in candidates if one in patient_ids)
         if agreeing:
             return Match(agreeing)
         if any(not one for _, one in candidates):
@@ -289,24 +322,8 @@ def _choose(candidates: Sequence[tuple[int, str | None]], patient: str | None) -
     return Match(tuple(key for key, _ in candidates))
 
 
-def _release_misfits(connection: Connection, study: Row[Any]) -> bool:
-    """Let reports of another patient wait again: the study now tells whose it is."""
-    if not study.patient_id:
-        return False
-    released = connection.execute(
-        update(reports)
-        .where(
-            of_study(study.id),
-            reports.c.patient_id.is_not(None),
-            reports.c.patient_id != study.patient_id,
-        )
-        .values(study_id=None)
-    )
-    return released.rowcount > 0
-
-
-def _may_join(connection: Connection, study: Row[Any]) -> Sequence[Row[Any]]:
-    """Return what waits for a study, and what other studies of its order have."""
+def _arrivals(connection: Connection, study: Row[Any]) -> list[list[Row[Any]]]:
+    """Return what names a study: for each report that came, its rows."""
     named = reports.c.study_instance_uid == study.study_instance_uid
     if study.accession_number:
         by_order = and_(
@@ -314,47 +331,54 @@ def _may_join(connection: Connection, study: Row[Any]) -> Sequence[Row[Any]]:
             reports.c.accession_number == study.accession_number,
         )
         named = or_(named, by_order)
-    is_elsewhere = and_(reports.c.study_id != study.id, reports.c.is_current)
-    return connection.execute(
-        select(reports)
-        .where(named, or_(reports.c.study_id.is_(None), is_elsewhere))
-        .order_by(reports.c.id)
-    ).all()
+    found: dict[int, list[Row[Any]]] = {}
+    for row in connection.execute(
+        select(reports).where(named).order_by(ARRIVAL, reports.c.id)
+    ):
+        found.setdefault(row.copy_of or row.id, []).append(row)
+    return list(found.values())
 
 
-def _join(
-    connection: Connection, row: Row[Any], study_ids: Iterable[int]
-) -> tuple[int, ...]:
-    """Give a report to studies; return those that did not have it.
-
-    The first takes a row that waits, each other one a copy of it. What was said of
-    a study itself weighs more than what was said of its order.
-    """
-    joined = []
-    waits = row.study_id is None
-    for study_id in study_ids:
-        if waits:
-            connection.execute(
-                update(reports).where(reports.c.id == row.id).values(study_id=study_id)
-            )
-            waits = False
-            joined.append(study_id)
-        elif row.is_current and not _has_one_like(connection, row, study_id):
-            values = {key: value for key, value in row._mapping.items() if key != "id"}
-            connection.execute(insert(reports).values(values | {"study_id": study_id}))
-            joined.append(study_id)
-    return tuple(joined)
-
-
-def _has_one_like(connection: Connection, row: Row[Any], study_id: int) -> bool:
-    found = connection.scalar(
-        select(reports.c.id)
-        .where(
-            of_study(study_id),
-            reports.c.channel == row.channel,
-            reports.c.sender == row.sender,
-            reports.c.identifier == row.identifier,
-        )
-        .limit(1)
+def _give(
+    connection: Connection, rows: Sequence[Row[Any]], *, study_id: int, now: datetime
+) -> set[int]:
+    """Let the rows of a report lie at its studies and nowhere else; return changed."""
+    first = rows[0]
+    match = match_studies(
+        connection,
+        study_instance_uid=first.study_instance_uid,
+        accession_number=first.accession_number,
+        patient_ids=patient_ids_of(first),
     )
-    return found is not None
+    held = {row.study_id for row in rows}
+    free = [row for row in rows if row.study_id not in match.study_ids]
+    left = {row.study_id for row in free if row.study_id is not None}
+    joined = [one for one in match.study_ids if one not in held]
+    for one in joined:
+        if free:
+            row = free.pop(0)
+            _move(connection, row, one)
+        else:
+            row = add_copy(connection, first, one)
+        note_report(connection, EventKind.REPORT_JOINED, row, study_id=one, now=now)
+    for row in free:
+        _move(connection, row, None)
+    if left:
+        settle(connection, waits_with(first))
+    if match.doubt is not None and any(row.is_current for row in rows):
+        note_report(
+            connection,
+            EventKind.REPORT_HELD_BACK,
+            first,
+            study_id=study_id,
+            now=now,
+            reason=match.doubt,
+        )
+    return left | set(joined)
+
+
+def _move(connection: Connection, row: Row[Any], study_id: int | None) -> None:
+    if row.study_id != study_id:
+        connection.execute(
+            update(reports).where(reports.c.id == row.id).values(study_id=study_id)
+        )

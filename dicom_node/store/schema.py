@@ -291,10 +291,12 @@ reports = Table(
     Column("study_instance_uid", String(64)),
     Column("accession_number", String(64)),
     Column("patient_id", String(64)),
+    Column("other_patient_ids", JSON, nullable=False, server_default="[]"),
     Column("text", Text, nullable=False),
     _uid("sha256"),
     Column("received_at", UtcDateTime, nullable=False),
     Column("study_id", ForeignKey("studies.id")),
+    Column("copy_of", Integer),
     Column("predecessor_id", ForeignKey("reports.id")),
     Column("is_current", Boolean, nullable=False),
     Index(None, "study_id", "id"),
@@ -304,7 +306,8 @@ reports = Table(
     sqlite_autoincrement=True,
 )
 """Reports that came by HL7, FHIR or REST. ``study_id`` is empty until its study is
-here; ``is_current``: no later one replaced it. ``sha256`` covers text and status."""
+here; ``is_current``: no later one replaced it. ``sha256`` covers text and status. A
+report of several studies has a row for each: ``copy_of`` is the first of them."""
 
 corrections = Table(
     "corrections",

@@ -34,8 +34,8 @@ class NewReport(BaseModel):
 
     text: str
     status: ReportStatus = ReportStatus.FINAL
-    identifier: Annotated[str, Field(max_length=128)] = ""
-    """Another text with the same one replaces it."""
+    identifier: Annotated[str, Field(min_length=1, max_length=128)] = "report"
+    """Another text of the same person and study with the same one replaces it."""
 
 
 class Accepted(BaseModel):

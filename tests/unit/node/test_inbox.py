@@ -71,6 +71,16 @@ def test_a_cancelled_report_needs_no_text(store: Store, inbox: ReportInbox) -> N
     assert receipt.outcome is ReportOutcome.WAITING
 
 
+@pytest.mark.parametrize("status", [ReportStatus.CANCELLED, ReportStatus.CORRECTED])
+def test_what_changes_a_report_must_name_it(
+    store: Store, inbox: ReportInbox, status: ReportStatus
+) -> None:
+    with pytest.raises(ReportRefusedError, match="identifier of the first"):
+        inbox.accept_all([incoming("one"), incoming(status=status, identifier="")])
+
+    assert store.reports.waiting() == ()
+
+
 def test_a_study_is_quiet_from_the_arrival_and_not_from_what_the_sender_says(
     store: Store, inbox: ReportInbox
 ) -> None:
@@ -91,7 +101,7 @@ def test_logs_name_the_report_and_nobody(store: Store, inbox: ReportInbox) -> No
             incoming("SECRET text", accession_number="SECRET-A", patient_id="SECRET-P")
         )
         with pytest.raises(PatientMismatchError):
-            inbox.accept(incoming(accession_number="SECRET-A", patient_id="SECRET-Q"))
+            inbox.accept(incoming(study_instance_uid="1.2.3", patient_id="SECRET-Q"))
 
     assert [one["event"] for one in lines] == ["report_accepted", "report_refused"]
     assert lines[0]["report"] == "hl7:1"

@@ -19,24 +19,14 @@ from dicom_node.store import ReportOutcome, Store, StudyState, VersionKey
 from tests.builders.reports import incoming
 from tests.builders.stores import NOON, received, result_object
 
-STUDIES = {"1.2.1": ("A1", "P"), "1.2.2": ("A2", "Q"), "1.2.3": ("A1", "P")}
-"""Accession number and patient of each study; two belong to one order."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """A report that was accepted."""
-
-    report: IncomingReport
-
-    def is_of(self, study: str) -> bool:
-        order, patient = STUDIES[study]
-        report = self.report
-        if report.study_instance_uid is not None:
-            names = report.study_instance_uid == study
-        else:
-            names = report.accession_number == order
-        return names and report.patient_id in {None, patient}
+STUDIES = {
+    "1.2.1": ("A1", "P"),
+    "1.2.2": ("A2", "Q"),
+    "1.2.3": ("A1", "P"),
+    "1.2.4": ("A1", "Q"),
+}
+"""Accession number and patient of each study; two belong to one order, and another
+issuer gave its number to another patient's study."""
 
 
 class ReportMachine(RuleBasedStateMachine):
@@ -49,7 +39,8 @@ class ReportMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="reports-"))
         shutil.copy(self.template, self.folder / "node.sqlite")
         self.open()
-        self.said: list[Said] = []
+        self.said: list[IncomingReport] = []
+        self.tells: set[str] = set()
         self.images: dict[str, int] = dict.fromkeys(STUDIES, 0)
         self.opened: dict[str, list[VersionKey]] = {uid: [] for uid in STUDIES}
         self.counted: dict[int, list[str]] = {}
@@ -59,20 +50,37 @@ class ReportMachine(RuleBasedStateMachine):
     def open(self) -> None:
         self.store = Store(f"sqlite:///{self.folder / 'node.sqlite'}")
 
+    def studies_of(self, report: IncomingReport) -> set[str]:
+        """Say which studies with images a report is of, whatever came first."""
+        here = {uid for uid, images in self.images.items() if images}
+        ids = report.patient_ids
+        if report.study_instance_uid is not None:
+            named = here & {report.study_instance_uid}
+        else:
+            named = {uid for uid in here if STUDIES[uid][0] == report.accession_number}
+        of_patient = {
+            uid: STUDIES[uid][1] if uid in self.tells else None for uid in named
+        }
+        known = {one for one in of_patient.values() if one}
+        if ids and known:
+            return {uid for uid, one in of_patient.items() if one in ids}
+        is_one_patient = len(known) == 1 and None not in of_patient.values()
+        return named if len(named) == 1 or is_one_patient else set()
+
     def expected(self, study: str) -> list[str]:
         """Say what counts in a study: by identifier, the last that is not late."""
         current: dict[str, IncomingReport] = {}
-        for one in self.said:
-            if not one.is_of(study):
+        for report in self.said:
+            if study not in self.studies_of(report):
                 continue
-            report = one.report
-            before = current.get(report.identifier)
+            key = report.identifier or f"{report.status} {report.text}"
+            before = current.get(key)
             if (
                 before is None
                 or report.status is not ReportStatus.PRELIMINARY
                 or before.status is ReportStatus.PRELIMINARY
             ):
-                current[report.identifier] = report
+                current[key] = report
         return sorted(
             one.text
             for one in current.values()
@@ -84,51 +92,54 @@ class ReportMachine(RuleBasedStateMachine):
         try:
             receipt = self.store.reports.record(report)
         except PatientMismatchError:
-            here = [
-                uid
-                for uid, (order, _) in STUDIES.items()
-                if self.images[uid]
-                and (report.study_instance_uid or uid) == uid
-                and (report.study_instance_uid or report.accession_number == order)
-            ]
-            assert here
-            assert all(STUDIES[uid][1] != report.patient_id for uid in here)
+            assert report.study_instance_uid in self.tells
+            assert STUDIES[report.study_instance_uid][1] not in report.patient_ids
             return None
-        if receipt.outcome is not ReportOutcome.DUPLICATE:
-            self.said.append(Said(report))
-        else:
-            self.said.append(Said(report))
+        # What was known must change nothing now or later: the model forgets nothing.
+        self.said.append(report)
+        if receipt.outcome is ReportOutcome.DUPLICATE:
             assert {uid: self.expected(uid) for uid in STUDIES} == before
-            self.said.pop()
         return receipt.outcome
 
-    @rule(study=st.sampled_from(sorted(STUDIES)))
-    def an_image_comes(self, study: str) -> None:
+    @rule(study=st.sampled_from(sorted(STUDIES)), tells=st.booleans())
+    def an_image_comes(self, study: str, *, tells: bool) -> None:
         order, patient = STUDIES[study]
+        if tells:
+            self.tells.add(study)
         self.images[study] += 1
         self.store.record_instance(
             received(
                 sop_instance_uid=f"{study}.{self.images[study]}",
                 study_instance_uid=study,
-                study={"AccessionNumber": order, "PatientID": patient},
+                study={
+                    "AccessionNumber": order,
+                    **({"PatientID": patient} if tells else {}),
+                },
             )
         )
 
     @rule(
         name=st.sampled_from([*STUDIES, "A1", "A2"]),
-        patient=st.sampled_from([None, None, "P", "Q"]),
+        patient=st.sampled_from([None, None, "P", "Q", "insurance"]),
         text=st.sampled_from(["x", "y"]),
         status=st.sampled_from(ReportStatus),
+        identifier=st.sampled_from(["filler", ""]),
     )
     def a_report_comes(
-        self, name: str, patient: str | None, text: str, status: ReportStatus
+        self,
+        name: str,
+        patient: str | None,
+        text: str,
+        status: ReportStatus,
+        identifier: str,
     ) -> None:
         is_uid = name in STUDIES
         self.last = incoming(
             text,
             status,
             patient_id=patient,
-            identifier="of the study" if is_uid else "of the order",
+            other_patient_ids=("P",) if patient == "insurance" else (),
+            identifier=identifier,
             study_instance_uid=name if is_uid else None,
             accession_number=None if is_uid else name,
         )

@@ -149,21 +149,124 @@ def test_a_report_that_names_a_study_joins_no_other_of_its_order(store: Store) -
     assert texts(store) == []
 
 
-@pytest.mark.parametrize(
-    "names", [{"study_instance_uid": "1.2.3"}, {"accession_number": "A1"}]
-)
 def test_a_report_of_another_patient_is_refused_and_the_message_names_nobody(
-    store: Store, url: str, names: dict[str, str]
+    store: Store, url: str
 ) -> None:
     store.record_instance(image(patient="SECRET-1"))
 
     with pytest.raises(PatientMismatchError) as caught:
-        store.reports.record(incoming(patient_id="SECRET-2", **names))
+        store.reports.record(
+            incoming(patient_id="SECRET-2", study_instance_uid="1.2.3")
+        )
 
     assert "SECRET" not in str(caught.value)
     assert store.reports.of_study("1.2.3") == store.reports.waiting() == ()
     (event,) = kinds(url, EventKind.REPORT_HELD_BACK)
     assert "SECRET" not in str(event)
+
+
+def test_an_accession_number_of_another_issuer_lets_a_report_wait(
+    store: Store, url: str
+) -> None:
+    store.record_instance(image(patient="P"))
+
+    receipt = store.reports.record(incoming(patient_id="Q"))
+
+    assert receipt.outcome is ReportOutcome.WAITING
+    (event,) = kinds(url, EventKind.REPORT_HELD_BACK)
+    assert event["reason"] == "the report and the study are of different patients"
+    store.record_instance(other_image(patient="Q"))
+    assert texts(store) == []
+    assert texts(store, "1.9") == ["FINDINGS: Hepatomegaly."]
+
+
+def test_the_reports_of_a_message_are_kept_all_or_none(store: Store) -> None:
+    store.record_instance(image(patient="P"))
+    good = incoming("good", patient_id="P")
+    bad = incoming("bad", patient_id="Q", study_instance_uid="1.2.3")
+
+    with pytest.raises(PatientMismatchError):
+        store.reports.record_all([good, bad])
+
+    assert store.reports.of_study("1.2.3") == store.reports.waiting() == ()
+    receipts = store.reports.record_all([good, incoming("b", accession_number="B")])
+    assert [one.outcome for one in receipts] == [
+        ReportOutcome.JOINED,
+        ReportOutcome.WAITING,
+    ]
+
+
+def test_any_identifier_of_the_patient_may_be_that_of_the_study(store: Store) -> None:
+    store.record_instance(image(patient="P"))
+
+    receipt = store.reports.record(
+        incoming(
+            patient_id="insurance",
+            other_patient_ids=("P",),
+            study_instance_uid="1.2.3",
+        )
+    )
+
+    assert receipt.outcome is ReportOutcome.JOINED
+
+
+def test_a_report_leaves_its_study_when_another_patients_has_its_number_too(
+    store: Store, url: str
+) -> None:
+    store.record_instance(image(patient="P"))
+    assert store.reports.record(incoming()).outcome is ReportOutcome.JOINED
+    assert start(store, open_version(store)).ready.reports != ()
+
+    store.record_instance(other_image(patient="Q"))
+
+    assert texts(store) == texts(store, "1.9") == []
+    assert store.reports.count_waiting() == 1
+    assert state_of(store) == StudyState.COLLECTING
+    (event,) = kinds(url, EventKind.REPORT_HELD_BACK)
+    assert "several studies" in event["reason"]
+
+
+def test_copies_that_wait_again_are_one_report(store: Store) -> None:
+    store.record_instance(image(1, patient="P"))
+    store.record_instance(other_image(patient="P"))
+    store.reports.record(incoming())
+
+    store.record_instance(
+        received(
+            9,
+            study_instance_uid="1.7",
+            study={"AccessionNumber": "A1", "PatientID": "Q"},
+        )
+    )
+
+    assert texts(store) == texts(store, "1.9") == texts(store, "1.7") == []
+    assert store.reports.count_waiting() == 1
+
+
+def test_a_report_without_an_identifier_replaces_nothing(store: Store) -> None:
+    store.record_instance(image())
+    first = store.reports.record(incoming("chest", identifier=""))
+
+    store.reports.record(incoming("liver", identifier=""))
+    again = store.reports.record(incoming("chest", identifier=""))
+
+    assert texts(store) == ["chest", "liver"]
+    assert again.outcome is ReportOutcome.DUPLICATE
+    assert again.report_id == first.report_id
+
+
+def test_a_report_is_found_by_its_number(store: Store) -> None:
+    receipt = store.reports.record(incoming())
+
+    found = store.reports.get(receipt.report_id)
+
+    assert found is not None
+    assert (found.text, found.identifier, found.accession_number) == (
+        "FINDINGS: Hepatomegaly.",
+        "filler-1",
+        "A1",
+    )
+    assert store.reports.get(99) is None
 
 
 def test_a_waiting_report_stays_waiting_when_another_patients_study_comes(
@@ -489,7 +592,7 @@ def test_a_failure_on_the_way_leaves_no_half_of_a_report(
 
     store.record_instance(image())
     open_version(store)
-    monkeypatch.setattr("dicom_node.store.reports.collect_again", fail)
+    monkeypatch.setattr("dicom_node.store.report_keeping.collect_again", fail)
     with pytest.raises(RuntimeError):
         store.reports.record(incoming())
 
