@@ -90,11 +90,19 @@ def _database(settings: NodeSettings) -> Iterator[DoctorFinding]:
     try:
         store = Store(settings.database_url)
         store.migrate()
+        refusals = store.commitments.refusals()
         store.close()
     except StoreError as error:
         yield DoctorFinding(False, f"database ({kind}): {error}")
         return
     yield DoctorFinding(True, f"database ({kind}) answers and has the current schema")
+    for name, (reason, count) in sorted(refusals.items()):
+        yield DoctorFinding(
+            False,
+            f"destination {name} has stored {count} results and does not say that it "
+            f"commits: {reason}. Let it know this node (AE title, host, port), or set "
+            'commitment = "off"',
+        )
 
 
 def _ports(settings: NodeSettings) -> Iterator[DoctorFinding]:

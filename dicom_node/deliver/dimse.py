@@ -32,7 +32,7 @@ from dicom_node.errors import (
     StoreRefusedError,
 )
 from dicom_node.records import ResultObject
-from dicom_node.scu import Link, Timeouts, associate
+from dicom_node.scu import NO_CONTEXT_ACCEPTED, Link, Timeouts, associate
 
 __all__ = ["echo", "parse_destination", "send_objects"]
 
@@ -197,8 +197,9 @@ def _send_group(
             for number, (index, one) in enumerate(group):
                 yield index, _send_one(link, one, accepted, number=number)
     except AssociationRefusedError as error:
+        is_refused = str(error) == NO_CONTEXT_ACCEPTED
         for index, one in group:
-            yield index, failed(one, str(error))
+            yield index, failed(one, str(error), is_refused=is_refused)
 
 
 def _send_one(

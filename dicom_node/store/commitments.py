@@ -6,6 +6,7 @@ SCP   commitments: asked -> reported | dead
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -88,6 +89,27 @@ class CommitmentStore:
             query = query.where(deliveries.c.destination == destination)
         with self._database.read() as connection:
             return tuple(Parcel(*row) for row in connection.execute(query))
+
+    def refusals(self) -> dict[str, tuple[str, int]]:
+        """Return why each destination has not committed yet, and to how much."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(
+                    deliveries.c.destination, deliveries.c.last_comment, func.count()
+                )
+                .where(
+                    deliveries.c.state == DeliveryState.STORED,
+                    deliveries.c.last_comment.startswith(_STORED_BUT),
+                )
+                .group_by(deliveries.c.destination, deliveries.c.last_comment)
+                .order_by(func.max(deliveries.c.last_attempt_at))
+            ).all()
+        totals: Counter[str] = Counter()
+        reasons: dict[str, str] = {}
+        for destination, comment, count in rows:
+            totals[destination] += count
+            reasons[destination] = comment.removeprefix(_STORED_BUT)
+        return {name: (reason, totals[name]) for name, reason in reasons.items()}
 
     def begin(
         self,

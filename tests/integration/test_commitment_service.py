@@ -29,7 +29,7 @@ from tests.builders.study_processor import QuickProcessor
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dicom_node.deliver.commitment._REPORT_WAIT_S", 0.3)
-    monkeypatch.setattr("dicom_node.workflows.delivery._FIRST_DELAY_S", 0.2)
+    monkeypatch.setattr("dicom_node.backoff._FIRST_DELAY_S", 0.2)
     monkeypatch.setattr("dicom_node.workflows.workflows.POLLING_S", 0.05)
 
 

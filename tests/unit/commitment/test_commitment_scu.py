@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian
 
+from dicom_node import doctor
 from dicom_node.audit import Counters
 from dicom_node.commitment import CommitmentService
 from dicom_node.config import NodeSettings
@@ -382,6 +383,23 @@ def test_a_peer_that_cannot_be_asked_now_is_asked_again_until_it_is_given_up(
         assert waiting.next_attempt_at < NOON + timedelta(minutes=1)
         assert node.states() == {"dead": 2}
         assert archive.stored == uids
+
+
+def test_the_doctor_says_who_does_not_commit(tmp_path: Path) -> None:
+    with (
+        run_committing_archive(aborts=True) as archive,
+        sender(tmp_path, archive.port) as node,
+    ):
+        node.make_version(1)
+        node.deliver()
+
+        found = [one.text for one in doctor._database(node.settings) if not one.is_good]
+
+    assert found == [
+        "destination pacs has stored 2 results and does not say that it commits: "
+        "it aborts when it is asked for commitment. Let it know this node (AE title, "
+        'host, port), or set commitment = "off"'
+    ]
 
 
 def test_no_commitment_is_asked_where_it_is_off(tmp_path: Path) -> None:

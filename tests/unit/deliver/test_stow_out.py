@@ -103,6 +103,39 @@ def test_a_partial_failure_fails_what_it_names(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_conflict_names_as_stored_is_delivered(tmp_path: Path) -> None:
+    # Servers of the first edition answer 409 where they stored some.
+    said = accepted({"1.2.3.1": None}, {"1.2.3.2": 0xA900})
+    with run_stow_server(lambda _path, _parts: Answer(409, said)) as server:
+        outcomes = stow_all(objects(tmp_path, 3), server.url)
+
+    assert [(one.is_delivered, one.is_refused) for one in outcomes] == [
+        (True, False),
+        (False, True),
+        (False, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_refused"),
+    [
+        (Answer(415), True),
+        (Answer(400), True),
+        (Answer(503), False),
+        (Answer(401), False),
+        (Answer(202, accepted({}, {"1.2.3.1": 0xC122})), True),
+        (Answer(202, accepted({}, {"1.2.3.1": 0xA700})), False),
+    ],
+)
+def test_only_what_is_about_the_instance_is_a_refusal(
+    tmp_path: Path, answer: Answer, is_refused: bool
+) -> None:
+    with run_stow_server(lambda _path, _parts: answer) as server:
+        (outcome,) = stow_all(objects(tmp_path, 1), server.url)
+
+    assert (outcome.is_delivered, outcome.is_refused) == (False, is_refused)
+
+
 def test_an_instance_in_both_lists_has_failed() -> None:
     said = accepted({"1.2.3": None}, {"1.2.3": 0x0110})
     answer = read_stow_answer(said, content_type="application/dicom+json")
