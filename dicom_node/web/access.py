@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from dicom_node.config.peers import Role
 from dicom_node.errors import AccessError
@@ -44,6 +45,7 @@ __all__ = [
     "allow_anyone",
     "is_loopback",
     "need_of",
+    "remember_person",
     "require",
 ]
 
@@ -60,6 +62,9 @@ _MAY: dict[Role, frozenset[Role]] = {
 """By what a route asks for, the roles that may."""
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_PERSON = "dicom-node.person"
+"""Where a request's scope holds who asks."""
 
 _ADD_USER = (
     "nothing can be changed until somebody may sign in: "
@@ -243,6 +248,9 @@ def allow_anyone(*, even_strangers: bool = False) -> Callable[[Request], Person]
 
 def _dependency(need: Need) -> Callable[[Request], Person]:
     def check(request: Request) -> Person:
+        known: tuple[Need, Person] | None = request.scope.get(_PERSON)
+        if known is not None and known[0] == need:
+            return known[1]
         access: Access = request.app.state.access
         return access.check(request, need)
 
@@ -257,6 +265,11 @@ Viewer = Annotated[Person, Depends(require("viewer"))]
 Sender = Annotated[Person, Depends(require("sender"))]
 Editor = Annotated[Person, Depends(require("editor"))]
 Admin = Annotated[Person, Depends(require("admin"))]
+
+
+def remember_person(scope: Scope, need: Need, person: Person) -> None:
+    """Note who asks, once they have been let in: their route asks no second time."""
+    scope[_PERSON] = (need, person)
 
 
 def need_of(dependency: object) -> Need | None:

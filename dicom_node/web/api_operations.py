@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
+import threading
+from typing import Any
 
-from fastapi import APIRouter, Depends, UploadFile
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
 from dicom_node import __version__
@@ -28,8 +30,31 @@ from dicom_node.web.answers_operations import (
 )
 from dicom_node.web.parts import Parts, WebParts
 from dicom_node.web.problems import PROBLEMS
+from dicom_node.web.uploads import uploaded_file
 
 __all__ = ["make_operations_router"]
+
+_TRIED_BYTES = 64 << 20
+"""The beginning of a file that the rules are tried on: what they speak of comes before
+the pixels."""
+
+_TRIALS = 2
+"""Files that are tried at once."""
+
+_FILE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}
 
 
 class Pause(BaseModel):
@@ -70,13 +95,20 @@ def make_operations_router() -> APIRouter:
         parts.store.switches.set(DRAINING, said.draining, by=person.name or "")
         return said
 
-    @router.post("/rules/test", dependencies=[viewer])
-    def rule_test(parts: Parts, file: UploadFile) -> RuleTest:
+    trials = threading.BoundedSemaphore(_TRIALS)
+
+    @router.post("/rules/test", dependencies=[viewer], openapi_extra=_FILE)
+    async def rule_test(parts: Parts, request: Request) -> RuleTest:
         """Say what the rules make of a DICOM file; it is not kept."""
-        with tempfile.NamedTemporaryFile(suffix=".dcm") as copy:
-            shutil.copyfileobj(file.file, copy)
-            copy.flush()
-            trial = try_rules([Path(copy.name)], parts.settings.rules)
+        if not trials.acquire(blocking=False):
+            raise HTTPException(503, "others are trying rules; try again")
+        try:
+            async with uploaded_file(
+                request, folder=parts.data_dir, most_bytes=_TRIED_BYTES
+            ) as path:
+                trial = await run_in_threadpool(try_rules, [path], parts.settings.rules)
+        finally:
+            trials.release()
         made = trial.decision
         return RuleTest(
             rule=made.rule,

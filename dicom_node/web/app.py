@@ -19,6 +19,7 @@ from dicom_node.web.api_studies import make_studies_router
 from dicom_node.web.dicomweb_routes import DICOMWEB_PATH
 from dicom_node.web.dicomweb_routes import make_router as make_dicomweb_router
 from dicom_node.web.fhir_routes import make_router as make_fhir_router
+from dicom_node.web.gate import AccessFirst, HangUp
 from dicom_node.web.guards import BodyLimit, SecurityHeaders
 from dicom_node.web.openapi import describe_access, make_openapi_router
 from dicom_node.web.pages import make_pages_router, read_static
@@ -30,6 +31,10 @@ __all__ = ["make_app"]
 
 _LARGE = (f"{DICOMWEB_PATH}/", "/rules/test")
 """Where instances are uploaded; elsewhere a body is a message."""
+
+_SMALL = ("/sign-in", "/sign-out")
+_SMALL_BYTES = 1 << 14
+"""Strangers send a name and a password, and no more."""
 
 
 def make_app(parts: WebParts) -> FastAPI:
@@ -59,9 +64,13 @@ def make_app(parts: WebParts) -> FastAPI:
     def limit_of(path: str) -> int:
         if path.startswith(_LARGE):
             return settings.web.max_upload_bytes
+        if path.startswith(_SMALL):
+            return _SMALL_BYTES
         return settings.limits.max_message_bytes
 
     app.add_middleware(BodyLimit, limit_of=limit_of)
+    app.add_middleware(AccessFirst, routes=app, access=parts.access)
+    app.add_middleware(HangUp)
     app.add_middleware(SecurityHeaders)
     for router in (
         make_health_router(),

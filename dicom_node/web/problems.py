@@ -29,7 +29,7 @@ from dicom_node.errors import (
 from dicom_node.fhir import operation_outcome
 from dicom_node.web.answers import Problem
 
-__all__ = ["FHIR_JSON", "PROBLEMS", "add_problem_handlers", "problem"]
+__all__ = ["FHIR_JSON", "PROBLEMS", "add_problem_handlers", "problem", "refusal"]
 
 FHIR_JSON = "application/fhir+json"
 
@@ -128,7 +128,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(NodeError)
     async def _node(request: Request, error: NodeError) -> Response:
         if isinstance(error, AccessError):
-            return _access(request, error)
+            return refusal(request, error)
         status = next(number for kind, number in _STATUS if isinstance(error, kind))
         if status >= 500:
             log.warning(
@@ -140,7 +140,8 @@ def add_problem_handlers(app: FastAPI) -> None:
         return problem(status, str(error), scope=request.scope)
 
 
-def _access(request: Request, error: AccessError) -> Response:
+def refusal(request: Request, error: AccessError) -> Response:
+    """Return the answer to who may not."""
     status = int(str(error.facts.get("status", 403)))
     headers = {}
     if status == 401:
