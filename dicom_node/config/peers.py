@@ -114,7 +114,9 @@ class DestinationSettings(Section):
     """Which objects are sent, encoded how (see ``objects/profiles.py``)."""
     commitment: Literal["auto", "required", "off"] = "auto"
     """Storage commitment (dimse): a result is delivered only when the destination
-    has committed to it; ``auto``: if it accepts the service."""
+    has committed to it; ``auto``: if it accepts the service. One that accepts it and
+    then refuses or aborts the request is asked again for seven days: Orthanc does so
+    until the node is among its modalities; where it cannot be, set ``off``."""
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
@@ -215,6 +217,9 @@ class Hl7Settings(Section):
     """A silent connection is closed after this long; senders keep theirs open."""
     message_timeout_s: Seconds = 60.0
     """A message that has begun must be complete after this long."""
+    processing_ids: tuple[Literal["P", "T", "D"], ...] = ("P",)
+    """Messages that are taken, by MSH-11: production, training, debugging. The others
+    are rejected; a message that says nothing is of production."""
     accession_fields: tuple[Hl7Field, ...] = (
         "IPC-1",
         "OBR-18",

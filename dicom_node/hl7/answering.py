@@ -39,8 +39,8 @@ _REJECTED = frozenset({200, 201, 202, 203})
 class Inbox(Protocol):
     """Where reports go: `dicom_node.inbox.ReportInbox`."""
 
-    def accept(self, report: IncomingReport) -> object:
-        """Keep a report; it is durable when this returns."""
+    def accept_all(self, arrived: Sequence[IncomingReport]) -> object:
+        """Keep reports, all or none; they are durable when this returns."""
         ...
 
 
@@ -74,6 +74,8 @@ class Answering:
         What ``/metrics`` tells.
     accession_fields : sequence of str
         Where accession numbers are looked for.
+    processing_ids : sequence of str
+        What MSH-11 may say (table 0103).
     read_pdf : callable, optional
         Returns the text of a PDF, or raises ReportError.
 
@@ -86,12 +88,14 @@ class Answering:
         clock: Callable[[], datetime],
         counters: Counters,
         accession_fields: Sequence[str] = ACCESSION_FIELDS,
+        processing_ids: Sequence[str] = ("P",),
         read_pdf: PdfReader | None = None,
     ) -> None:
         self._inbox = inbox
         self._clock = clock
         self._counters = counters
         self._accession_fields = tuple(accession_fields)
+        self._processing_ids = tuple(processing_ids)
         self._read_pdf = read_pdf
         self._numbers = itertools.count(1)
         for outcome in MessageOutcome:
@@ -100,8 +104,8 @@ class Answering:
     def answer(self, data: bytes) -> tuple[bytes, ...]:
         """Keep the reports of a message and return its answers, in order.
 
-        Nothing is raised: what goes wrong is an answer. Reports of a message that is
-        refused in the middle are kept; sent again, they are known.
+        Nothing is raised: what goes wrong is an answer. Of a message that is not
+        accepted no report is kept.
         """
         header = Message.header_of(data)
         if header is not None and header.kind[0] == "ACK":
@@ -134,10 +138,10 @@ class Answering:
                 message,
                 received_at=self._clock(),
                 accession_fields=self._accession_fields,
+                processing_ids=self._processing_ids,
                 read_pdf=self._read_pdf,
             )
-            for one in reports:
-                self._inbox.accept(one)
+            self._inbox.accept_all(reports)
         except PatientMismatchError as error:
             return MessageOutcome.PATIENT_MISMATCH, _error(error, code=204, at="PID-3")
         except ReportRefusedError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dicom_node.errors import ReportRefusedError
+from dicom_node.hl7.rows import cut_segments
 from dicom_node.hl7.text import Delimiters, decode_message, plain_text
 
 __all__ = ["Message", "Segment"]
@@ -43,14 +44,17 @@ class Segment:
         """Return the repetitions of a field as they stand."""
         return self.raw(number).split(self.delimiters.repetition)
 
-    def components(self, number: int, *, repetition: int = 0) -> list[str]:
-        """Return the components of a repetition as texts, without escapes."""
-        found = self.repetitions(number)
-        raw = found[repetition] if repetition < len(found) else ""
-        return [
-            plain_text(one, self.delimiters).strip()
-            for one in raw.split(self.delimiters.component)
-        ]
+    def components(self, number: int) -> list[str]:
+        """Return the components of the first repetition as texts, without escapes."""
+        return next(self.each(number))
+
+    def each(self, number: int) -> Iterator[list[str]]:
+        """Yield the components of each repetition as texts, without escapes."""
+        for raw in self.repetitions(number):
+            yield [
+                plain_text(one, self.delimiters).strip()
+                for one in raw.split(self.delimiters.component)
+            ]
 
     def component(self, number: int, component: int = 1) -> str:
         """Return a component of the first repetition: its first sub-component."""
@@ -71,16 +75,13 @@ class Message:
 
     @classmethod
     def parse(cls, data: bytes) -> Message:
-        r"""Read a message.
-
-        Segments end with ``\r``, ``\n`` or both. A line that does not begin as a
-        segment does is text that its sender did not escape: it goes on with the
-        field before it.
+        """Read a message.
 
         Raises
         ------
         ReportRefusedError
-            There is no header, or the characters cannot be decoded.
+            There is no header, the characters cannot be decoded, or it cannot be cut
+            into segments (`rows.cut_segments`).
 
         """
         return cls.of_text(decode_message(data.lstrip(_LEADING)))
@@ -101,22 +102,10 @@ class Message:
     @classmethod
     def of_text(cls, text: str) -> Message:
         """Read a message that is decoded already."""
-        lines = re.split(r"\r\n|\r|\n", text.rstrip("\r\n \t\0"))
-        delimiters = Delimiters.of(lines[0])
-        begins = re.compile(rf"[A-Z][A-Z0-9]{{2}}{re.escape(delimiters.field)}")
-        line_break = f"{delimiters.escape}.br{delimiters.escape}"
-        whole: list[list[str]] = []
-        for line in lines:
-            if begins.match(line):
-                whole.append([line])
-            elif whole and whole[-1][0][:3] in _WITH_TEXT:
-                whole[-1].append(line)
+        delimiters = Delimiters.of(re.split(r"[\r\n]", text, maxsplit=1)[0])
         segments = tuple(
-            Segment(
-                tuple(line_break.join(one).split(delimiters.field)),
-                delimiters,
-            )
-            for one in whole
+            Segment(tuple(one.split(delimiters.field)), delimiters)
+            for one in cut_segments(text, delimiters)
         )
         return cls(delimiters, segments)
 
@@ -130,11 +119,3 @@ class Message:
         """MSH-9: message code and trigger event, such as ORU and R01."""
         parts = [*self.header.components(9), "", ""]
         return parts[0].upper(), parts[1].upper()
-
-    def named(self, name: str) -> Iterator[Segment]:
-        """Yield the segments of that name."""
-        return (one for one in self.segments if one.name == name)
-
-
-_WITH_TEXT = ("OBX", "NTE")
-"""Segments whose text may have line breaks that its sender did not escape."""

@@ -1,25 +1,19 @@
-"""From ORU^R01 to reports: one for each OBR with what follows it (HL7 v2 chapter 7)."""
+"""From ORU^R01 to reports: one for each order (HL7 v2 chapter 7)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from dicom_node.errors import ReportRefusedError
+from dicom_node.hl7.body import names_study, report_text, with_headings
 from dicom_node.hl7.embedded import PdfReader, embedded_text
-from dicom_node.hl7.message import Message, Segment
-from dicom_node.hl7.tables import (
-    OBSERVATION_STATUS,
-    REPORT_STATUS,
-    SECTION_OF_CODE,
-    STUDY_UID_CODES,
-    WITHDRAWN,
-)
-from dicom_node.hl7.text import plain_text
+from dicom_node.hl7.message import Message
+from dicom_node.hl7.orders import Request, read_requests
+from dicom_node.hl7.tables import OBSERVATION_STATUS, REPORT_STATUS, WITHDRAWN
 from dicom_node.records import IncomingReport, ReportChannel, ReportStatus
-from dicom_node.reports.sections import SectionKind, section_kind, split_sections
 
 __all__ = ["ACCESSION_FIELDS", "check_kind", "read_reports"]
 
@@ -28,38 +22,22 @@ ACCESSION_FIELDS = ("IPC-1", "OBR-18", "OBR-3", "OBR-20", "ORC-3")
 by name; OBR-18 is where IHE Scheduled Workflow puts it; OBR-3 and ORC-3, the filler's
 order number, are the accession number in most systems."""
 
-_TEXT_TYPES = frozenset({"TX", "FT", "ST", ""})
-_CODED_TYPES = frozenset({"CE", "CWE", "CF", "CNE"})
-_NUMBER_TYPES = frozenset({"NM", "SN"})
+_BY_PROGRESS = (
+    ReportStatus.PRELIMINARY,
+    ReportStatus.CORRECTED,
+    ReportStatus.FINAL,
+)
+"""Of several, the first of these counts."""
+
 _UID = re.compile(r"(?!.{65})(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))+")
 _VERSION = re.compile(r"2(?:\.\d){0,2}")
 
 
-@dataclass
-class _Order:
-    """An OBR with what belongs to it."""
-
-    request: Segment
-    common: Segment | None
-    observations: list[Segment] = field(default_factory=list)
-    others: dict[str, Segment] = field(default_factory=dict)
-
-    def segment(self, name: str) -> Segment | None:
-        if name == "OBR":
-            return self.request
-        return self.common if name == "ORC" else self.others.get(name)
-
-    def value(self, place: str) -> str:
-        """Return a field's first component, by its name such as ``OBR-18``."""
-        name, _, number = place.partition("-")
-        segment = self.segment(name)
-        return "" if segment is None else segment.component(int(number))
-
-
-def check_kind(message: Message) -> None:
+def check_kind(message: Message, *, processing_ids: Sequence[str] = ("P",)) -> None:
     """Raise ReportRefusedError unless a message is one that brings reports.
 
-    Its ``code`` is of table 0357: 200 message type, 201 event, 203 version.
+    Its ``code`` is of table 0357: 200 message type, 201 event, 202 processing id, 203
+    version. Who leaves the processing id out (MSH-11, table 0103) means production.
     """
     code, event = message.kind
     if code != "ORU":
@@ -68,6 +46,9 @@ def check_kind(message: Message) -> None:
     if event not in ("R01", ""):
         msg = "only the event R01 is taken"
         raise ReportRefusedError(msg, code=201, field="MSH-9")
+    if (message.header.component(11).upper() or "P") not in processing_ids:
+        msg = "messages of this processing id are not taken"
+        raise ReportRefusedError(msg, code=202, field="MSH-11")
     version = message.header.component(12)
     if version and not _VERSION.fullmatch(version):
         msg = "only HL7 version 2 is taken"
@@ -79,6 +60,7 @@ def read_reports(
     *,
     received_at: datetime,
     accession_fields: Sequence[str] = ACCESSION_FIELDS,
+    processing_ids: Sequence[str] = ("P",),
     read_pdf: PdfReader | None = None,
 ) -> tuple[IncomingReport, ...]:
     """Read the reports of an ORU^R01.
@@ -91,6 +73,8 @@ def read_reports(
         When.
     accession_fields : sequence of str
         Where the accession number is looked for, in this order.
+    processing_ids : sequence of str
+        What MSH-11 may say.
     read_pdf : callable, optional
         Returns the text of a PDF, or raises ReportError; asked about a report that
         has no text beside it.
@@ -98,9 +82,11 @@ def read_reports(
     Returns
     -------
     tuple of IncomingReport
-        One for each OBR with observations, at least one. Rows of OBX whose status
-        (table 0085) withdraws them are left out; a group of nothing else is a
-        cancelled report with an empty text.
+        One for each order with observations, at least one; it is of the patient in
+        the PID before it. Several OBR with one filler order number are one order:
+        their texts follow each other. Rows of OBX whose status (table 0085)
+        withdraws them are left out; a group of nothing else is a cancelled report
+        with an empty text.
 
     Raises
     ------
@@ -110,107 +96,129 @@ def read_reports(
         ``field`` where it is.
 
     """
-    check_kind(message)
-    orders = _orders(message)
-    if not orders:
+    check_kind(message, processing_ids=processing_ids)
+    requests = read_requests(message)
+    if not requests:
         msg = "the message has no OBR segment"
         raise ReportRefusedError(msg, code=100, field="OBR")
     told = [
         one
-        for one in orders
+        for one in requests
         if one.observations
-        or REPORT_STATUS.get(one.value("OBR-25")) is ReportStatus.CANCELLED
+        or REPORT_STATUS.get(one.value("OBR-25").upper()) is ReportStatus.CANCELLED
     ]
     if not told:
         msg = "the message has no OBX segment"
         raise ReportRefusedError(msg, code=100, field="OBX")
-    patient_id = _patient_id(message)
     sender = "/".join(
         filter(None, (message.header.component(3), message.header.component(4)))
     )
+    parts = [
+        _part(one, accession_fields=accession_fields, read_pdf=read_pdf) for one in told
+    ]
     return tuple(
-        _report(
-            one,
-            received_at=received_at,
-            accession_fields=accession_fields,
-            patient_id=patient_id,
+        IncomingReport(
+            text=_joined(one),
+            channel=ReportChannel.HL7,
+            status=_least(one),
+            identifier=one[0].identifier,
             sender=sender,
-            read_pdf=read_pdf,
+            received_at=received_at,
+            study_instance_uid=next(
+                filter(None, (part.study_instance_uid for part in one)), None
+            ),
+            accession_number=one[0].accession_number,
+            patient_id=next(iter(one[0].patient_ids), None),
+            other_patient_ids=one[0].patient_ids[1:],
         )
-        for one in told
+        for one in _by_order(parts)
     )
 
 
-def _orders(message: Message) -> list[_Order]:
-    orders: list[_Order] = []
-    common: Segment | None = None
-    for segment in message.segments:
-        if segment.name == "ORC":
-            common = segment
-        elif segment.name == "OBR":
-            orders.append(_Order(segment, common))
-            common = None
-        elif orders and segment.name == "OBX":
-            orders[-1].observations.append(segment)
-        elif orders:
-            orders[-1].others.setdefault(segment.name, segment)
+@dataclass(frozen=True)
+class _Part:
+    """What one OBR says of a report."""
+
+    text: str
+    status: ReportStatus
+    procedure: str
+    identifier: str
+    study_instance_uid: str | None
+    accession_number: str | None
+    patient_ids: tuple[str, ...]
+
+    def is_of(self, other: _Part) -> bool:
+        """Whether both are of one order."""
+        names = {self.study_instance_uid, other.study_instance_uid} - {None}
+        return len(names) < 2 and (
+            (self.identifier, self.accession_number, self.patient_ids)
+            == (other.identifier, other.accession_number, other.patient_ids)
+        )
+
+
+def _by_order(parts: Iterable[_Part]) -> list[list[_Part]]:
+    orders: list[list[_Part]] = []
+    for part in parts:
+        for order in orders:
+            if all(part.is_of(one) for one in order):
+                order.append(part)
+                break
+        else:
+            orders.append([part])
     return orders
 
 
-def _report(
-    order: _Order,
-    *,
-    received_at: datetime,
-    accession_fields: Sequence[str],
-    patient_id: str | None,
-    sender: str,
-    read_pdf: PdfReader | None,
-) -> IncomingReport:
-    accession = next(filter(None, map(order.value, accession_fields)), None)
-    study = _study_instance_uid(order)
+def _part(
+    request: Request, *, accession_fields: Sequence[str], read_pdf: PdfReader | None
+) -> _Part:
+    accession = next(filter(None, map(request.value, accession_fields)), None)
+    study = _study_instance_uid(request)
     if accession is None and study is None:
         msg = "the report names neither an accession number nor a study"
         raise ReportRefusedError(msg, code=101, field="OBR-18")
-    status = _status(order)
-    text = _text(order.observations)
+    status = _status(request)
+    text = report_text(request.observations)
     if not text.strip() and status is not ReportStatus.CANCELLED:
-        text = embedded_text(order.observations, read_pdf=read_pdf)
-    identifier = next(filter(None, map(order.value, ("OBR-3", "ORC-3", "OBR-2"))), "")
-    return IncomingReport(
+        text = embedded_text(request.observations, read_pdf=read_pdf)
+    numbers = map(request.value, ("OBR-3", "ORC-3", "OBR-2"))
+    return _Part(
         text=text,
-        channel=ReportChannel.HL7,
         status=status,
-        identifier=identifier,
-        sender=sender,
-        received_at=received_at,
+        procedure=request.procedure,
+        identifier=next(filter(None, numbers), ""),
         study_instance_uid=study,
         accession_number=accession,
-        patient_id=patient_id,
+        patient_ids=request.patient_ids,
     )
 
 
-def _patient_id(message: Message) -> str | None:
-    """Return PID-3: the medical record number among several, else the first."""
-    patient = next(message.named("PID"), None)
-    if patient is None:
-        return None
-    found: list[tuple[str, str]] = []
-    for index in range(len(patient.repetitions(3))):
-        parts = [*patient.components(3, repetition=index), "", "", "", ""]
-        if parts[0] and parts[0] != '""':
-            found.append((parts[4].upper(), parts[0]))
-    for kind in ("MR", "PI"):
-        for named, value in found:
-            if named == kind:
-                return value
-    # Version 2.2 and older have it in PID-2.
-    return found[0][1] if found else patient.component(2) or None
+def _joined(order: Sequence[_Part]) -> str:
+    """Return the texts of an order, each under what was examined."""
+    told = [one for one in order if one.status is not ReportStatus.CANCELLED]
+    if len(told) < 2:
+        return told[0].text if told else order[0].text
+    return "\n\n".join(
+        "\n\n".join(
+            filter(None, (one.procedure and f"EXAMINATION: {one.procedure}", body))
+        )
+        for one in told
+        for body in [with_headings(one.text)]
+    )
 
 
-def _study_instance_uid(order: _Order) -> str | None:
+def _least(order: Sequence[_Part]) -> ReportStatus:
+    """Return how far an order is: as far as the least of what is not withdrawn."""
+    found = {one.status for one in order}
+    for one in _BY_PROGRESS:
+        if one in found:
+            return one
+    return ReportStatus.CANCELLED
+
+
+def _study_instance_uid(request: Request) -> str | None:
     """Return the study by ZDS-1, IPC-3 or the observation that names it."""
-    named = [order.value("ZDS-1"), order.value("IPC-3")]
-    named += [one.component(5) for one in order.observations if _names_study(one)]
+    named = [request.value("ZDS-1"), request.value("IPC-3")]
+    named += [one.component(5) for one in request.observations if names_study(one)]
     for value in filter(None, named):
         uid = value.removeprefix("urn:oid:")
         if not _UID.fullmatch(uid):
@@ -220,24 +228,19 @@ def _study_instance_uid(order: _Order) -> str | None:
     return None
 
 
-def _names_study(observation: Segment) -> bool:
-    names = observation.components(3)
-    return any(one.upper() in STUDY_UID_CODES for one in names)
-
-
-def _status(order: _Order) -> ReportStatus:
-    given = order.value("OBR-25").upper()
+def _status(request: Request) -> ReportStatus:
+    given = request.value("OBR-25").upper()
     if given:
         if given not in REPORT_STATUS:
             msg = "the result status is not of table 0123"
             raise ReportRefusedError(msg, code=103, field="OBR-25")
         status = REPORT_STATUS[given]
-        corrected = any(one.component(11) == "C" for one in order.observations)
+        corrected = any(one.component(11) == "C" for one in request.observations)
         is_final = status is ReportStatus.FINAL
         return ReportStatus.CORRECTED if corrected and is_final else status
     rows = {
         code: OBSERVATION_STATUS.get(code)
-        for code in (one.component(11).upper() for one in order.observations)
+        for code in (one.component(11).upper() for one in request.observations)
         if code
     }
     if None in rows.values():
@@ -246,97 +249,8 @@ def _status(order: _Order) -> ReportStatus:
     standing = {one for code, one in rows.items() if code not in WITHDRAWN}
     if rows and not standing:
         return ReportStatus.CANCELLED
-    for one in (ReportStatus.PRELIMINARY, ReportStatus.CORRECTED, ReportStatus.FINAL):
+    for one in _BY_PROGRESS:
         if one in standing:
             return one
     # Who says nothing has not said that it is final.
     return ReportStatus.PRELIMINARY
-
-
-def _text(observations: Iterable[Segment]) -> str:
-    """Join the text of the rows, with a heading where another section begins."""
-    rows = [
-        (_heading(one), value)
-        for one in observations
-        if one.component(11).upper() not in WITHDRAWN and not _names_study(one)
-        for value in [_value(one)]
-        if value is not None
-    ]
-    headings = {heading for heading, _ in rows}
-    if headings <= {None, "FINDINGS"}:
-        # One body, which may have headings of its own.
-        return "\n".join(value for _, value in rows)
-    lines: list[str] = []
-    current: str | None = None
-    for heading, value in rows:
-        if heading != current:
-            # What has no name does not belong to the section before it.
-            name = heading or "REPORT"
-            if lines:
-                lines.append("")
-            if not _begins_with(value, name):
-                lines.append(f"{name}:")
-            current = heading
-        lines.append(value)
-    return "\n".join(lines)
-
-
-def _begins_with(text: str, heading: str) -> bool:
-    """Whether a text brings a heading of that kind itself."""
-    first = split_sections(text)[:1]
-    return bool(first) and (
-        first[0].start > 0
-        and first[0].kind is section_kind(heading)
-        and first[0].kind is not SectionKind.UNTITLED
-    )
-
-
-def _heading(observation: Segment) -> str | None:
-    r"""Return the heading for OBX-3, None for one that names no section.
-
-    ``18782-3^...^LN``, ``GDT``, ``71020&IMP^...`` and ``X^Impression`` are known.
-    """
-    delimiters = observation.delimiters
-    raw = observation.repetitions(3)[0].split(delimiters.component)
-    parts = [
-        plain_text(sub, delimiters).strip()
-        for one in raw
-        for sub in one.split(delimiters.subcomponent)
-    ]
-    for part in parts:
-        if part.upper() in SECTION_OF_CODE:
-            return SECTION_OF_CODE[part.upper()]
-    for part in parts:
-        if part and section_kind(part) is not None:
-            return part.upper()
-    return None
-
-
-def _value(observation: Segment) -> str | None:
-    """Return OBX-5 as text, None for a type that has none."""
-    kind = observation.component(2).upper()
-    delimiters = observation.delimiters
-    if kind in _TEXT_TYPES:
-        # Components mean nothing in text: a "^" that was not escaped is a "^".
-        return "\n".join(
-            plain_text(one, delimiters) for one in observation.repetitions(5)
-        )
-    if kind in _CODED_TYPES:
-        texts = (
-            _coded_text(observation.components(5, repetition=index))
-            for index in range(len(observation.repetitions(5)))
-        )
-        return "\n".join(filter(None, texts)) or None
-    if kind in _NUMBER_TYPES:
-        number = " ".join(filter(None, observation.components(5)))
-        if not number:
-            return None
-        name = observation.component(3, 2) or observation.component(3)
-        return f"{name}: {number} {observation.component(6)}".strip()
-    return None
-
-
-def _coded_text(parts: list[str]) -> str:
-    """Return the words of a CE or CWE: original text, else text, else code."""
-    parts = [*parts, *[""] * 9]
-    return parts[8] or parts[1] or parts[4] or parts[0]

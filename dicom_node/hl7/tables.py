@@ -9,6 +9,7 @@ from dicom_node.records import ReportStatus
 
 __all__ = [
     "OBSERVATION_STATUS",
+    "REPORT_SEGMENTS",
     "REPORT_STATUS",
     "SECTION_OF_CODE",
     "STUDY_UID_CODES",
@@ -62,6 +63,70 @@ WITHDRAWN = frozenset(
     code for code, status in OBSERVATION_STATUS.items() if status is _X
 )
 """OBX-11 of a row that does not count: deleted, wrong, not to be had."""
+
+REPORT_SEGMENTS = frozenset(
+    [
+        "MSH",
+        "SFT",
+        "UAC",
+        "ARV",
+        "PID",
+        "PD1",
+        "PRT",
+        "NK1",
+        "OH1",
+        "OH2",
+        "OH3",
+        "OH4",
+        "PV1",
+        "PV2",
+        "ROL",
+        "DB1",
+        "ORC",
+        "OBR",
+        "OBX",
+        "NTE",
+        "TQ1",
+        "TQ2",
+        "CTD",
+        "CTI",
+        "FT1",
+        "SPM",
+        "SAC",
+        "SID",
+        "IPC",
+        "DEV",
+        "PRB",
+        "AL1",
+        "IAM",
+        "DG1",
+        "DRG",
+        "PR1",
+        "GT1",
+        "ACC",
+        "IN1",
+        "IN2",
+        "IN3",
+        "BLG",
+        "RXE",
+        "EVN",
+        "MRG",
+        "PEO",
+        "PCR",
+        "PSH",
+        "PDC",
+        "CSR",
+        "CSP",
+        "CSS",
+        "DSC",
+        "BTS",
+        "FTS",
+        "MSA",
+        "ERR",
+    ]
+)
+"""Names that begin a segment of an ORU in versions 2.1 to 2.8.2, or in what senders
+add to it; so does Z with two more. Another name after a text is text."""
 
 STUDY_UID_CODES = frozenset(
     {"STUDY INSTANCE UID", "STUDYINSTANCEUID", "STUDY UID", "110180", "113014"}

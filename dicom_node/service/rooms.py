@@ -115,6 +115,7 @@ def make_hl7(
             clock=system_clock,
             counters=counters,
             accession_fields=settings.hl7.accession_fields,
+            processing_ids=settings.hl7.processing_ids,
             read_pdf=read_pdf,
         ),
         max_message_bytes=settings.limits.max_message_bytes,

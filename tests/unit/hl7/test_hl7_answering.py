@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import hl7
@@ -19,7 +19,7 @@ from dicom_node.inbox import ReportInbox
 from dicom_node.records import IncomingReport
 from dicom_node.store import Store
 from tests.builders.hl7_messages import CONTROL_ID, make_oru, obx
-from tests.builders.stores import NOON
+from tests.builders.stores import NOON, received
 
 
 class _Inbox:
@@ -29,15 +29,20 @@ class _Inbox:
         self.reports: list[IncomingReport] = []
         self.error = error
 
-    def accept(self, report: IncomingReport) -> None:
+    def accept_all(self, arrived: Sequence[IncomingReport]) -> None:
         if self.error is not None:
             raise self.error
-        self.reports.append(report)
+        self.reports += arrived
 
 
 def _answering(inbox: object, registry: CollectorRegistry | None = None) -> Answering:
     counters = Counters(registry or CollectorRegistry())
-    return Answering(inbox, clock=lambda: NOON, counters=counters)  # type: ignore[arg-type]
+    return Answering(
+        inbox,  # type: ignore[arg-type]
+        clock=lambda: NOON,
+        counters=counters,
+        processing_ids=("P", "T"),
+    )
 
 
 def _answers(text: str, inbox: object | None = None) -> list[hl7.Message]:
@@ -121,7 +126,10 @@ def test_a_database_that_is_away_is_an_error_the_sender_retries() -> None:
     ("text", "code", "place", "number"),
     [
         (make_oru(obx("x"), msh={9: "ADT^A01"}), "AR", "MSH^1^9", "200"),
+        (make_oru(obx("x"), msh={11: "D"}), "AR", "MSH^1^11", "202"),
         (make_oru(obx("x"), msh={12: "3"}), "AR", "MSH^1^12", "203"),
+        (make_oru(obx("x")) * 2, "AE", "MSH", "100"),
+        (make_oru(*[obx("x")] * 20_001), "AE", "", "207"),
         (make_oru(), "AE", "OBX", "100"),
         (make_oru(obx("x"), obr={3: ""}), "AE", "OBR^1^18", "101"),
         (make_oru(obx("x"), obr={3: "A", 25: "?"}), "AE", "OBR^1^25", "103"),
@@ -137,6 +145,21 @@ def test_a_refusal_says_where_and_why(
     assert str(error(2)).startswith(place)
     assert str(error(3)).startswith(number)
     assert str(error(4)) == "E"
+
+
+def test_of_several_patients_all_reports_are_kept_or_none(store: Store) -> None:
+    store.record_instance(
+        received(1, study_instance_uid="1.2.3", study={"PatientID": "P"})
+    )
+    inbox = ReportInbox(store, clock=lambda: NOON)
+    second = ["PID|2||Q", "OBR|1||ACC2" + "|" * 22 + "F", obx("Of Q.")]
+    text = make_oru(obx("Of P."), pid3="P", extra=second)
+
+    assert _codes(text + "ZDS|1.2.3\r", inbox) == ["AE"]
+    assert store.reports.waiting() == store.reports.of_study("1.2.3") == ()
+
+    assert _codes(text, inbox) == ["AA"]
+    assert {one.text for one in store.reports.waiting()} == {"Of P.", "Of Q."}
 
 
 def test_an_old_version_gets_the_error_in_its_own_form() -> None:

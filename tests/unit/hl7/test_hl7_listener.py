@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,9 +38,9 @@ class _Inbox:
         self.gate = threading.Event()
         self.gate.set()
 
-    def accept(self, report: IncomingReport) -> None:
+    def accept_all(self, arrived: Sequence[IncomingReport]) -> None:
         self.gate.wait(10)
-        self.reports.append(report)
+        self.reports += arrived
 
 
 @contextmanager

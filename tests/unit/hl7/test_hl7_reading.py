@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dicom_node.errors import ReportRefusedError
@@ -110,10 +111,16 @@ def test_a_report_that_names_no_study_is_refused() -> None:
         ("", None),
     ],
 )
-def test_the_patient_is_the_medical_record_number(
+def test_the_patient_is_first_the_medical_record_number(
     pid3: str, patient: str | None
 ) -> None:
     assert _one(pid3=pid3).patient_id == patient
+
+
+def test_every_identifier_of_the_patient_is_kept() -> None:
+    report = _one(pid3="999^^^SSA&1&ISO^SS~4711&x^^^HOSP^MR~999^^^B~7^^^C^PI")
+
+    assert (report.patient_id, report.other_patient_ids) == ("4711", ("7", "999"))
 
 
 @pytest.mark.parametrize(
@@ -181,6 +188,100 @@ def test_each_order_is_a_report() -> None:
         ("ACC2", "Second."),
     ]
     assert reports[1].status is ReportStatus.PRELIMINARY
+
+
+def _obr(number: str, procedure: str = "CTAB^CT ABDOMEN", status: str = "F") -> str:
+    return f"OBR|2||{number}|{procedure}" + "|" * 21 + status
+
+
+def test_each_order_is_of_the_patient_before_it() -> None:
+    second = ["PID|2||Q^^^H2^MR", _obr("ACC2"), obx("Second.")]
+    third = ["PID|3||", "OBX|1|NM|WEIGHT||80||||||F", _obr("ACC3"), obx("Third.")]
+
+    reports = _read(make_oru(obx("First."), pid3="P", extra=[*second, *third]))
+
+    assert [(one.patient_id, one.text) for one in reports] == [
+        ("P", "First."),
+        ("Q", "Second."),
+        (None, "Third."),
+    ]
+
+
+def test_requests_of_one_order_are_one_report() -> None:
+    first = "INDICATION: Pain.\\.br\\\\.br\\Lung nodule."
+    rows = [obx(first), _obr("ACC1", status="P"), obx("Liver lesion.")]
+
+    (report,) = _read(make_oru(*rows))
+
+    assert report.text == (
+        "EXAMINATION: CT CHEST\n\nINDICATION: Pain.\n\nREPORT:\nLung nodule.\n\n"
+        "EXAMINATION: CT ABDOMEN\n\nREPORT:\nLiver lesion."
+    )
+    assert report.status is ReportStatus.PRELIMINARY
+    phrases = [one.text for one in extract_phrases(Report(report.text, "hl7:1"))]
+    assert phrases == ["Lung nodule", "Liver lesion"]
+
+
+def test_a_withdrawn_request_takes_nothing_else_of_its_order_with_it() -> None:
+    rows = [obx("Lung nodule."), _obr("ACC1", status="X"), obx("Liver lesion.")]
+
+    (report,) = _read(make_oru(*rows))
+
+    assert (report.text, report.status) == ("Lung nodule.", ReportStatus.FINAL)
+
+
+def test_orders_of_one_number_but_two_studies_are_two_reports() -> None:
+    rows = [obx("a"), "ZDS|1.2.3", _obr("ACC1"), obx("b"), "ZDS|1.2.4"]
+
+    assert [one.text for one in _read(make_oru(*rows))] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ("OBX|1|TX|||first\nPST|word: more||||||F", "first\nPST|word: more"),
+        ("OBX|1|TX|||first\na|b\nMRI|c|||N|||F|||2026", "first\na|b\nMRI|c"),
+        ("OBX|1|TX|||first\n\nsecond||||||F", "first\n\nsecond"),
+        ("OBX|1|TX|||first\nCTA|second|||", "first\nCTA|second"),
+        ("OBX|1|TX|||first||||||F\nXYZ|no text\n\n", "first"),
+        ("OBX|1|TX|||first\nZDS|1.2.3", "first"),
+    ],
+)
+def test_text_that_looks_like_a_segment_stays_text(rows: str, text: str) -> None:
+    assert _one(rows).text == text
+
+
+@pytest.mark.parametrize(
+    "rows", ["OBX|1|TX|||first||||||F\nsecond", "OBX|1|TX\nfirst||||||F"]
+)
+def test_text_outside_of_its_field_is_refused(rows: str) -> None:
+    with pytest.raises(ReportRefusedError, match="outside of the field"):
+        _one(rows)
+
+
+@given(st.lists(st.text("ABXOPSTZ19 |", min_size=1, max_size=9), max_size=6))
+def test_no_word_of_a_text_is_lost(lines: list[str]) -> None:
+    known = re.compile(r"(?:OBX|Z[A-Z0-9]{2})[|]")
+    assume(not any(known.match(one) or "|||" in one for one in lines))
+    body = "\n".join(["begin", *lines, "end"])
+
+    assert _one(f"OBX|1|TX|||{body}||||||F").text == body
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        make_oru(*[obx("x")] * 20_001),
+        make_oru(obx("~" * 400_001)),
+        make_oru("OBX|1|CE|||" + "^" * 400_001),
+        make_oru(obx("x"), extra=[_obr("A"), obx("y")] * 100),
+    ],
+)
+def test_a_message_of_too_many_parts_is_refused(text: str) -> None:
+    with pytest.raises(ReportRefusedError, match=r"too many|more than") as refused:
+        _read(text)
+
+    assert refused.value.facts["code"] == 207
 
 
 @pytest.mark.parametrize(
@@ -304,6 +405,8 @@ def test_text_beside_an_embedded_document_counts() -> None:
         ({9: "ADT^A01"}, 200),
         ({9: ""}, 200),
         ({9: "ORU^R30"}, 201),
+        ({11: "T"}, 202),
+        ({11: "D^A"}, 202),
         ({12: "3.0"}, 203),
     ],
 )
