@@ -18,7 +18,7 @@ from starlette.types import Scope
 
 from dicom_node.config.peers import Role
 from dicom_node.errors import AccessError
-from dicom_node.store.users import UserStore
+from dicom_node.store.users import User, UserStore
 from dicom_node.web.attempts import Attempts
 from dicom_node.web.origin import (
     COOKIE,
@@ -204,25 +204,34 @@ class Access:
         Raises
         ------
         AccessError
-            They do not fit (``status`` 401), or failed too often (429, and
-            ``retry_after_s``).
+            They do not fit (``status`` 401), failed too often (429, and
+            ``retry_after_s``), or too many sign in at once (503).
 
         """
-        wait_s = self.attempts.wait_s(address=address, name=name)
+        user = self.passwords.recall(name, password, address=address)
+        if user is None:
+            user = self._attempt(name, password, address)
+        if is_told:
+            self.users.record_sign_in(user.name, address=address, reason=None)
+        return Session(user.name, user.role), self.sessions.of_user(user)
+
+    def _attempt(self, name: str, password: str, address: str) -> User:
+        wait_s = self.attempts.begin(address=address, name=name)
         if wait_s > 0:
             msg = "too many failed attempts; try again later"
             raise AccessError(msg, status=429, retry_after_s=int(wait_s) + 1)
-        user = self.passwords.find(name, password)
+        try:
+            user = self.passwords.find(name, password, address=address)
+        except BaseException:
+            self.attempts.forget(address=address, name=name)
+            raise
         if user is None:
-            self.attempts.failed(address=address, name=name)
             # What was typed as the name may be a password.
             known = name if self.users.find(name) else "unknown"
             self.users.record_sign_in(known, address=address, reason="password")
             raise AccessError("name or password is wrong", status=401)
         self.attempts.succeeded(address=address, name=name)
-        if is_told:
-            self.users.record_sign_in(user.name, address=address, reason=None)
-        return Session(user.name, user.role), self.sessions.of_user(user)
+        return user
 
 
 def require(role: Role) -> Callable[[Request], Person]:

@@ -1,24 +1,44 @@
-"""Failed attempts to sign in: each one more makes the next wait longer."""
+"""Attempts to sign in: each is counted before its password is compared.
+
+Who guesses a name's password waits ever longer, at their own address alone: nobody
+locks out another by failing in their name. An address that fails with many names
+waits too, but never long, since a hospital may come from one.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 __all__ = ["Attempts"]
 
-_FREE = 5
-"""Failures that cost nothing: people mistype."""
 
-_LONGEST_S = 900.0
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    free: int
+    """Failures that cost nothing: people mistype."""
+    longest_s: float
+    """The wait doubles with each failure up to this."""
+
+
+_BY_NAME = _Limit(5, 900.0)
+"""For one name at one address."""
+
+_BY_ADDRESS = _Limit(20, 15.0)
+"""For all names at one address."""
+
 _FORGET_S = 3600.0
 """Failures count no more after an hour without another."""
 
 _MAX_KEYS = 10_000
 """Addresses and names that are remembered; the oldest are forgotten first."""
+
+_Key: TypeAlias = tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -28,7 +48,7 @@ class _Failures:
 
 
 class Attempts:
-    """Counts failures by address and by name.
+    """Counts attempts by address, and by name and address.
 
     Parameters
     ----------
@@ -39,21 +59,29 @@ class Attempts:
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
-        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+        self._failures: OrderedDict[_Key, _Failures] = OrderedDict()
         self._lock = threading.Lock()
 
-    def wait_s(self, *, address: str, name: str) -> float:
-        """Return how long the next attempt must wait, in seconds; 0: not at all."""
-        now = self._now_s()
-        with self._lock:
-            waits = [self._wait_of(key, now) for key in _keys(address, name)]
-        return max(waits)
+    def begin(self, *, address: str, name: str) -> float:
+        """Count an attempt as a failure until it succeeds.
 
-    def failed(self, *, address: str, name: str) -> None:
-        """Count a failure."""
+        However many come at once, no more are let through than one after the other
+        would be.
+
+        Returns
+        -------
+        float
+            0: the password may be compared. Else nothing was counted, and the next
+            attempt must wait so long, in seconds.
+
+        """
         now = self._now_s()
+        keys = _keys(address, name)
         with self._lock:
-            for key in _keys(address, name):
+            wait_s = max(self._wait_of(key, limit, now) for key, limit in keys)
+            if wait_s > 0:
+                return wait_s
+            for key, _ in keys:
                 known = self._failures.pop(key, None)
                 count = 0
                 if known is not None and now - known.last_s < _FORGET_S:
@@ -61,20 +89,53 @@ class Attempts:
                 self._failures[key] = _Failures(count + 1, now)
             while len(self._failures) > _MAX_KEYS:
                 self._failures.popitem(last=False)
+        return 0.0
 
     def succeeded(self, *, address: str, name: str) -> None:
-        """Forget the failures of who has signed in."""
+        """Forget the failures of who has signed in.
+
+        The address keeps those of other names: one own password allows no guesses
+        at others'.
+        """
+        (by_name, _), (by_address, _) = _keys(address, name)
         with self._lock:
-            for key in _keys(address, name):
-                self._failures.pop(key, None)
+            self._failures.pop(by_name, None)
+            self._take_back(by_address)
 
-    def _wait_of(self, key: str, now: float) -> float:
+    def forget(self, *, address: str, name: str) -> None:
+        """Count an attempt no more that was never compared."""
+        with self._lock:
+            for key, _ in _keys(address, name):
+                self._take_back(key)
+
+    def _take_back(self, key: _Key) -> None:
         known = self._failures.get(key)
-        if known is None or known.count < _FREE or now - known.last_s >= _FORGET_S:
+        if known is not None:
+            known.count -= 1
+            if known.count <= 0:
+                del self._failures[key]
+
+    def _wait_of(self, key: _Key, limit: _Limit, now: float) -> float:
+        known = self._failures.get(key)
+        if known is None or known.count < limit.free or now - known.last_s >= _FORGET_S:
             return 0.0
-        delay = min(2.0 ** min(known.count - _FREE, 10), _LONGEST_S)
-        return max(0.0, known.last_s + delay - now)
+        delay_s = min(2.0 ** min(known.count - limit.free, 10), limit.longest_s)
+        return max(0.0, known.last_s + delay_s - now)
 
 
-def _keys(address: str, name: str) -> tuple[str, str]:
-    return f"address {address}", f"name {name[:64]}"
+def _keys(address: str, name: str) -> tuple[tuple[_Key, _Limit], tuple[_Key, _Limit]]:
+    place = _place(address)
+    return ((place, name[:64]), _BY_NAME), ((place,), _BY_ADDRESS)
+
+
+def _place(address: str) -> str:
+    """Return an address, of IPv6 the network: one machine has all of its addresses."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.version == 4:
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, 64), strict=False))

@@ -26,6 +26,12 @@ _MAX_PASSWORD = 1024
 _REMEMBERED = 64
 """Machines that send their password with every request and are not hashed again."""
 
+_COMPARED = 2
+"""Passwords that are hashed at once: each takes 64 MiB and a core."""
+
+_WAITING = 8
+"""Passwords that wait to be hashed; who comes then is told to come again."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 _HASHER = PasswordHasher()
@@ -77,34 +83,66 @@ class Passwords:
         # What a name without a user is compared with, so that it takes as long.
         self._nobody = _HASHER.hash(secrets.token_hex(16))
         self._key = secrets.token_bytes(32)
-        self._remembered: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._remembered: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(_COMPARED + _WAITING)
+        self._hashing = threading.BoundedSemaphore(_COMPARED)
 
-    def find(self, name: str, password: str) -> User | None:
-        """Return the user with that name and password; None: there is none."""
+    def recall(self, name: str, password: str, *, address: str) -> User | None:
+        """Return the user whose password was right lately at the same address.
+
+        It is not hashed again, and no failures of others can block it. Elsewhere it
+        is not recalled: guesses from there are all counted.
+        """
+        user = self._users.find(name)
+        if user is None or len(password) > _MAX_PASSWORD:
+            return None
+        key = (user.name, user.password_hash, address)
+        with self._lock:
+            known = self._remembered.get(key)
+            if known is None or not hmac.compare_digest(known, self._mac(password)):
+                return None
+            self._remembered.move_to_end(key)
+        return user
+
+    def find(self, name: str, password: str, *, address: str) -> User | None:
+        """Return the user with that name and password; None: there is none.
+
+        Raises
+        ------
+        AccessError
+            Too many are being compared (``status`` 503).
+
+        """
         if len(password) > _MAX_PASSWORD:
             return None
+        if not self._places.acquire(blocking=False):
+            msg = "too many people sign in at once; try again"
+            raise AccessError(msg, status=503, retry_after_s=1)
+        try:
+            with self._hashing:
+                user = self._compare(name, password)
+        finally:
+            self._places.release()
+        if user is not None:
+            self._remember(user, password, address)
+        return user
+
+    def _compare(self, name: str, password: str) -> User | None:
         user = self._users.find(name)
         if user is None:
             _verify(self._nobody, password)
             return None
-        if self._is_remembered(user, password):
-            return user
         if not _verify(user.password_hash, password):
             return None
         if _HASHER.check_needs_rehash(user.password_hash):
             self._users.rehash(user, _HASHER.hash(password))
-        self._remember(user, password)
         return user
 
-    def _is_remembered(self, user: User, password: str) -> bool:
+    def _remember(self, user: User, password: str, address: str) -> None:
+        key = (user.name, user.password_hash, address)
         with self._lock:
-            known = self._remembered.get((user.name, user.password_hash))
-        return known is not None and hmac.compare_digest(known, self._mac(password))
-
-    def _remember(self, user: User, password: str) -> None:
-        with self._lock:
-            self._remembered[user.name, user.password_hash] = self._mac(password)
+            self._remembered[key] = self._mac(password)
             while len(self._remembered) > _REMEMBERED:
                 self._remembered.popitem(last=False)
 

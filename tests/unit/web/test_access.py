@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +15,8 @@ from openapi_spec_validator import validate
 
 from dicom_node.config.peers import Role
 from dicom_node.dicomweb import DicomwebService
+from dicom_node.errors import AccessError
+from dicom_node.web import passwords
 from dicom_node.web.access import COOKIE
 from dicom_node.web.app import make_app
 from dicom_node.web.attempts import Attempts
@@ -308,6 +314,79 @@ def test_wrong_passwords_are_refused_ever_more_slowly(own: Site) -> None:
     assert [one.status_code for one in answers] == [401] * 5 + [429] * 2
     assert int(answers[-1].headers["retry-after"]) >= 1
     assert right.status_code == 429
+    # Others, elsewhere, are not kept out by that.
+    elsewhere = own.client("eve", address="192.0.2.7").get("/studies")
+    assert elsewhere.status_code == 200
+
+
+def test_guesses_that_come_at_once_are_counted_one_by_one(
+    own: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = own.parts.access
+    together = threading.Barrier(12)
+    compared, most = [], []
+    real = passwords._verify
+
+    def verify(password_hash: str, password: str) -> bool:
+        compared.append(password)
+        most.append(len(compared))
+        time.sleep(0.01)
+        found = real(password_hash, password)
+        compared.pop()
+        return found
+
+    def guess(number: int) -> object:
+        together.wait(30)
+        try:
+            access.sign_in("eve", f"guess number {number}", address="192.0.2.7")
+        except AccessError as error:
+            return error.facts["status"]
+
+    monkeypatch.setattr(passwords, "_verify", verify)
+    with ThreadPoolExecutor(12) as pool:
+        statuses = Counter(pool.map(guess, range(12)))
+
+    assert statuses == {401: 5, 429: 7}
+    assert max(most) <= 2
+
+
+def test_who_comes_while_too_many_are_compared_comes_again(
+    own: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "_WAITING", -1)
+    crowded = Passwords(own.store.users)
+    monkeypatch.setattr(own.parts.access, "passwords", crowded)
+    inner = []
+
+    def verify(password_hash: str, password: str) -> bool:
+        inner.append(own.client("eve").get("/studies"))
+        return True
+
+    monkeypatch.setattr(passwords, "_verify", verify)
+    outer = [own.client("eve").get("/studies") for _ in range(8)]
+
+    assert {one.status_code for one in outer} == {200}
+    assert (inner[0].status_code, inner[0].headers["retry-after"]) == (503, "1")
+
+
+def test_a_password_that_was_right_lately_is_never_kept_out(own: Site) -> None:
+    sender, stranger = own.client("eve"), own.client()
+    assert sender.get("/studies").status_code == 200
+
+    for _ in range(8):
+        stranger.post("/sign-in", json={"name": "eve", "password": "not this one"})
+
+    assert sender.get("/studies").status_code == 200
+    own.store.users.change("eve", password_hash=hash_password("another password"))
+    assert sender.get("/studies").status_code == 429
+
+
+def wait_of(attempts: Attempts, address: str, name: str) -> float:
+    """Return how long an attempt would wait, without making it."""
+    wait_s = attempts.begin(address=address, name=name)
+    if not wait_s:
+        attempts.forget(address=address, name=name)
+    return wait_s
 
 
 def test_the_wait_doubles_and_passes() -> None:
@@ -315,16 +394,43 @@ def test_the_wait_doubles_and_passes() -> None:
     attempts = Attempts(lambda: clock[0])
     waits = []
     for _ in range(9):
-        attempts.failed(address="a", name="n")
-        waits.append(attempts.wait_s(address="b", name="n"))
-
-    clock[0] = 20.0
+        assert attempts.begin(address="a", name="n") == 0
+        waits.append(wait_of(attempts, "a", "n"))
+        clock[0] += waits[-1]
 
     assert waits == [0, 0, 0, 0, 1, 2, 4, 8, 16]
-    assert attempts.wait_s(address="a", name="other") == 0
+    assert attempts.begin(address="a", name="n") == 0
+    assert wait_of(attempts, "a", "other") == 0
+    assert wait_of(attempts, "b", "n") == 0
     attempts.succeeded(address="a", name="n")
-    attempts.failed(address="a", name="n")
-    assert attempts.wait_s(address="a", name="n") == 0
+    attempts.begin(address="a", name="n")
+    assert wait_of(attempts, "a", "n") == 0
+
+
+def test_an_address_that_tries_many_names_waits_but_never_long() -> None:
+    clock = [0.0]
+    attempts = Attempts(lambda: clock[0])
+    waits = []
+    for number in range(40):
+        attempts.begin(address="2001:db8::1", name=str(number))
+        waits.append(wait_of(attempts, f"2001:db8::{number:x}:1", "n"))
+        clock[0] += waits[-1]
+
+    assert waits[:19] == [0] * 19
+    assert waits[19:24] == [1, 2, 4, 8, 15]
+    assert max(waits) == 15
+    assert wait_of(attempts, "2001:db8:0:1::1", "n") == 0
+    assert wait_of(attempts, "192.0.2.7", "n") == 0
+
+
+def test_an_own_password_allows_no_guesses_at_others() -> None:
+    attempts = Attempts(lambda: 0.0)
+    for number in range(20):
+        assert attempts.begin(address="a", name="own") == 0
+        attempts.succeeded(address="a", name="own")
+        assert attempts.begin(address="a", name=str(number)) == 0
+
+    assert wait_of(attempts, "a", "own") == 1
 
 
 def test_refusals_are_told_without_what_was_typed(own: Site) -> None:
@@ -358,7 +464,7 @@ def test_an_old_hash_is_replaced_when_its_owner_signs_in(own: Site) -> None:
     weak = PasswordHasher(time_cost=1, memory_cost=1024).hash(PASSWORD)
     own.store.users.add("old", password_hash=weak, role="viewer")
 
-    found = Passwords(own.store.users).find("old", PASSWORD)
+    found = Passwords(own.store.users).find("old", PASSWORD, address="a")
 
     user = own.store.users.find("old")
     assert found is not None

@@ -46,9 +46,9 @@ def test_a_user_is_added_listed_changed_and_removed(config: Path) -> None:
 
     with users_of(config) as store:
         passwords = Passwords(store.users)
-        ada = passwords.find("ada", "another password")
-        bob = passwords.find("bob", f"{SECRET} 2")
-        old = passwords.find("ada", SECRET)
+        ada = passwords.find("ada", "another password", address="a")
+        bob = passwords.find("bob", f"{SECRET} 2", address="a")
+        old = passwords.find("ada", SECRET, address="a")
     assert "ada" in listed
     assert "editor" in listed
     assert ada is not None
