@@ -37,6 +37,7 @@ class Results:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self._documents: OrderedDict[str, tuple[dict[str, Any], str]] = OrderedDict()
+        self._digests: OrderedDict[str, str] = OrderedDict()
         self._summaries: OrderedDict[str, tuple[PhraseCounts, bool]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -47,6 +48,11 @@ class Results:
 
     def digest(self, result_dir: str) -> str:
         """Return the hash of the answer in a result folder; empty: there is none."""
+        # Every frame asks for it: it outlives the answer itself.
+        with self._lock:
+            known = self._digests.get(result_dir)
+        if known is not None:
+            return known
         read = self._read(result_dir)
         return "" if read is None else read[1]
 
@@ -90,8 +96,11 @@ class Results:
         read = found, hashlib.sha256(text).hexdigest()
         with self._lock:
             self._documents[result_dir] = read
+            self._digests[result_dir] = read[1]
             while len(self._documents) > _DOCUMENTS:
                 self._documents.popitem(last=False)
+            while len(self._digests) > _SUMMARIES:
+                self._digests.popitem(last=False)
         return read
 
 
