@@ -445,6 +445,8 @@ async function redraw(page) {
   await theirs.locator('.finding', { hasText: text }).first().click();
   await theirs.waitForSelector('.verdict.is-redraw');
   const offered = await theirs.locator('#accept, #reject, #redraw, #requeue, #verify').count();
+  // Frames that are still on their way would be refused.
+  await theirs.waitForFunction(() => document.querySelector('.position-loaded').style.getPropertyValue('--share') === '1');
   await theirs.getByRole('button', { name: 'Sign out' }).click();
   await theirs.waitForURL(/\/sign-in/);
   await theirs.goto(`${task.url}/`);

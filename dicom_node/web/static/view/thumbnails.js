@@ -71,7 +71,8 @@ export class Thumbnails {
       this.#painted.add(keyOf(series));
       const canvas = this.place.querySelector(`[data-series="${series.index}"] canvas`);
       const frame = await this.stack.frames.load(series, Math.floor((series.frames - 1) / 2)).catch(() => null);
-      if (frame && canvas) paintSmall(/** @type {HTMLCanvasElement} */ (canvas), series, frame);
+      if (!frame) this.#painted.delete(keyOf(series)); // perhaps with the next news
+      else if (canvas) paintSmall(/** @type {HTMLCanvasElement} */ (canvas), series, frame);
     }
   }
 }
