@@ -78,6 +78,11 @@ def wait_for(node: NodeService, expected: dict[str, int]) -> None:
     )
 
 
+def wait_until_asked(archive: CommittingArchive) -> None:
+    """Wait for the request: a result is stored before commitment is asked for."""
+    wait_until(lambda: bool(archive.requests), timeout_s=30, what="a request")
+
+
 def test_what_is_stored_outlives_a_restart_and_is_not_sent_again(
     tmp_path: Path,
 ) -> None:
@@ -106,6 +111,7 @@ def test_what_is_not_committed_goes_out_again_by_itself(tmp_path: Path) -> None:
         with running(settings) as node:
             send_study(node)
             wait_for(node, {"stored": 1})
+            wait_until_asked(archive)
             (uid,) = archive.stored
             archive.failures = {uid: 0x0110}
             archive.reports_here = True
@@ -143,6 +149,10 @@ def test_a_person_who_asks_again_makes_the_node_ask_again(tmp_path: Path) -> Non
         with running(settings) as node:
             send_study(node)
             wait_for(node, {"stored": 1})
+            # It is stored before it is asked for.
+            wait_until(
+                lambda: archive.requests, timeout_s=30, what=lambda: "no request"
+            )
             archive.reports_here = True
 
             said = requeue_study(settings, "1.2.3")

@@ -16,7 +16,7 @@ from dicom_node.deliver import send_objects
 from dicom_node.errors import ModelLoadError, SettingsError, StoreError
 from dicom_node.service import NodeService
 from dicom_node.status import read_status, requeue_study
-from dicom_node.workflows import workflows
+from dicom_node.workflows import steps
 from tests.builders.process import wait_until
 from tests.builders.study_processor import QuickProcessor
 
@@ -94,7 +94,7 @@ def reasons(node: NodeService) -> set[str | None]:
 def test_studies_wait_for_the_model_and_the_node_says_so(
     tmp_path: Path, settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workflows, "delivery_delay_s", lambda _number: 0.3)
+    monkeypatch.setattr(steps, "delivery_delay_s", lambda _number: 0.3)
     processor = without_model()
     with NodeService(settings, processor=processor) as node:
         url = f"http://127.0.0.1:{node.web_port}"
@@ -120,7 +120,7 @@ def test_studies_wait_for_the_model_and_the_node_says_so(
 def test_a_model_that_is_back_wakes_all_that_wait(
     tmp_path: Path, settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workflows, "delivery_delay_s", lambda _number: 600.0)
+    monkeypatch.setattr(steps, "delivery_delay_s", lambda _number: 600.0)
     processor = without_model()
     with NodeService(settings, processor=processor) as node:
         for study in ("1.2.1", "1.2.2", "1.2.3"):
@@ -137,7 +137,7 @@ def test_a_model_that_is_back_wakes_all_that_wait(
 def test_what_failed_for_the_model_or_waits_is_processed_at_the_next_start(
     tmp_path: Path, settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workflows, "delivery_delay_s", lambda _number: 600.0)
+    monkeypatch.setattr(steps, "delivery_delay_s", lambda _number: 600.0)
     with NodeService(settings, processor=without_model()) as node:
         for study in ("1.2.1", "1.2.2"):
             send(node, tmp_path, study)
