@@ -71,7 +71,9 @@ def make_bundle(result: StudyResult, objects: Sequence[ResultObject]) -> Resourc
 
     It is a transaction, as a Report Creator sends it (IHE IMR, RAD-141), of ``PUT``
     requests: the spans name ImagingSelections by id, so a server must keep the ids,
-    and the same result sent again changes nothing.
+    and the same result sent again changes nothing. A report keeps its id over all
+    versions, so that a later one takes the place of the one before it. The patient
+    is contained: nothing that a server knows of people is replaced.
 
     Parameters
     ----------
@@ -91,10 +93,11 @@ def make_bundle(result: StudyResult, objects: Sequence[ResultObject]) -> Resourc
     header = study_header(result)
     shared = objects[0].profile if objects else ""
     carried = [one for one in objects if one.profile == shared]
-    patient = _patient(ids, header, result)
+    patient = _patient(header)
     device = _device(ids, result)
     study = _study(ids, result, carried, patient)
-    entries: list[Resource] = [patient, device, study]
+    about = {"contained": [patient], "subject": _subject(patient)}
+    entries: list[Resource] = [device, study]
     observations: list[Resource] = []
     targets: list[tuple[str, ...]] = []
     for index, phrase in enumerate(result.phrases):
@@ -104,14 +107,14 @@ def make_bundle(result: StudyResult, objects: Sequence[ResultObject]) -> Resourc
             objects=carried,
             ids=ids,
             shared={
-                "subject": reference(patient),
+                **about,
                 "performer": [{"actor": reference(device)}],
                 "derivedFrom": [reference(study)],
             },
         )
         observation = _observation(ids, index, phrase)
         observation |= {
-            "subject": reference(patient),
+            **about,
             "device": reference(device),
             "partOf": [reference(study)],
         }
@@ -120,18 +123,19 @@ def make_bundle(result: StudyResult, objects: Sequence[ResultObject]) -> Resourc
         entries += [*selections, observation]
         observations.append(observation)
         targets.append(tuple(f"ImagingSelection/{one['id']}" for one in selections))
+    reports: list[Resource] = []
     accession = str(header.get("AccessionNumber") or "").strip()
     for name, text, links, members, note in _documents(result, targets):
+        report_id = ids.lasting("report", result.study_instance_uid, name)
         report: Resource = {
             "resourceType": "DiagnosticReport",
-            "id": ids.of_result("report", name),
+            "id": report_id,
+            **about,
             "text": {"status": "additional", "div": narrative(text, links)},
-            "identifier": [
-                uid_identifier(derive_uid("fhir report", ids.of_result("report", name)))
-            ],
-            "status": "preliminary",
+            "identifier": [uid_identifier(derive_uid("fhir report", report_id))],
+            # No person has verified it, so it was never final, nor can be amended.
+            "status": "modified" if result.predecessors else "preliminary",
             "code": concept(_IMAGING_REPORT),
-            "subject": reference(patient),
             "effectiveDateTime": result.content_datetime.strftime("%Y-%m-%d"),
             "study": [reference(study)],
             "note": [{"text": one} for one in (_NOTICE, note, *_left_out(result))],
@@ -142,6 +146,9 @@ def make_bundle(result: StudyResult, objects: Sequence[ResultObject]) -> Resourc
         if members:
             report["result"] = [reference(observations[index]) for index in members]
         entries.append(report)
+        reports.append(report)
+    if result.predecessors:
+        entries.append(_provenance(ids, result, reports, device))
     return {
         "resourceType": "Bundle",
         "id": ids.of_result("bundle"),
@@ -190,7 +197,8 @@ def _documents(
             for one in [result.phrases[index].phrase]
             if one.start is not None and one.end is not None
         ]
-        yield report.source, report.text, links, members, _origin(report)
+        name = report.lasting_name or report.source
+        yield name, report.text, links, members, _origin(report)
     rest = [index for index in range(len(result.phrases)) if index not in told]
     if rest or not result.reports:
         text, links = _listed(result, rest, targets)
@@ -220,14 +228,37 @@ def _left_out(result: StudyResult) -> Iterator[str]:
         yield f"Series {one.series_instance_uid} was not processed: {one.reason}."
 
 
-def _patient(ids: Ids, header: Dataset, result: StudyResult) -> Resource:
+def _provenance(
+    ids: Ids, result: StudyResult, reports: Sequence[Resource], device: Resource
+) -> Resource:
+    """Name the DICOM objects that the reports are a revision of (FHIR R5, 6.3)."""
+    return {
+        "resourceType": "Provenance",
+        "id": ids.of_result("provenance"),
+        "target": [reference(one) for one in reports],
+        "agent": [{"who": reference(device)}],
+        "entity": [
+            {
+                "role": "revision",
+                "what": {"identifier": uid_identifier(one.sop_instance_uid)},
+            }
+            for one in result.predecessors
+        ],
+    }
+
+
+def _subject(patient: Resource) -> Resource:
+    """Refer to the contained patient, and say who it is to those who search."""
+    subject: Resource = {"reference": f"#{patient['id']}", "type": "Patient"}
+    if numbers := patient.get("identifier"):
+        subject["identifier"] = numbers[0]
+    return subject
+
+
+def _patient(header: Dataset) -> Resource:
     number = str(header.get("PatientID") or "").strip()
     issuer = str(header.get("IssuerOfPatientID") or "").strip()
-    name = (issuer, number) if number else ("of study", result.study_instance_uid)
-    patient: Resource = {
-        "resourceType": "Patient",
-        "id": ids.lasting("patient", *name),
-    }
+    patient: Resource = {"resourceType": "Patient", "id": "patient"}
     if number:
         patient["identifier"] = [{"value": number}]
         if issuer:
@@ -311,7 +342,8 @@ def _study(
         "id": ids.lasting("study", result.study_instance_uid),
         "identifier": [uid_identifier(result.study_instance_uid)],
         "status": "available",
-        "subject": reference(patient),
+        "contained": [patient],
+        "subject": _subject(patient),
         "numberOfSeries": len(series),
         "series": list(series.values()),
     }

@@ -76,6 +76,9 @@ class Report:
     series_instance_uid: str | None = None
     status: ReportStatus | None = None
     """None: its source does not say."""
+    lasting_name: str | None = None
+    """The same for every version of a report, unlike ``source``; None: its sender gave
+    it no identifier. It may hold what names the patient: only hashes of it go out."""
 
     @property
     def is_document(self) -> bool:

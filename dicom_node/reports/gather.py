@@ -59,7 +59,7 @@ def gather_reports(
     for prior in ready.priors:
         earlier, unreadable = find_reports(prior.instances, documents)
         reports = tuple(
-            replace(one, source=f"prior:{one.source}")
+            replace(one, source=f"prior:{one.source}", lasting_name=None)
             for one in counted((*earlier, *prior.reports))
         )
         priors.append(

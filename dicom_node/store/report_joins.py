@@ -13,6 +13,7 @@ order in which they came.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -209,9 +210,21 @@ def read_reports(
         select(reports).where(reports.c.id.in_(list(report_ids))).order_by(reports.c.id)
     )
     return tuple(
-        Report(text=row.text, source=source_of(row), status=ReportStatus(row.status))
+        Report(
+            text=row.text,
+            source=source_of(row),
+            status=ReportStatus(row.status),
+            lasting_name=_lasting_name(row),
+        )
         for row in rows
     )
+
+
+def _lasting_name(row: Row[Any]) -> str | None:
+    """Return what `settle` knows the next version of a report by."""
+    if not row.identifier:
+        return None
+    return json.dumps([str(row.channel), row.sender, row.identifier])
 
 
 def of_study(study_id: int) -> ColumnElement[bool]:

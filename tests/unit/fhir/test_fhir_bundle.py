@@ -198,8 +198,10 @@ def test_every_reference_is_to_a_resource_of_the_bundle(tmp_path: Path) -> None:
 
 
 def _references(value: object) -> list[str]:
+    """Return references but those to what a resource contains."""
     if isinstance(value, dict):
         own = [value["reference"]] if isinstance(value.get("reference"), str) else []
+        own = [one for one in own if one != "#patient"]
         return own + [one for part in value.values() for one in _references(part)]
     if isinstance(value, list):
         return [one for part in value for one in _references(part)]
@@ -262,13 +264,75 @@ def test_patient_study_and_model_are_those_of_the_images(tmp_path: Path) -> None
 
     bundle = make_bundle(result, _made(result, tmp_path / "out"))
 
-    (patient,) = _of_kind(bundle, "Patient")
     (study,) = _of_kind(bundle, "ImagingStudy")
     (device,) = _of_kind(bundle, "Device")
-    assert patient["identifier"][0]["value"] == header.PatientID
-    assert patient["name"][0]["family"] == header.PatientName.family_name
+    of_nobody = {"Device", "Provenance"}
+    resources = _resources(bundle).values()
+    for one in (one for one in resources if one["resourceType"] not in of_nobody):
+        (patient,) = one["contained"]
+        assert one["subject"]["reference"] == f"#{patient['id']}"
+        assert one["subject"]["identifier"]["value"] == header.PatientID
+        assert patient["identifier"][0]["value"] == header.PatientID
+        assert patient["name"][0]["family"] == header.PatientName.family_name
     assert study["identifier"] == [
         {"system": "urn:dicom:uid", "value": f"urn:oid:{result.study_instance_uid}"}
     ]
     assert device["name"][0]["value"] == result.model_name
     assert PhraseStatus.PRESENT in {one.status for one in result.phrases}
+
+
+def test_nothing_that_a_server_knows_of_a_patient_is_replaced(tmp_path: Path) -> None:
+    result = full_result(tmp_path)
+
+    bundle = make_bundle(result, _made(result, tmp_path / "out"))
+
+    assert not _of_kind(bundle, "Patient")
+
+
+def test_a_corrected_report_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    first = _with_report(result_of("axial", tmp_path))
+    first = replace(
+        first, reports=(replace(first.reports[0], lasting_name="hl7 RIS 17"),)
+    )
+    objects = _made(first, tmp_path / "first")
+    phrases = tuple(
+        replace(one, phrase=replace(one.phrase, source="hl7:2"))
+        for one in first.phrases
+    )
+    corrected = replace(first.reports[0], text="Corrected.", source="hl7:2")
+    second = replace(
+        first,
+        content_version="b" * 64,
+        predecessors=tuple(one.reference for one in objects),
+        reports=(corrected,),
+        phrases=phrases,
+    )
+
+    before = make_bundle(first, objects)
+    after = make_bundle(second, _made(second, tmp_path / "second"))
+
+    Bundle.model_validate(after)
+    (old,), (new,) = (_of_kind(one, "DiagnosticReport") for one in (before, after))
+    assert (old["id"], old["identifier"]) == (new["id"], new["identifier"])
+    assert (old["status"], new["status"]) == ("preliminary", "modified")
+    assert not _of_kind(before, "Provenance")
+    (provenance,) = _of_kind(after, "Provenance")
+    assert provenance["target"][0]["reference"] == f"urn:uuid:{new['id']}"
+    assert [one["what"]["identifier"]["value"] for one in provenance["entity"]] == [
+        f"urn:oid:{one.reference.sop_instance_uid}" for one in objects
+    ]
+    # What a report says is of its version: a phrase may be another one now.
+    kinds = ("Observation", "ImagingSelection")
+    for kind in kinds:
+        ids = [{one["id"] for one in _of_kind(each, kind)} for each in (before, after)]
+        assert not ids[0] & ids[1]
+
+
+def test_two_reports_of_a_study_are_two_resources(tmp_path: Path) -> None:
+    result = _with_report(result_of("axial", tmp_path))
+    other = Report("Another.", "hl7:2", status=ReportStatus.FINAL)
+    both = replace(result, reports=(*result.reports, other))
+
+    bundle = make_bundle(both, _made(both, tmp_path / "out"))
+
+    assert len({one["id"] for one in _of_kind(bundle, "DiagnosticReport")}) == 2

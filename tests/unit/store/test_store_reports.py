@@ -458,10 +458,13 @@ def test_a_version_counts_the_reports_of_its_moment(store: Store) -> None:
     (report,) = work.ready.reports
     assert (report.text, report.source) == ("first", f"hl7:{first.report_id}")
     assert report.status is PRELIMINARY
+    name = report.lasting_name
 
     later = start(store, open_version(store))
     (report,) = later.ready.reports
     assert (report.text, report.source) == ("second", f"hl7:{second.report_id}")
+    assert name is not None
+    assert report.lasting_name == name
     assert start(store, work.key).ready == work.ready
 
 
