@@ -239,10 +239,12 @@ def _resized(
     """Resize a mask along an axis; where it shrinks, no pixel of it is lost."""
     old = mask.shape[axis]
     if size >= old:
-        return mask.take((2 * np.arange(size) + 1) * old // (2 * size), axis=axis)
-    starts = np.arange(size) * old // size
-    shrunk: npt.NDArray[np.bool_] = np.logical_or.reduceat(mask, starts, axis=axis)
-    return shrunk
+        places = (2 * np.arange(size) + 1) * old // (2 * size)
+        resized: npt.NDArray[np.bool_] = mask.take(places, axis=axis)
+    else:
+        starts = np.arange(size) * old // size
+        resized = np.logical_or.reduceat(mask, starts, axis=axis)
+    return resized
 
 
 def _to_display(
