@@ -201,8 +201,15 @@ def choose_dicom(accept: str, *, allows_single: bool) -> tuple[Form, frozenset[s
     return Form(DICOM, is_multipart=not is_single), syntaxes
 
 
-def choose_octets(accept: str) -> Form:
+def choose_octets(accept: str, *, is_one: bool = True) -> Form:
     """Return how bulk data is given.
+
+    Parameters
+    ----------
+    accept : str
+        The header.
+    is_one : bool
+        Whether it is one value, which may come without parts.
 
     Raises
     ------
@@ -211,9 +218,11 @@ def choose_octets(accept: str) -> Form:
 
     """
     for one in parse_accept(accept):
-        if one.covers(OCTETS):
-            return Form(OCTETS, is_multipart=one.is_multipart)
-    raise _not_acceptable(OCTETS)
+        if not one.covers(OCTETS):
+            continue
+        if is_one or one.is_multipart or one.name in {"*/*", "*"}:
+            return Form(OCTETS, is_multipart=one.is_multipart or not is_one)
+    raise _not_acceptable(OCTETS if is_one else f'{_MULTIPART}; type="{OCTETS}"')
 
 
 def choose_frames(

@@ -112,6 +112,7 @@ class MultipartReader:
         self._parts = 0
         self._is_open = False
         self._is_complete = False
+        self._trouble: DicomwebError | None = None
         self._parser = MultipartParser(
             boundary.encode("ascii"),
             {
@@ -134,14 +135,21 @@ class MultipartReader:
         Raises
         ------
         DicomwebError
-            The body is not multipart, or breaks a limit.
+            The body is not multipart, or breaks a limit. What came whole before is
+            returned first, and the next call raises.
 
         """
-        try:
-            self._parser.write(block)
-        except FormParserError as error:
-            raise DicomwebError("the body is not multipart", status=400) from error
+        if self._trouble is None:
+            try:
+                self._parser.write(block)
+            except FormParserError as error:
+                self._trouble = DicomwebError("the body is not multipart", status=400)
+                self._trouble.__cause__ = error
+            except DicomwebError as error:
+                self._trouble = error
         events, self._events = tuple(self._events), []
+        if self._trouble is not None and not events:
+            raise self._trouble
         return events
 
     def finish(self) -> None:
@@ -150,9 +158,11 @@ class MultipartReader:
         Raises
         ------
         DicomwebError
-            Its last part is not closed.
+            Its last part is not closed, or it broke earlier.
 
         """
+        if self._trouble is not None:
+            raise self._trouble
         if not self._is_complete:
             raise DicomwebError("the body is cut short", status=400)
 

@@ -25,6 +25,7 @@ from dicom_node.dicomweb.multipart import (
 from dicom_node.errors import DatasetMismatchError, DicomwebError, NodeError
 from dicom_node.header import InstanceHeader, is_uid
 from dicom_node.receive import InstanceReceiver, Reception, StoreRequest
+from dicom_node.store import InstanceOutcome
 
 __all__ = ["StowOutcome", "StowRequest", "read_content_type", "receive_instances"]
 
@@ -33,6 +34,10 @@ _MAX_META_BYTES = 1 << 16
 
 _SYNTAX_NOT_SUPPORTED = 0xC122
 """PS3.18 Table I.2-2: the transfer syntax of an instance is not supported."""
+
+_DUPLICATE_INSTANCE = 0x0111
+"""Duplicate SOP instance: there is one of that UID with other content. The warnings
+of PS3.18 I.2 are for instances that can be had under their UID, coerced or not."""
 
 _ACCEPTED_CLASSES = frozenset(
     uid
@@ -143,7 +148,8 @@ def receive_instances(
     Raises
     ------
     DicomwebError
-        The body cannot be read; what came whole before is kept.
+        The body cannot be read, and no instance came whole before. Where one did, it
+        is kept, and the answer lists it, and what broke as a failure.
 
     """
     outcome = StowOutcome()
@@ -157,6 +163,13 @@ def receive_instances(
                     event, part, receiver, request, outcome, max_instance_bytes
                 )
         reader.finish()
+    except DicomwebError as error:
+        if not outcome.stored:
+            raise
+        reason = (
+            Status.OUT_OF_RESOURCES if error.status == 413 else Status.CANNOT_UNDERSTAND
+        )
+        outcome.failed.append((*(part.uids if part else ("", "")), reason))
     finally:
         if part is not None:
             part.abandon()
@@ -214,7 +227,7 @@ class _PartReceiver:
         self._request = request
         self._left = max_instance_bytes
         self._head = b""
-        self._uids = ("", "")
+        self.uids = ("", "")
         self._reception: Reception | None = None
         self._failure: int | None = None
         if content_type is not None and not _is_dicom(content_type):
@@ -238,7 +251,10 @@ class _PartReceiver:
         if self._failure is None and self._reception is not None:
             answer = self._reception.finish()
             self._reception = None
-            if answer.instance is not None:
+            if answer.outcome is InstanceOutcome.CONFLICT:
+                # What this UID leads to is, and stays, the first.
+                self._failure = _DUPLICATE_INSTANCE
+            elif answer.instance is not None:
                 one = answer.instance
                 outcome.stored.append(
                     InstanceHeader(
@@ -252,8 +268,9 @@ class _PartReceiver:
                     )
                 )
                 return
-            self._failure = answer.status
-        outcome.failed.append((*self._uids, self._failure or Status.PROCESSING_FAILURE))
+            else:
+                self._failure = answer.status
+        outcome.failed.append((*self.uids, self._failure or Status.PROCESSING_FAILURE))
 
     def abandon(self) -> None:
         if self._reception is not None:
@@ -293,7 +310,7 @@ class _PartReceiver:
         if not (is_uid(class_uid) and is_uid(uid) and is_uid(syntax)):
             self._fail(Status.CANNOT_UNDERSTAND)
             return
-        self._uids = (class_uid, uid)
+        self.uids = (class_uid, uid)
         if class_uid not in _ACCEPTED_CLASSES:
             self._fail(Status.SOP_CLASS_NOT_SUPPORTED)
             return

@@ -35,7 +35,8 @@ class InstanceOutcome(StrEnum):
     """The same UID and bytes were there: nothing changes."""
     CONFLICT = "conflict"
     """The same UID was there with other bytes: kept beside the first, flagged, and
-    not processed, so that a study never has two images in one place."""
+    not processed, so that a study never has two images in one place. Sent again, it
+    is one again, and nothing changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,17 @@ def insert_instance(
         Its study is being fetched to compare with: a prior stays one.
 
     """
-    known = set(
-        connection.scalars(
-            select(instances.c.sha256).where(
+    known = {
+        row.sha256: row.is_conflict
+        for row in connection.execute(
+            select(instances.c.sha256, instances.c.is_conflict).where(
                 instances.c.sop_instance_uid == instance.sop_instance_uid
             )
         )
-    )
+    }
     if instance.sha256 in known:
-        return InstanceOutcome.DUPLICATE
+        is_other = known[instance.sha256]
+        return InstanceOutcome.CONFLICT if is_other else InstanceOutcome.DUPLICATE
     is_conflict = bool(known)
     counts = not instance.is_own_result and not is_conflict
     study_id = _study_id(connection, instance)

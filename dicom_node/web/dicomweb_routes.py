@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import anyio
@@ -227,16 +227,19 @@ class _Retrieval:
         return _parts(form, parts)
 
     async def bulk(self, request: Request, value: str) -> Response:
-        form = choose_octets(_accept(request))
-        place = _place(request)
+        accept, place = _accept(request), _place(request)
         url = f"{_root(request, self._service)}{place.path}/bulkdata/{value}"
         service = self._service
 
-        def prepare() -> Iterator[Part]:
+        def prepare() -> tuple[Form, Iterator[Part]]:
+            # A client that takes neither form learns it before a file is read.
+            choose_octets(accept)
             parts = service.bulk_parts(service.library.instance(place), value, url=url)
-            return chain([next(parts)], parts)
+            first = list(islice(parts, 2))
+            form = choose_octets(accept, is_one=len(first) == 1)
+            return form, chain(first, parts)
 
-        parts = await run_in_threadpool(prepare)
+        form, parts = await run_in_threadpool(prepare)
         return _parts(form, parts)
 
     async def rendered(self, request: Request, frames: str = "1") -> Response:

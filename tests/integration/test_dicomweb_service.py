@@ -19,6 +19,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
+from pydicom.encaps import generate_frames
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from dicom_node.dicomweb.multipart import Part, write_multipart
@@ -87,6 +88,12 @@ def reasons(answer: httpx.Response) -> list[int]:
         for tag in ("00081198", "0008119A")
         for item in found.get(tag, {}).get("Value", [])
     ]
+
+
+def named(answer: httpx.Response, tag: str) -> list[str]:
+    """Return the instances of a list of the answer."""
+    items = answer.json().get(tag, {}).get("Value", [])
+    return [one["00081155"]["Value"][0] for one in items]
 
 
 def test_an_outside_client_finds_studies_series_and_instances(
@@ -231,9 +238,7 @@ def test_a_lost_file_takes_no_other_metadata_away(
     ]
     assert sorted(order) == sorted(uids)
     gone = {order[index] for index in lost}
-    _lose(
-        empty, {path: uid for path, uid in zip(series.paths, uids, strict=True)}, gone
-    )
+    _lose(empty, dict(zip(series.paths, uids, strict=True)), gone)
 
     answer = httpx.get(f"{place}/metadata")
     found = httpx.get(f"{place}/instances?includefield=all&limit=100")
@@ -316,6 +321,34 @@ def test_bulk_data_is_the_value_that_metadata_name(
     for path in ("bulkdata/00420011", "bulkdata/0008103E/0/00080100"):
         assert httpx.get(f"{url}/{path}").status_code == 404
     assert httpx.get(f"{url}/bulkdata/..%2f..%2fnode.sqlite").status_code == 400
+
+
+def test_bulk_data_of_many_compressed_frames_come_in_parts(
+    empty: DicomwebNode, tmp_path: Path
+) -> None:
+    ds = pydicom.dcmread(str(get_testdata_file("SC_rgb_rle_2frame.dcm")))
+    empty.receive([Path(str(ds.filename))])
+    url = f"{address(empty, ds)}/bulkdata/7FE00010"
+
+    answers = {
+        accept: httpx.get(url, headers={"Accept": accept})
+        for accept in (
+            "*/*",
+            "application/octet-stream, */*;q=0.1",
+            'multipart/related; type="application/octet-stream"',
+            "application/octet-stream",
+        )
+    }
+
+    assert [one.status_code for one in answers.values()] == [200, 200, 200, 406]
+    stored = list(generate_frames(ds.PixelData, number_of_frames=2))
+    for answer in list(answers.values())[:3]:
+        kind = answer.headers["content-type"]
+        assert kind.startswith('multipart/related; type="application/octet-stream"')
+        boundary = kind.partition("boundary=")[2].encode()
+        parts = answer.content.split(b"--" + boundary)[1:-1]
+        found = [one.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for one in parts]
+        assert found == stored
 
 
 def test_pictures_go_through_the_window_that_is_asked_for(
@@ -548,9 +581,53 @@ def test_instances_before_a_cut_are_kept(empty: DicomwebNode, tmp_path: Path) ->
 
     answer = httpx.post(f"{empty.root}/studies", content=body, headers=STOW)
 
-    assert answer.status_code == 400
+    assert answer.status_code == 202
+    assert reasons(answer) == [0xC000]
+    assert named(answer, "00081198") == [study.instances[1].sop_instance_uid]
+    assert named(answer, "00081199") == [study.instances[0].sop_instance_uid]
     assert len(empty.store.recorded_files()) == 1
     assert empty.spool.remove_leftovers() == 0
+
+
+def test_an_instance_in_the_block_that_breaks_is_kept_and_listed(
+    empty: DicomwebNode, tmp_path: Path
+) -> None:
+    study = make_ct_series(tmp_path / "ct", slices=1)
+    whole = body_of(study.paths[0].read_bytes())
+    broken = whole.removesuffix(b"--\r\n") + b"\r\n garbage\r\n\r\n\0"
+
+    answer = httpx.post(f"{empty.root}/studies", content=broken, headers=STOW)
+
+    assert answer.status_code == 202
+    assert named(answer, "00081199") == [study.instances[0].sop_instance_uid]
+    assert reasons(answer) == [0xC000]
+    assert len(empty.store.recorded_files()) == 1
+
+
+def test_other_bytes_under_a_uid_that_is_there_are_not_told_as_stored(
+    empty: DicomwebNode, tmp_path: Path
+) -> None:
+    study = make_ct_series(tmp_path / "ct", slices=2)
+    first, second = (path.read_bytes() for path in study.paths)
+    ds = pydicom.dcmread(study.paths[0])
+    ds.PatientComments = "changed"
+    changed = io.BytesIO()
+    ds.save_as(changed)
+    url = f"{empty.root}/studies"
+
+    httpx.post(url, content=body_of(first), headers=STOW)
+    again = httpx.post(url, content=body_of(first), headers=STOW)
+    alone = httpx.post(url, content=body_of(changed.getvalue()), headers=STOW)
+    both = httpx.post(url, content=body_of(changed.getvalue(), second), headers=STOW)
+    shown = httpx.get(
+        address(empty, ds), headers={"Accept": "application/dicom"}
+    ).content
+
+    assert again.status_code == 200
+    assert (alone.status_code, reasons(alone)) == (409, [0x0111])
+    assert (both.status_code, reasons(both)) == (202, [0x0111])
+    assert named(both, "00081199") == [study.instances[1].sop_instance_uid]
+    assert "PatientComments" not in pydicom.dcmread(io.BytesIO(shown))
 
 
 def test_nothing_of_a_patient_is_logged(

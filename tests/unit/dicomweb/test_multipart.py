@@ -12,6 +12,7 @@ from dicom_node.dicomweb.multipart import (
     Part,
     PartBegin,
     PartData,
+    PartEnd,
     new_boundary,
     write_multipart,
 )
@@ -112,10 +113,24 @@ def test_parts_beyond_the_limit_are_refused() -> None:
     reader = MultipartReader(BOUNDARY)
     body = f"--{BOUNDARY}\r\n\r\n\r\n".encode() * (MAX_PARTS + 1)
 
+    # What came whole before is handed on first.
+    assert len(reader.feed(body)) >= MAX_PARTS
     with pytest.raises(DicomwebError, match="parts") as raised:
-        reader.feed(body)
+        reader.feed(b"")
 
     assert raised.value.status == 413
+
+
+def test_parts_before_what_breaks_a_block_are_handed_on() -> None:
+    reader = MultipartReader(BOUNDARY)
+    whole = f"--{BOUNDARY}\r\n\r\nabc\r\n--{BOUNDARY}\r\n".encode()
+
+    events = reader.feed(whole + b" garbage\r\n\r\n\0")
+
+    assert events[:3] == (PartBegin(), PartData(b"abc"), PartEnd())
+    for again in (lambda: reader.feed(b"--"), reader.finish):
+        with pytest.raises(DicomwebError, match="not multipart"):
+            again()
 
 
 def test_an_endless_part_is_handed_on_and_never_collected() -> None:
