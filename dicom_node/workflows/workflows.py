@@ -199,6 +199,9 @@ class Workflows:
         for parcel in self._store.commitments.waiting():
             if not only_overdue or parcel.next_attempt_at < latest:
                 self._submit_commitment(parcel)
+            if not only_overdue:
+                # The node may have ended between writing that it asks and asking.
+                hurry(commitment_name(parcel))
 
     def take_report(
         self, ae_title: str, peer_address: str, report: CommitmentReport
