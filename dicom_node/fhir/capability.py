@@ -16,9 +16,16 @@ _CHANGED = "2026-11-22"
 
 _CREATE = (
     "Hands in a report, in R4 or R5, as a DiagnosticReport or a Bundle that holds some "
-    "with what they refer to. It must name its study (identifier urn:dicom:uid) or an "
-    "accession number (ACSN). 202: it is kept and joins its study whichever comes "
-    "first; 200: it was known. The resource itself cannot be read back."
+    "with what they refer to; all of them are kept or none. It must name its study "
+    "(identifier urn:dicom:uid) or an accession number (ACSN). 201: it is kept and "
+    "joins its study whichever comes first; 200: it was known. Location is the first "
+    "report. A report with an identifier replaces the one before of the same sender; "
+    "one that corrects or withdraws must have it. Role sender."
+)
+
+_READ = (
+    "A report that was handed in by any channel, as its sender said it: status, text "
+    "(presentedForm), identifiers and study. Role viewer."
 )
 
 
@@ -42,11 +49,15 @@ def capability_statement(release: str = "R5") -> dict[str, Any]:
                 "mode": "server",
                 "documentation": "Reports come in as DiagnosticReport. Results are a "
                 "transaction Bundle in R5 at /studies/{uid}/fhir.json.",
-                "security": {"description": "HTTP Basic, role sender."},
+                "security": {"description": "HTTP Basic."},
                 "resource": [
                     {
                         "type": "DiagnosticReport",
-                        "interaction": [{"code": "create", "documentation": _CREATE}],
+                        "interaction": [
+                            {"code": "create", "documentation": _CREATE},
+                            {"code": "read", "documentation": _READ},
+                        ],
+                        "versioning": "no-version",
                     }
                 ],
             }

@@ -32,6 +32,9 @@ _STATUS = {
 }
 """DiagnosticReport.status of R4 and R5; ``modified`` is said of partial reports."""
 
+_MAX_IDENTIFIERS = 20
+"""Of one patient."""
+
 _DICOM_UID = "urn:dicom:uid"
 _FORM = "DiagnosticReport.presentedForm"
 _PLAIN = "text/plain"
@@ -118,6 +121,12 @@ def _reports_in(resource: Resource) -> Iterator[_Report]:
     )
     others: dict[str, Resource] = {}
     for entry, one in entries:
+        method = (entry.get("request") or {}).get("method", "POST")
+        if method != "POST":
+            msg = "only entries with the request POST are taken"
+            raise ReportRefusedError(
+                msg, code="not-supported", at="Bundle.entry.request.method"
+            )
         if "fullUrl" in entry:
             others[entry["fullUrl"]] = one
         if "id" in one:
@@ -159,18 +168,22 @@ def _incoming(
         msg = "the report has no text"
         raise ReportRefusedError(msg, code="required", at="DiagnosticReport.text")
     identifier = _identifier(resource)
+    patient_ids = _patient_ids(report)
     for number, study in enumerate(studies or [None], start=1):
         yield IncomingReport(
             text=text,
             channel=ReportChannel.FHIR,
             status=status,
             # The same report of another study must not replace this one.
-            identifier=identifier if number == 1 else f"{identifier}#{number}",
+            identifier=identifier
+            if number == 1 or not identifier
+            else f"{identifier}#{number}",
             sender=sender,
             received_at=received_at,
             study_instance_uid=study,
             accession_number=accession if len(studies) < 2 else None,
-            patient_id=_patient_id(report),
+            patient_id=next(iter(patient_ids), None),
+            other_patient_ids=patient_ids[1:],
         )
 
 
@@ -204,15 +217,14 @@ def _accession_numbers(report: _Report) -> Iterator[str]:
                 yield one["value"]
 
 
-def _patient_id(report: _Report) -> str | None:
+def _patient_ids(report: _Report) -> tuple[str, ...]:
+    """Return the identifiers of the subject, the medical record number first."""
     named: list[dict[str, Any]] = []
     for reference, patient in report.resolved("subject"):
         named += [reference.get("identifier") or {}, *(patient.get("identifier") or ())]
     values = [one for one in named if one.get("value")]
-    for one in values:
-        if "MR" in _types(one):
-            return str(one["value"])
-    return str(values[0]["value"]) if values else None
+    values.sort(key=lambda one: "MR" not in _types(one))
+    return tuple(dict.fromkeys(str(one["value"]) for one in values))[:_MAX_IDENTIFIERS]
 
 
 def _identifier(resource: Resource) -> str:

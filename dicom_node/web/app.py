@@ -25,6 +25,7 @@ from dicom_node.web.openapi import describe_access, make_openapi_router
 from dicom_node.web.pages import make_pages_router, read_static
 from dicom_node.web.parts import WebParts
 from dicom_node.web.problems import add_problem_handlers
+from dicom_node.web.proxies import ClientAddress
 from dicom_node.web.viewer import make_viewer_router
 
 __all__ = ["make_app"]
@@ -72,6 +73,7 @@ def make_app(parts: WebParts) -> FastAPI:
     app.add_middleware(AccessFirst, routes=app, access=parts.access)
     app.add_middleware(HangUp)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(ClientAddress, trusted=settings.web.trusted_proxies)
     for router in (
         make_health_router(),
         make_people_router(),
@@ -90,6 +92,7 @@ def make_app(parts: WebParts) -> FastAPI:
         make_fhir_router(
             ReportInbox(parts.store, clock=parts.now),
             now=parts.now,
+            read_report=parts.store.reports.get,
             counters=parts.counters,
             read_pdf=parts.read_pdf,
         )

@@ -1,12 +1,12 @@
-"""FHIR over HTTP: reports in, and what the interface can do."""
+"""FHIR over HTTP: reports in and back, and what the interface can do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
@@ -20,8 +20,10 @@ from dicom_node.errors import (
 )
 from dicom_node.fhir import operation_outcome, read_reports
 from dicom_node.fhir.capability import capability_statement
+from dicom_node.fhir.received import report_resource
 from dicom_node.fhir.validation import release_of
-from dicom_node.inbox import ReportInbox, ReportOutcome
+from dicom_node.inbox import ReportInbox, ReportOutcome, ReportReceipt
+from dicom_node.store import StoredReport
 from dicom_node.web.access import Person, allow_anyone, require
 from dicom_node.web.problems import FHIR_JSON
 
@@ -60,6 +62,7 @@ def make_router(
     inbox: ReportInbox,
     *,
     now: Callable[[], datetime],
+    read_report: Callable[[int], StoredReport | None],
     counters: Counters | None = None,
     read_pdf: Callable[[bytes], str] | None = None,
 ) -> APIRouter:
@@ -71,6 +74,8 @@ def make_router(
         Keeps the reports.
     now : callable
         Returns the moment.
+    read_report : callable
+        Returns a report by its number, None when there is none.
     counters : Counters, optional
         What ``/metrics`` tells.
     read_pdf : callable, optional
@@ -85,7 +90,7 @@ def make_router(
 
     @router.post(
         "/DiagnosticReport",
-        status_code=202,
+        status_code=201,
         response_class=_FhirResponse,
         openapi_extra=_BODY,
         responses=_ANSWERS,
@@ -93,7 +98,7 @@ def make_router(
     async def create_report(
         request: Request, person: Annotated[Person, Depends(require("sender"))]
     ) -> _FhirResponse:
-        """Take a report. It is kept when this answers 202, or 200 if it was known."""
+        """Take a report. It is kept when this answers 201, or 200 if it was known."""
         content_type = request.headers.get("content-type", "")
         if content_type.partition(";")[0].strip().lower() not in _JSON:
             count("refused")
@@ -101,7 +106,7 @@ def make_router(
             return _FhirResponse(operation_outcome(text, code="not-supported"), 415)
         data = await request.body()
 
-        def keep() -> list[ReportOutcome]:
+        def keep() -> tuple[ReportReceipt, ...]:
             reports = read_reports(
                 data,
                 received_at=now(),
@@ -109,17 +114,41 @@ def make_router(
                 release=release_of(content_type),
                 read_pdf=read_pdf,
             )
-            return [inbox.accept(one).outcome for one in reports]
+            return inbox.accept_all(reports)
 
         try:
-            outcomes = await run_in_threadpool(keep)
+            receipts = await run_in_threadpool(keep)
         except (ReportError, StoreError) as error:
             outcome, status, code = _refusal(error)
             count(outcome)
             return _FhirResponse(operation_outcome(error, code=code), status)
         count("accepted")
-        is_known = all(one is ReportOutcome.DUPLICATE for one in outcomes)
-        return _FhirResponse(_accepted(outcomes), 200 if is_known else 202)
+        is_known = all(one.outcome is ReportOutcome.DUPLICATE for one in receipts)
+        return _FhirResponse(
+            _accepted(receipts),
+            200 if is_known else 201,
+            headers={"Location": f"/fhir/{_name(receipts[0])}"},
+        )
+
+    @router.get(
+        "/DiagnosticReport/{report_id}",
+        response_class=_FhirResponse,
+        dependencies=[Depends(require("viewer"))],
+        responses={404: {"description": "There is no such report."}},
+    )
+    def report_by_id(
+        request: Request, report_id: Annotated[str, Path(pattern="^[1-9][0-9]{0,8}$")]
+    ) -> _FhirResponse:
+        """Return a report that was handed in, in FHIR R5 or R4."""
+        try:
+            release = release_of(request.headers.get("accept", ""))
+        except ReportRefusedError as error:
+            return _FhirResponse(operation_outcome(error), 406)
+        found = read_report(int(report_id))
+        if found is None:
+            text = "there is no such report"
+            return _FhirResponse(operation_outcome(text, code="not-found"), 404)
+        return _FhirResponse(report_resource(found, release=release or "R5"))
 
     @router.get(
         "/metadata",
@@ -147,15 +176,19 @@ def _refusal(error: NodeError) -> tuple[str, int, str]:
     return "refused", 400 if is_broken else 422, "invalid"
 
 
-def _accepted(outcomes: list[ReportOutcome]) -> dict[str, Any]:
+def _name(receipt: ReportReceipt) -> str:
+    return f"DiagnosticReport/{receipt.report_id}"
+
+
+def _accepted(receipts: Sequence[ReportReceipt]) -> dict[str, Any]:
     return {
         "resourceType": "OperationOutcome",
         "issue": [
             {
                 "severity": "information",
                 "code": "informational",
-                "diagnostics": f"report {number}: {outcome.value}",
+                "diagnostics": f"report {number}: {one.outcome.value}, {_name(one)}",
             }
-            for number, outcome in enumerate(outcomes, start=1)
+            for number, one in enumerate(receipts, start=1)
         ],
     }

@@ -178,7 +178,7 @@ def test_a_corrected_report_over_fhir_makes_a_new_version(tmp_path: Path) -> Non
                 headers={"content-type": "application/fhir+json"},
                 auth=("ris", PASSWORD),
             )
-            assert answer.status_code == 202, answer.text
+            assert answer.status_code == 201, answer.text
             wait_for(
                 lambda n=number: len(processor.processed) == n, f"version {number}"
             )

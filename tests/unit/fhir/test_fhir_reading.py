@@ -71,6 +71,31 @@ def test_the_status_is_kept(status: str, expected: ReportStatus) -> None:
     assert _one(status=status).status is expected
 
 
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "GET"])
+def test_a_bundle_that_asks_for_more_than_post_is_refused(method: str) -> None:
+    entry = {"resource": make_report(), "request": {"method": method, "url": "x/1"}}
+    other = {"fullUrl": "urn:uuid:1", **entry}
+    other["request"] = {"method": "POST", "url": "DiagnosticReport"}
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [other, entry]}
+
+    with pytest.raises(ReportRefusedError, match="POST") as refused:
+        _read(bundle)
+
+    assert refused.value.facts["at"] == "Bundle.entry.request.method"
+    assert len(_read(bundle | {"entry": [other]})) == 1
+
+
+def test_a_report_of_two_studies_without_an_identifier_gets_none() -> None:
+    studies = [
+        {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:1.{n}"}}
+        for n in (2, 3)
+    ]
+
+    reports = _read(make_report(identifier=None, study=studies))
+
+    assert [one.identifier for one in reports] == ["", ""]
+
+
 @pytest.mark.parametrize("release", ["R4", "R5"])
 @pytest.mark.parametrize("how", ["contained", "bundle"])
 def test_the_study_and_patient_may_be_other_resources(release: str, how: str) -> None:
@@ -117,7 +142,7 @@ def test_the_study_and_patient_may_be_other_resources(release: str, how: str) ->
 
     assert report.study_instance_uid == STUDY_UID
     assert report.accession_number == "ACC9"
-    assert report.patient_id == "4711"
+    assert (report.patient_id, report.other_patient_ids) == ("4711", ("insurance",))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import httpx
 import pytest
 from fhir.resources.capabilitystatement import CapabilityStatement
+from fhir.resources.diagnosticreport import DiagnosticReport
 from fhir.resources.operationoutcome import OperationOutcome
 from fhir.resources.R4B.capabilitystatement import (
     CapabilityStatement as CapabilityStatementR4,
 )
+from fhir.resources.R4B.diagnosticreport import DiagnosticReport as DiagnosticReportR4
 
 from dicom_node.errors import PatientMismatchError, StoreError
 from dicom_node.inbox import ReportInbox
@@ -48,8 +51,8 @@ def _issue(answer: httpx.Response) -> Any:
 def test_a_report_is_kept_and_waits_for_its_study(site: Site, release: str) -> None:
     answer = _post(site, make_report(release=release))
 
-    assert answer.status_code == 202
-    assert _issue(answer).diagnostics == "report 1: waiting"
+    assert answer.status_code == 201
+    assert _issue(answer).diagnostics == "report 1: waiting, DiagnosticReport/1"
     (report,) = site.store.reports.waiting()
     assert report.text == "IMPRESSION:\nLeft pleural effusion."
     assert report.sender == "ris"
@@ -60,14 +63,75 @@ def test_a_report_joins_its_study(site: Site) -> None:
 
     answer = _post(site, make_report())
 
-    assert _issue(answer).diagnostics == "report 1: joined"
+    assert _issue(answer).diagnostics == "report 1: joined, DiagnosticReport/1"
     assert len(site.store.reports.of_study(STUDY_UID)) == 1
+
+
+@pytest.mark.parametrize("release", ["R4", "R5"])
+def test_a_report_is_read_back_where_its_location_says(
+    site: Site, release: str
+) -> None:
+    site.store.record_instance(received(1, study_instance_uid=STUDY_UID))
+    where = _post(site, make_report()).headers["location"]
+    model = DiagnosticReport if release == "R5" else DiagnosticReportR4
+    accept = {"accept": f"application/fhir+json; fhirVersion={release[1]}.0"}
+
+    answer = site.client("reader").get(where, headers=accept)
+
+    report = model.model_validate_json(answer.content)
+    assert (report.id, report.status) == ("1", "final")
+    assert report.identifier[0].value == "R-77"
+    text = b64decode(answer.json()["presentedForm"][0]["data"]).decode()
+    assert text == "IMPRESSION:\nLeft pleural effusion."
+    (study,) = report.study if release == "R5" else report.imagingStudy
+    assert study.identifier.value == f"urn:oid:{STUDY_UID}"
+
+
+@pytest.mark.parametrize(
+    ("user", "name", "status"),
+    [
+        ("reader", "2", 404),
+        ("reader", "x", 422),
+        ("ris", "1", 403),
+        (None, "1", 401),
+    ],
+)
+def test_a_report_that_cannot_be_read_says_why(
+    site: Site, user: str | None, name: str, status: int
+) -> None:
+    _post(site, make_report())
+
+    answer = site.client(user).get(f"/fhir/DiagnosticReport/{name}")
+
+    assert answer.status_code == status
+    assert _issue(answer).severity == "error"
+
+
+def test_the_reports_of_a_bundle_are_kept_all_or_none(site: Site) -> None:
+    site.store.record_instance(
+        received(1, study_instance_uid=STUDY_UID, study={"PatientID": "4711"})
+    )
+    other = make_report(subject={"identifier": {"value": "another"}})
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": [{"resource": make_report()}, {"resource": other}],
+    }
+
+    assert _post(site, bundle).status_code == 409
+    assert site.store.reports.of_study(STUDY_UID) == ()
+
+    other["subject"] = {"identifier": {"value": "4711"}}
+    other["identifier"] = [{"value": "R-78"}]
+    assert _post(site, bundle).status_code == 201
+    assert len(site.store.reports.of_study(STUDY_UID)) == 2
 
 
 def test_a_report_sent_again_is_known(site: Site) -> None:
     answers = [_post(site, make_report()) for _ in range(2)]
 
-    assert [one.status_code for one in answers] == [202, 200]
+    assert [one.status_code for one in answers] == [201, 200]
+    assert {one.headers["location"] for one in answers} == {"/fhir/DiagnosticReport/1"}
     assert len(site.store.reports.waiting()) == 1
 
 
@@ -115,7 +179,7 @@ def test_trouble_is_told_by_its_status(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(ReportInbox, "accept", fail)
+    monkeypatch.setattr(ReportInbox, "accept_all", fail)
 
     answer = _post(site, make_report())
 
@@ -196,6 +260,8 @@ def test_the_interface_describes_itself(site: Site) -> None:
     )
     (resource,) = statement.rest[0].resource
     paths = site.app.openapi()["paths"]
+    assert {one.code for one in resource.interaction} == {"create", "read"}
     assert "post" in paths[f"/fhir/{resource.type}"]
+    assert "get" in paths[f"/fhir/{resource.type}/{{report_id}}"]
     other = {"accept": "application/fhir+json; fhirVersion=3.0"}
     assert site.client().get("/fhir/metadata", headers=other).status_code == 406
