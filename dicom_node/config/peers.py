@@ -13,6 +13,7 @@ from dicom_node.config.sections import (
     AETitle,
     ModelSettings,
     Name,
+    Network,
     Port,
     ProfileName,
     Seconds,
@@ -46,15 +47,6 @@ def _check_url(value: str) -> str:
 
 HttpUrl = Annotated[str, AfterValidator(_check_url)]
 """An address of a web service, without the slash at its end."""
-
-
-def _check_network(value: str) -> str:
-    ipaddress.ip_network(value, strict=False)
-    return value
-
-
-Network = Annotated[str, AfterValidator(_check_network)]
-"""An address, or a network as CIDR."""
 
 
 Hl7Field = Annotated[str, Field(pattern=r"^(OBR|ORC|IPC)-[1-9]\d?$")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = [
     "LimitSettings",
     "ModelSettings",
     "Name",
+    "Network",
     "NodeSection",
     "Port",
     "ProfileName",
@@ -147,6 +149,15 @@ class ModelSettings(Section):
     """Private memory that the worker process may use beside the model's device."""
 
 
+def _check_network(value: str) -> str:
+    ipaddress.ip_network(value, strict=False)
+    return value
+
+
+Network = Annotated[str, AfterValidator(_check_network)]
+"""An address, or a network as CIDR."""
+
+
 class WebSettings(Section):
     """``[web]``: the pages, REST, FHIR, DICOMweb, /health and /metrics.
 
@@ -168,6 +179,9 @@ class WebSettings(Section):
     """A person signs in again after this long."""
     behind_tls: bool = False
     """True: a proxy in front speaks HTTPS; cookies are then sent over HTTPS only."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Addresses or networks of proxies that say in X-Forwarded-For who asks; nobody
+    else is believed. Without it all who come by a proxy count as one address."""
     viewer_dir: Path | None = None
     """Folder of a built OHIF (its ``dist``), served below ``/viewer``; None: none."""
     max_upload_bytes: Annotated[int, Field(gt=0)] = 4 << 30

@@ -11,17 +11,20 @@ from types import SimpleNamespace
 from typing import cast, get_args
 
 import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
 from openapi_spec_validator import validate
 
 from dicom_node.config.peers import Role
 from dicom_node.dicomweb import DicomwebService
 from dicom_node.errors import AccessError
 from dicom_node.web import passwords
-from dicom_node.web.access import COOKIE
+from dicom_node.web.access import COOKIE, address_of
 from dicom_node.web.app import make_app
 from dicom_node.web.attempts import Attempts
 from dicom_node.web.openapi import needs_of, routes_of
 from dicom_node.web.passwords import Passwords, hash_password
+from dicom_node.web.proxies import ClientAddress
 from dicom_node.web.sessions import read_secret
 from tests.builders.websites import PASSWORD, Site, open_site
 
@@ -287,6 +290,7 @@ def test_a_session_without_its_header_changes_nothing(own: Site) -> None:
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ],
@@ -421,6 +425,51 @@ def test_an_address_that_tries_many_names_waits_but_never_long() -> None:
     assert max(waits) == 15
     assert wait_of(attempts, "2001:db8:0:1::1", "n") == 0
     assert wait_of(attempts, "192.0.2.7", "n") == 0
+
+
+@pytest.mark.parametrize(
+    ("connection", "said", "client"),
+    [
+        ("192.0.2.7", None, "192.0.2.7"),
+        ("192.0.2.7", "127.0.0.1", "192.0.2.7"),
+        ("10.0.0.1", None, "10.0.0.1"),
+        ("10.0.0.1", "198.51.100.3", "198.51.100.3"),
+        ("10.0.0.1", "127.0.0.1, 198.51.100.3", "198.51.100.3"),
+        ("10.0.0.1", "203.0.113.1, 198.51.100.3, 10.0.0.2", "198.51.100.3"),
+        ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
+        ("::ffff:10.0.0.1", "198.51.100.3:4711", "198.51.100.3"),
+        ("fd00::1", "[2001:db8::1]:4711", "2001:db8::1"),
+        ("10.0.0.1", "2001:DB8::1", "2001:db8::1"),
+        ("10.0.0.1", "unknown", ""),
+        ("10.0.0.1", "198.51.100.3, , ", "198.51.100.3"),
+    ],
+)
+def test_only_trusted_proxies_say_who_asks(
+    connection: str, said: str | None, client: str
+) -> None:
+    app = FastAPI()
+    app.add_middleware(ClientAddress, trusted=["10.0.0.0/8", "fd00::1"])
+
+    @app.get("/")
+    def address(request: Request) -> str:
+        return address_of(request)
+
+    web = TestClient(app, client=(connection, 4711))
+    answer = web.get("/", headers={} if said is None else {"X-Forwarded-For": said})
+
+    assert answer.json() == client
+
+
+def test_behind_a_proxy_nobody_is_this_machine(tmp_path: Path) -> None:
+    with open_site(tmp_path, web={"trusted_proxies": ["127.0.0.1"]}) as site:
+        answers = [
+            site.client().get("/studies", headers={"X-Forwarded-For": one})
+            for one in ("192.0.2.7", "127.0.0.1, 192.0.2.7", "nonsense")
+        ]
+        own = site.client().get("/studies")
+
+    assert [one.status_code for one in answers] == [401, 401, 401]
+    assert own.status_code == 200
 
 
 def test_an_own_password_allows_no_guesses_at_others() -> None:
