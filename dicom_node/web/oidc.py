@@ -6,10 +6,12 @@ of its own: state, nonce and code verifier.
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -39,12 +41,26 @@ _JOURNEY_S = 600
 _KEPT_S = 3600.0
 """The provider's addresses and keys are asked for again after this long."""
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 5.0
+"""For each wait for the provider, and for its metadata and its keys as a whole."""
+
+_FAILED_S = 30.0
+"""A provider that did not answer is not asked again before: strangers may begin."""
+
+_AT_ONCE = 4
+"""Threads that wait for the provider; the others serve everybody else."""
+
+_MAX_DOCUMENT = 1 << 20
+"""Bytes of metadata or keys."""
+
 _LEEWAY_S = 60
 """Clocks may differ by this much."""
 
 _ROLES: tuple[Role, ...] = get_args(Role)
 """The strongest last."""
+
+
+_NO_PROVIDER = "the OpenID provider does not answer as one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +92,8 @@ class Provider:
         self._serializer = URLSafeTimedSerializer(secret, salt="oidc")
         self._lock = threading.Lock()
         self._known: tuple[float, dict[str, Any], KeySet] | None = None
+        self._failed_at = -_FAILED_S
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
 
     def begin(self, *, redirect_uri: str, next_path: str) -> Journey:
         """Return where a person signs in.
@@ -137,7 +155,7 @@ class Provider:
     ) -> dict[str, Any]:
         metadata, keys = self._discover()
         try:
-            with self._client(redirect_uri) as client:
+            with self._asking(), self._client(redirect_uri) as client:
                 token = client.fetch_token(
                     metadata["token_endpoint"],
                     grant_type="authorization_code",
@@ -145,6 +163,8 @@ class Provider:
                     code_verifier=said["v"],
                 )
             id_token = token["id_token"]
+        except AccessError:
+            raise
         except Exception as error:  # its library raises nearly anything
             msg = "the provider did not confirm who signed in"
             raise AccessError(msg, status=401) from error
@@ -200,22 +220,56 @@ class Provider:
     def _discover(self, *, anew: bool = False) -> tuple[dict[str, Any], KeySet]:
         """Return the provider's metadata and keys (OIDC Discovery 4)."""
         with self._lock:
-            if self._known is not None and not anew:
-                asked_at, metadata, keys = self._known
-                if time.monotonic() - asked_at < _KEPT_S:
-                    return metadata, keys
-            try:
-                with httpx.Client(timeout=_TIMEOUT_S) as client:
-                    metadata = _json(
-                        client, f"{self._issuer}/.well-known/openid-configuration"
-                    )
-                    _check_issuer(metadata, self._issuer)
-                    keys = KeySet.import_key_set(_json(client, metadata["jwks_uri"]))
-            except (httpx.HTTPError, JoseError, ValueError, KeyError) as error:
-                msg = "the OpenID provider does not answer as one"
-                raise AccessError(msg, status=503) from error
+            known = self._known
+        if known is not None and not anew and time.monotonic() - known[0] < _KEPT_S:
+            return known[1:]
+        deadline = time.monotonic() + _TIMEOUT_S
+        try:
+            with self._asking(), httpx.Client(timeout=_TIMEOUT_S) as client:
+                metadata = _json(
+                    client,
+                    f"{self._issuer}/.well-known/openid-configuration",
+                    deadline=deadline,
+                )
+                _check_issuer(metadata, self._issuer)
+                keys = KeySet.import_key_set(
+                    _json(client, metadata["jwks_uri"], deadline=deadline)
+                )
+        except (httpx.HTTPError, JoseError, ValueError, KeyError) as error:
+            self._note_failure()
+            raise AccessError(_NO_PROVIDER, status=503) from error
+        with self._lock:
             self._known = (time.monotonic(), metadata, keys)
-            return metadata, keys
+        return metadata, keys
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Take a place among those who wait for the provider.
+
+        Raises
+        ------
+        AccessError
+            It did not answer a moment ago, or too many wait (``status`` 503).
+
+        """
+        with self._lock:
+            wait_s = self._failed_at + _FAILED_S - time.monotonic()
+        if wait_s > 0:
+            raise AccessError(_NO_PROVIDER, status=503, retry_after_s=int(wait_s) + 1)
+        if not self._places.acquire(blocking=False):
+            msg = "too many people sign in at once; try again"
+            raise AccessError(msg, status=503, retry_after_s=1)
+        try:
+            yield
+        except httpx.TransportError:
+            self._note_failure()
+            raise
+        finally:
+            self._places.release()
+
+    def _note_failure(self) -> None:
+        with self._lock:
+            self._failed_at = time.monotonic()
 
     def _client(self, redirect_uri: str) -> OAuth2Client:
         return OAuth2Client(
@@ -235,10 +289,15 @@ def _check_issuer(metadata: dict[str, Any], issuer: str) -> None:
         raise ValueError("the provider calls itself otherwise")
 
 
-def _json(client: httpx.Client, url: str) -> Any:
-    answer = client.get(url)
-    answer.raise_for_status()
-    return answer.json()
+def _json(client: httpx.Client, url: str, *, deadline: float) -> Any:
+    data = bytearray()
+    with client.stream("GET", url) as answer:
+        answer.raise_for_status()
+        for block in answer.iter_bytes():
+            data += block
+            if len(data) > _MAX_DOCUMENT or time.monotonic() > deadline:
+                raise ValueError("the provider's answer has no end")
+    return json.loads(data)
 
 
 def _read_secret(path: Path | None) -> str | None:

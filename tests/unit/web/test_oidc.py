@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 from joserfc.jwk import ECKey
 
+from dicom_node.errors import AccessError
+from dicom_node.web import oidc
 from tests.builders.openid_provider import (
     CLIENT_SECRET,
     OpenidProvider,
@@ -28,8 +32,8 @@ def provider() -> Iterator[OpenidProvider]:
 def site(tmp_path: Path, provider: OpenidProvider) -> Iterator[Site]:
     secret = tmp_path / "client-secret"
     secret.write_text(f"{CLIENT_SECRET}\n")
-    oidc = {"issuer": provider.issuer, "client_secret_file": secret}
-    with open_site(tmp_path / "node", oidc=oidc) as opened:
+    settings = {"issuer": provider.issuer, "client_secret_file": secret}
+    with open_site(tmp_path / "node", oidc=settings) as opened:
         yield opened
 
 
@@ -192,3 +196,76 @@ def test_a_session_of_the_provider_ends_with_the_provider(
         )
 
     assert answer.status_code == 401
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[tuple[Site, socket.socket]]:
+    """A node whose provider takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        issuer = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with open_site(tmp_path / "node", oidc={"issuer": issuer}) as opened:
+            yield opened, listener
+
+
+def test_a_provider_that_does_not_answer_is_left_alone_for_a_while(
+    silent: tuple[Site, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oidc, "_TIMEOUT_S", 0.2)
+    site, listener = silent
+
+    answers = [
+        site.client().get("/sign-in/oidc", follow_redirects=False) for _ in range(5)
+    ]
+
+    assert [one.status_code for one in answers] == [503] * 5
+    assert "retry-after" in answers[-1].headers
+    listener.setblocking(False)
+    listener.accept()[0].close()
+    with pytest.raises(BlockingIOError):
+        listener.accept()  # nobody asked a second time
+
+
+def test_only_some_threads_wait_for_a_provider(
+    silent: tuple[Site, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, listener = silent
+    monkeypatch.setattr(oidc, "_AT_ONCE", 1)
+    waiting = oidc.Provider(site.parts.settings.oidc, "secret")
+    told: list[object] = []
+
+    def begin() -> None:
+        try:
+            waiting.begin(redirect_uri="http://node/", next_path="/")
+        except AccessError as error:
+            told.append(error.facts)
+
+    first = threading.Thread(target=begin)
+    first.start()
+    connection, _ = listener.accept()
+    begin()  # while the first waits
+    while_waiting = list(told)
+    connection.close()
+    first.join(30)
+
+    assert while_waiting == [{"status": 503, "retry_after_s": 1}]
+    assert told[1:] == [{"status": 503}]
+
+
+def test_metadata_without_end_are_given_up(
+    silent: tuple[Site, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oidc, "_MAX_DOCUMENT", 1000)
+    site, listener = silent
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 5000)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    found = site.client().get("/sign-in/oidc", follow_redirects=False)
+    thread.join(30)
+
+    assert found.status_code == 503
