@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -315,3 +317,24 @@ def test_any_bytes_are_a_pdf_or_refused(damage: bytes, place: int) -> None:
     except ReportError:
         return
     assert text.strip()
+
+
+def test_a_document_leaves_no_file_behind_when_the_node_is_killed(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import os, signal\n"
+        "from dicom_node.reports.document_reader import DocumentReader\n"
+        "reader = DocumentReader()\n"
+        "reader._ask = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "reader.read_bytes(b'%PDF- a patient', kind='pdf')\n"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+
+    assert ended.returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
