@@ -205,9 +205,16 @@ def _same(
     # What came under other names may yet turn out to be of other studies.
     named = [row for row in rows if _names_the_same(row, report)]
     is_late = is_late_preliminary(report.status, after=current.status)
-    found = named[-1] if is_late and named else current
-    if found.sha256 != sha256 or found not in named:
+    if not is_late:
+        # What came after the current one and says the same changed nothing either.
+        named = [
+            row
+            for row in named
+            if row.sha256 == current.sha256 and _arrival(row) >= _arrival(current)
+        ]
+    if not named or named[-1].sha256 != sha256:
         return None
+    found = named[-1]
     waiting = connection.scalars(
         select(ARRIVAL).where(alike, reports.c.study_id.is_(None))
     )

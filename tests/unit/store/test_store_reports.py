@@ -255,6 +255,21 @@ def test_a_report_without_an_identifier_replaces_nothing(store: Store) -> None:
     assert again.report_id == first.report_id
 
 
+def test_a_repeated_report_is_kept_at_most_once_more_while_another_waits(
+    store: Store,
+) -> None:
+    store.record_instance(image())
+    store.reports.record(incoming("x", study_instance_uid="1.2.3"))
+    store.reports.record(incoming("y", study_instance_uid="1.9"))
+
+    for _ in range(3):
+        receipt = store.reports.record(incoming("x", study_instance_uid="1.2.3"))
+
+    assert receipt.outcome is ReportOutcome.DUPLICATE
+    assert len(store.reports.of_study("1.2.3")) == 2
+    assert texts(store) == ["x"]
+
+
 def test_a_report_is_found_by_its_number(store: Store) -> None:
     receipt = store.reports.record(incoming())
 
