@@ -135,7 +135,8 @@ def test_a_study_without_patient_or_date_has_no_priors(store: Store) -> None:
 
 def test_what_is_fetched_to_compare_with_is_not_collected(store: Store) -> None:
     assert store.retrievals.expect_prior("1.9.1", now=NOON)
-    put(store, "1.9.1", StudyDate="20230101")
+    with store.retrievals.fetching("1.9.1"):
+        put(store, "1.9.1", StudyDate="20230101")
 
     assert store.collecting_studies() == ()
     store.requeue_study("1.9.1", destinations={})
@@ -149,7 +150,8 @@ def test_a_study_of_which_only_our_results_came_can_be_a_prior(store: Store) -> 
     store.record_instance(received(1, study_instance_uid="1.9.1", is_own_result=True))
 
     assert store.retrievals.expect_prior("1.9.1", now=NOON)
-    put(store, "1.9.1", number=2, StudyDate="20230101")
+    with store.retrievals.fetching("1.9.1"):
+        put(store, "1.9.1", number=2, StudyDate="20230101")
     assert store.collecting_studies() == ()
 
 
