@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Res
 from dicom_node.errors import ObjectError
 from dicom_node.web.access import address_of, is_loopback, require
 from dicom_node.web.answers_study import CorrectionFrame, RegionPixels
+from dicom_node.web.encodings import takes_gzip
 from dicom_node.web.parts import Parts
 from dicom_node.web.problems import PROBLEMS
 from dicom_node.web.shown import find_outline, find_results, series_document
@@ -133,5 +134,4 @@ def _how_long(name: str | None) -> str:
 
 def _is_worth_packing(request: Request) -> bool:
     # Within a machine packing takes longer than sending.
-    is_asked = "gzip" in request.headers.get("accept-encoding", "")
-    return is_asked and not is_loopback(address_of(request))
+    return takes_gzip(request) and not is_loopback(address_of(request))

@@ -39,6 +39,7 @@ from dicom_node.dicomweb.render import parse_options
 from dicom_node.dicomweb.search import KNOWN, Found
 from dicom_node.dicomweb.service import DicomwebService
 from dicom_node.errors import DicomwebError
+from dicom_node.web.encodings import takes_gzip
 
 __all__ = ["DICOMWEB_PATH", "make_router"]
 
@@ -370,7 +371,7 @@ def _json(
 ) -> Response:
     # No charset: DICOM JSON is UTF-8, and clients compare the bare type.
     found = {"Content-Type": media_type, "Vary": "Accept-Encoding", **(headers or {})}
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if takes_gzip(request):
         found["Content-Encoding"] = "gzip"
         blocks = _gzip(blocks)
     return StreamingResponse(blocks, headers=found)
