@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from argon2 import PasswordHasher
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +26,15 @@ def logging_of_the_process() -> Iterator[None]:
     for one, (handlers, level, propagate) in zip(loggers, before, strict=True):
         one.handlers, one.propagate = handlers, propagate
         one.setLevel(level)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_hashes() -> Iterator[None]:
+    """Hash with little work: what the library's own parameters cost is its matter."""
+    # Only where a test module has imported it: other tests need no web server.
+    passwords = sys.modules.get("dicom_node.web.passwords")
+    with pytest.MonkeyPatch.context() as patch:
+        if passwords is not None:
+            quick = PasswordHasher(time_cost=2, memory_cost=1024, parallelism=1)
+            patch.setattr(passwords, "_HASHER", quick)
+        yield
