@@ -54,7 +54,7 @@ class IncomingReport:
 
     @property
     def patient_ids(self) -> frozenset[str]:
-        """All of the patient's identifiers; none: the report does not say whose it is."""
+        """All identifiers of the patient; none: the report does not say whose it is."""
         return frozenset(filter(None, (self.patient_id, *self.other_patient_ids)))
 
 
