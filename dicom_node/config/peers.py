@@ -263,6 +263,9 @@ class OidcSettings(Section):
     """Claim of the ID token that lists roles: viewer, sender, editor, admin."""
     default_role: Role | None = None
     """Role of who has none in the claim; None: such people are refused."""
+    session_s: Seconds = 3600.0
+    """They sign in again after this long, so that a role that the provider took away
+    ends; ``web.session_s`` where that is shorter."""
 
 
 class RuleSettings(Section):

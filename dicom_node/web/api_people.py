@@ -67,8 +67,9 @@ def make_people_router() -> APIRouter:
         return response
 
     @router.post("/sign-out", status_code=204, dependencies=[anyone])
-    def sign_out(parts: Parts) -> Response:
-        """Forget the session in this browser."""
+    def sign_out(parts: Parts, request: Request) -> Response:
+        """End the session, wherever its cookie is."""
+        parts.access.sessions.end(request.cookies.get(COOKIE, ""))
         response = Response(status_code=204)
         response.delete_cookie(
             COOKIE,

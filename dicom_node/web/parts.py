@@ -131,7 +131,12 @@ def make_parts(
     """
     data_dir = settings.node.data_dir.resolve()
     secret = read_secret(data_dir)
-    sessions = Sessions(secret, store.users, lifetime_s=settings.web.session_s)
+    sessions = Sessions(
+        secret,
+        store.users,
+        lifetime_s=settings.web.session_s,
+        provider_s=settings.oidc.session_s,
+    )
     provider = None
     if settings.oidc.issuer is not None:
         # Imported here: few nodes have one.

@@ -25,7 +25,7 @@ from dicom_node.web.attempts import Attempts
 from dicom_node.web.openapi import needs_of, routes_of
 from dicom_node.web.passwords import Passwords, hash_password
 from dicom_node.web.proxies import ClientAddress
-from dicom_node.web.sessions import read_secret
+from dicom_node.web.sessions import Session, Sessions, read_secret
 from tests.builders.websites import PASSWORD, Site, open_site
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -234,6 +234,34 @@ def test_a_session_signs_requests_until_it_is_ended(own: Site) -> None:
     }
     assert out.status_code == 204
     assert web.get("/studies").status_code == 401
+
+
+def test_a_session_that_was_ended_is_good_nowhere(own: Site) -> None:
+    web, other = own.client(), own.client()
+    for one in (web, other):
+        one.post("/sign-in", json={"name": "eve", "password": PASSWORD})
+    stolen = {"Cookie": f"{COOKIE}={web.cookies[COOKIE]}"}
+    before = own.client().get("/studies", headers=stolen)
+
+    web.post("/sign-out")
+
+    assert before.status_code == 200
+    assert own.client().get("/studies", headers=stolen).status_code == 401
+    assert other.get("/studies").status_code == 200
+    assert own.client().post("/sign-out").status_code == 204
+
+
+def test_a_session_of_the_provider_ends_sooner(own: Site) -> None:
+    sessions = Sessions("s", own.store.users, lifetime_s=1000, provider_s=0)
+    user = own.store.users.find("eve")
+    assert user is not None
+    named = sessions.of_provider(Session("grace", "admin"))
+    ours = sessions.of_user(user)
+    later = Sessions("s", own.store.users, lifetime_s=1000, provider_s=-1)
+
+    assert later.read(named, with_provider=True) is None
+    assert later.read(ours, with_provider=True) == Session("eve", "editor")
+    assert sessions.read(named, with_provider=True) == Session("grace", "admin")
 
 
 def test_behind_tls_the_cookie_is_for_tls_only(tmp_path: Path) -> None:
