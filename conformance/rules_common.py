@@ -203,7 +203,11 @@ def _is_observer(ds: Dataset, keyword: str) -> bool:
     if keyword == "PersonName":
         names = items_of(ds, "ConceptNameCodeSequence")
         return any(one.get("CodeValue") == _PERSON_OBSERVER for one in names)
-    return keyword in {"ContentCreatorName", "VerifyingObserverName"}
+    if keyword == "ContentCreatorName":  # where a person drew some of it
+        segments = items_of(ds, "SegmentSequence")
+        kinds = {one.get("SegmentAlgorithmType") for one in segments}
+        return bool(kinds & {"MANUAL", "SEMIAUTOMATIC"})
+    return keyword == "VerifyingObserverName"
 
 
 def _check_elements(

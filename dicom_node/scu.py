@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ NO_CONTEXT_ACCEPTED = "it accepts none of the presentation contexts"
 _config.STORE_SEND_CHUNKED_DATASET = True
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
+
+
+_PAUSE_LOOKS = 4
+_PAUSE_STEP_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +186,22 @@ def associate(
         yield link
     finally:
         if not link.is_closed.is_set():
+            if on_report is not None:
+                _let_answers_go(association)
             association.release()
+
+
+def _let_answers_go(association: Association) -> None:
+    """Wait until a report that is being answered is answered.
+
+    `Association.release` takes its reactor for paused in the moment between two of
+    its steps; an answer after the release request would end its thread.
+    """
+    association._reactor_checkpoint.clear()
+    for _ in range(_PAUSE_LOOKS):
+        while not (association._is_paused or association._kill):
+            time.sleep(_PAUSE_STEP_S)
+        time.sleep(_PAUSE_STEP_S)
 
 
 def has_address(peer: DicomPeer, address: str) -> bool:

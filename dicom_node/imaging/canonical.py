@@ -106,7 +106,7 @@ class CanonicalGrid:
     def restore_mask(
         self, mask: npt.NDArray[_T], origin: Sequence[int]
     ) -> tuple[npt.NDArray[_T], tuple[int, int, int]]:
-        """Turn a cropped mask, or what lies in its box, and its origin back into the series' grid.
+        """Turn what lies in a box, and the box's origin, back into the series' grid.
 
         Parameters
         ----------

@@ -292,7 +292,7 @@ def note_report(
 
 def patient_ids_of(row: Row[Any]) -> frozenset[str]:
     """Return the identifiers of a report's patient."""
-    return frozenset(filter(None, (row.patient_id, *row.other_patient_ids)))
+    return frozenset(filter(None, (row.patient_id, *(row.other_patient_ids or ()))))
 
 
 def waits_with(row: Row[Any] | IncomingReport) -> ColumnElement[bool]:

@@ -291,7 +291,7 @@ reports = Table(
     Column("study_instance_uid", String(64)),
     Column("accession_number", String(64)),
     Column("patient_id", String(64)),
-    Column("other_patient_ids", JSON, nullable=False, server_default="[]"),
+    Column("other_patient_ids", JSON),
     Column("text", Text, nullable=False),
     _uid("sha256"),
     Column("received_at", UtcDateTime, nullable=False),

@@ -149,7 +149,7 @@ def test_an_instance_is_new_then_a_duplicate_then_a_conflict(store: Store) -> No
         store.record_instance(one) for one in (first, first, other_bytes, other_bytes)
     ]
 
-    assert outcomes == ["new", "duplicate", "conflict", "duplicate"]
+    assert outcomes == ["new", "duplicate", "conflict", "conflict"]
     assert {one.path for one in store.recorded_files()} == {
         first.path,
         other_bytes.path,

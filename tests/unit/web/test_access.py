@@ -46,6 +46,9 @@ TABLE = [
     ("GET", "/studies/1.2/regions/1.3", "viewer"),
     ("POST", "/studies/1.2/regions/1.3/corrections", "editor"),
     ("GET", "/studies/1.2/corrections", "viewer"),
+    ("GET", "/studies/1.2/corrections/report.dcm", "viewer"),
+    ("GET", "/studies/1.2/corrections/segmentation-1.dcm", "viewer"),
+    ("GET", "/studies/1.2/corrections/result.zip", "viewer"),
     ("POST", "/studies/1.2/requeue", "editor"),
     ("POST", "/studies/1.2/report", "sender"),
     ("GET", "/studies/1.2/result.json", "viewer"),
@@ -196,6 +199,7 @@ def test_every_route_that_is_documented_is_in_the_table(site: Site) -> None:
             for name, value in (
                 ("{index}", "0"),
                 ("{frame}", "0"),
+                ("{number}", "1"),
                 ("{tracking_uid}", "1.3"),
                 ("{sop_instance_uid}", "1.3"),
             ):

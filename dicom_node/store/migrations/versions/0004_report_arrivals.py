@@ -14,9 +14,5 @@ depends_on = None
 def upgrade() -> None:
     """Apply this revision."""
     with op.batch_alter_table("reports", schema=None) as batch_op:
-        batch_op.add_column(
-            sa.Column(
-                "other_patient_ids", sa.JSON(), nullable=False, server_default="[]"
-            )
-        )
+        batch_op.add_column(sa.Column("other_patient_ids", sa.JSON(), nullable=True))
         batch_op.add_column(sa.Column("copy_of", sa.Integer(), nullable=True))
