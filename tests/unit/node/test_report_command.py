@@ -44,16 +44,20 @@ def test_a_handed_in_report_waits_and_then_meets_its_images(
 
     with Store(f"sqlite:///{tmp_path / 'data' / 'node.sqlite'}") as store:
         store.record_instance(received(study={"AccessionNumber": "A1"}))
+    # Another name may mean another study: only the same name is the same report.
+    _, other = run(config, "report", report, "--study", "1.2.3")
+    assert other.endswith("report 2: its study has it")
     _, again = run(config, "report", report, "--study", "1.2.3")
-    assert again.endswith("report 1: it was there already: nothing changes")
+    assert again.endswith("report 2: it was there already: nothing changes")
     _, new = run(
         config, "report", report, "--study", "1.2.3", "--status", "preliminary"
     )
-    assert new.endswith("report 2: its study has it")
+    assert new.endswith("report 3: its study has it")
 
     with Store(f"sqlite:///{tmp_path / 'data' / 'node.sqlite'}") as store:
         kept = store.reports.of_study("1.2.3")
     assert [(one.status, one.is_current) for one in kept] == [
+        (ReportStatus.FINAL, False),
         (ReportStatus.FINAL, True),
         (ReportStatus.PRELIMINARY, False),
     ]
