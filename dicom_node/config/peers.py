@@ -134,10 +134,7 @@ class DestinationSettings(Section):
     @property
     def peer(self) -> DicomPeer:
         """The application entity behind a destination of kind ``dimse``."""
-        if self.ae_title is None or self.host is None or self.port is None:
-            msg = f"{self.name} is not a DICOM application entity"
-            raise ValueError(msg)
-        return DicomPeer(self.name, self.ae_title, self.host, self.port)
+        return _peer_of(self)
 
 
 class ArchiveSettings(Section):
@@ -182,10 +179,14 @@ class ArchiveSettings(Section):
     @property
     def peer(self) -> DicomPeer:
         """The application entity behind an archive of kind c-get or c-move."""
-        if self.ae_title is None or self.host is None or self.port is None:
-            msg = f"{self.name} is not a DICOM application entity"
-            raise ValueError(msg)
-        return DicomPeer(self.name, self.ae_title, self.host, self.port)
+        return _peer_of(self)
+
+
+def _peer_of(one: DestinationSettings | ArchiveSettings) -> DicomPeer:
+    if one.ae_title is None or one.host is None or one.port is None:
+        msg = f"{one.name} is not a DICOM application entity"
+        raise ValueError(msg)
+    return DicomPeer(one.name, one.ae_title, one.host, one.port)
 
 
 class Hl7Settings(Section):

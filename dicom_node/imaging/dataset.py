@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pydicom
 from pydicom import Dataset
@@ -23,7 +24,13 @@ from pydicom.uid import (
 
 from dicom_node.errors import ImagingError, PixelDecodingError
 
-__all__ = ["is_deflated", "quiet_reading", "read_dataset", "unsigned_short"]
+__all__ = [
+    "is_deflated",
+    "quiet_reading",
+    "read_dataset",
+    "unsigned_short",
+    "values_of",
+]
 
 _MAX_HEADER_ELEMENT_BYTES = 1 << 20
 """Longer values of a header are left in the file and count as absent."""
@@ -125,3 +132,11 @@ def is_deflated(path: Path) -> bool:
             return False
     meta = read_file_meta_info(path)
     return str(meta.get("TransferSyntaxUID")) == DeflatedExplicitVRLittleEndian
+
+
+def values_of(ds: Dataset, keyword: str) -> list[Any]:
+    """Return the values of an element; none where it is absent or empty."""
+    value = ds.get(keyword)
+    if value is None or isinstance(value, str):
+        return [value] if value else []
+    return list(value) if hasattr(value, "__iter__") else [value]

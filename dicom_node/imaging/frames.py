@@ -17,7 +17,12 @@ from pydicom.uid import UID
 from conformance.rules_common import items_of
 from dicom_node.errors import ImagingError, NotAnImageError
 from dicom_node.header import read_header
-from dicom_node.imaging.dataset import quiet_reading, read_dataset, unsigned_short
+from dicom_node.imaging.dataset import (
+    quiet_reading,
+    read_dataset,
+    unsigned_short,
+    values_of,
+)
 from dicom_node.imaging.geometry import Orientation, is_plane
 from dicom_node.imaging.sop_classes import (
     IMAGE_CLASSES,
@@ -184,7 +189,7 @@ def _parse(ds: Dataset, instance: StoredInstance) -> ImageHeader:
         series_description=_text(ds, "SeriesDescription"),
         modality=_text(ds, "Modality") or _MODALITY_OF_CLASS.get(sop_class.name, "OT"),
         body_part=_body_part(ds),
-        image_type=tuple(str(part) for part in _values(ds, "ImageType")),
+        image_type=tuple(str(part) for part in values_of(ds, "ImageType")),
         frame_of_reference_uid=_text(ds, "FrameOfReferenceUID") or None,
         rows=rows,
         columns=columns,
@@ -267,7 +272,10 @@ def _telling_apart(group: Dataset) -> tuple[str, ...]:
         _joined(_first_item(group, macro), keyword) for macro, keyword in _MACRO_VALUES
     )
     # Whatever else varies has a dimension of its own (PS3.3 C.7.6.17).
-    return (*named, *(str(value) for value in _values(content, "DimensionIndexValues")))
+    return (
+        *named,
+        *(str(value) for value in values_of(content, "DimensionIndexValues")),
+    )
 
 
 def _pixel_spacing(
@@ -318,15 +326,8 @@ def _text(ds: Dataset, keyword: str) -> str:
     return "" if value is None else str(value).strip(" \0")
 
 
-def _values(ds: Dataset, keyword: str) -> list[Any]:
-    value = ds.get(keyword)
-    if value is None or isinstance(value, str):
-        return [value] if value else []
-    return list(value) if hasattr(value, "__iter__") else [value]
-
-
 def _joined(ds: Dataset, keyword: str) -> str:
-    return "\\".join(str(value) for value in _values(ds, keyword))
+    return "\\".join(str(value) for value in values_of(ds, keyword))
 
 
 def _integer(value: Any) -> int | None:

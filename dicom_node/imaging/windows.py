@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
+from dicom_node.imaging.dataset import values_of
+
 __all__ = ["VoiFunction", "Window", "finite_number", "read_windows"]
 
 VoiFunction: TypeAlias = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
@@ -81,8 +83,8 @@ def read_windows(ds: Dataset) -> tuple[Window, ...]:
     Only LINEAR needs a width of at least one (PS3.3 C.11.2.1.2.1). A narrower one
     comes from values below one (PET), and can only mean LINEAR_EXACT.
     """
-    centres, widths = _values(ds, "WindowCenter"), _values(ds, "WindowWidth")
-    names = _values(ds, "WindowCenterWidthExplanation")
+    centres, widths = values_of(ds, "WindowCenter"), values_of(ds, "WindowWidth")
+    names = values_of(ds, "WindowCenterWidthExplanation")
     said = str(ds.get("VOILUTFunction") or "").strip()
     found = []
     for index, (first, second) in enumerate(zip(centres, widths, strict=False)):
@@ -104,10 +106,3 @@ def finite_number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
-
-
-def _values(ds: Dataset, keyword: str) -> list[Any]:
-    value = ds.get(keyword)
-    if value is None or isinstance(value, str):
-        return [value] if value else []
-    return list(value) if hasattr(value, "__iter__") else [value]

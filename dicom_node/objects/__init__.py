@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,16 @@ from dicom_node.objects.sources import study_header
 from dicom_node.objects.sr import make_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
     from pydicom import Dataset
 
     from dicom_node.objects.common import FrameReader
     from dicom_node.objects.review import Review
     from dicom_node.records import ResultObject, StudyResult
+
+    _Write: TypeAlias = Callable[[Dataset, str, Mapping[str, int]], None]
 
 __all__ = ["make_objects", "make_review_objects", "needs_probabilities"]
 
@@ -127,32 +130,16 @@ def _told(write: Callable[[], tuple[ResultObject, ...]]) -> tuple[ResultObject, 
 def _write_review(
     making: Making, drawing: Making, machine: Sequence[ResultObject], out_dir: Path
 ) -> tuple[ResultObject, ...]:
-    written: list[ResultObject] = []
-    with ExitStack() as undo:
-
-        def write(ds: Dataset, name: str, segments: Mapping[str, int]) -> None:
-            path = out_dir / name
-            undo.callback(path.unlink, missing_ok=True)
-            written.append(making.write(ds, path, segments))
-
+    with _writing(making, out_dir) as (write, written):
         for number, made in enumerate(make_segmentations(drawing), start=1):
             write(made.dataset, f"segmentation-{number}.dcm", made.segments)
         named = [one for one in machine if one.segments]
         write(make_report(making, [*named, *written]), "report.dcm", {})
-        undo.pop_all()
     return tuple(written)
 
 
 def _write_all(making: Making, out_dir: Path) -> tuple[ResultObject, ...]:
-    """Write every object, or leave none behind."""
-    written: list[ResultObject] = []
-    with ExitStack() as undo:
-
-        def write(ds: Dataset, name: str, segments: Mapping[str, int]) -> None:
-            path = out_dir / name
-            undo.callback(path.unlink, missing_ok=True)
-            written.append(making.write(ds, path, segments))
-
+    with _writing(making, out_dir) as (write, written):
         if making.profile.objects is ObjectSet.PICTURES:
             for name, ds in make_archive_objects(making):
                 write(ds, name, {})
@@ -160,5 +147,21 @@ def _write_all(making: Making, out_dir: Path) -> tuple[ResultObject, ...]:
             for number, made in enumerate(make_segmentations(making), start=1):
                 write(made.dataset, f"seg-{number}.dcm", made.segments)
             write(make_report(making, written), "sr.dcm", {})
-        undo.pop_all()
     return tuple(written)
+
+
+@contextmanager
+def _writing(
+    making: Making, out_dir: Path
+) -> Iterator[tuple[_Write, list[ResultObject]]]:
+    """Write every object of the block, or leave none behind."""
+    written: list[ResultObject] = []
+    with ExitStack() as undo:
+
+        def write(ds: Dataset, name: str, segments: Mapping[str, int]) -> None:
+            path = out_dir / name
+            undo.callback(path.unlink, missing_ok=True)
+            written.append(making.write(ds, path, segments))
+
+        yield write, written
+        undo.pop_all()
