@@ -30,8 +30,12 @@ lint: setup      ## Style, spelling, layering
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell && $(BIN)/lint-imports
 types: setup     ## Strict type check
 	$(BIN)/mypy
+torture: setup   ## Try to break a running node in twenty ways (about an hour)
+	$(BIN)/python -m tests.torture run $(TORTURE_ARGS)
+soak: setup      ## Fifty senders for an hour, and what grows meanwhile
+	$(BIN)/python -m tests.torture run 14 --scale soak
 checkpoint: setup ## Train the bundled checkpoint again from the open data (hours on one core)
 	$(BIN)/python -m training checkpoint training/configs/medglip-tiny.toml --resume
 fix: setup       ## Format and repair what can be repaired
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
-.PHONY: help setup demo checkpoint test fast lint types fix
+.PHONY: help setup demo torture soak checkpoint test fast lint types fix

@@ -33,7 +33,11 @@ NodeError
 │   ├── AssociationRefusedError
 │   └── StoreRefusedError
 ├── OpenDataError
+├── AuditError
+├── DeidentificationError
+├── RemoteModelError
 └── StoreError
+    └── TakenOverError
 """
 
 from __future__ import annotations
@@ -41,10 +45,12 @@ from __future__ import annotations
 __all__ = [
     "AccessError",
     "AssociationRefusedError",
+    "AuditError",
     "CannotUnderstandError",
     "ConnectionLostError",
     "CorrectionError",
     "DatasetMismatchError",
+    "DeidentificationError",
     "DeliveryError",
     "DicomwebError",
     "GeometryError",
@@ -63,6 +69,7 @@ __all__ = [
     "ProcessLostError",
     "ProtocolViolationError",
     "ReceiveError",
+    "RemoteModelError",
     "ReportError",
     "ReportRefusedError",
     "RetrieveError",
@@ -70,6 +77,7 @@ __all__ = [
     "SettingsError",
     "StoreError",
     "StoreRefusedError",
+    "TakenOverError",
     "TransportError",
     "WorkerLostError",
     "WorklistError",
@@ -232,3 +240,19 @@ class OpenDataError(NodeError):
 
 class StoreError(NodeError):
     """The database could not answer."""
+
+
+class TakenOverError(StoreError):
+    """Another node has taken over: this one may write no more."""
+
+
+class AuditError(NodeError):
+    """The audit record repository did not take a message."""
+
+
+class DeidentificationError(NodeError):
+    """A data set cannot be de-identified, so it does not leave."""
+
+
+class RemoteModelError(NodeError):
+    """A remote model did not give what it was asked for."""

@@ -33,6 +33,12 @@ from dicom_node.config.sections import (
     WebSettings,
     check_ae_title,
 )
+from dicom_node.config.security import (
+    AuditSettings,
+    DicomTlsSettings,
+    PeerTls,
+    RetentionSettings,
+)
 from dicom_node.config.settings import NodeSettings
 
 __all__ = [
@@ -41,9 +47,11 @@ __all__ = [
     "PROFILE_NAMES",
     "AETitle",
     "ArchiveSettings",
+    "AuditSettings",
     "CallerSettings",
     "DestinationSettings",
     "DicomPeer",
+    "DicomTlsSettings",
     "Engine",
     "Hl7Settings",
     "LimitSettings",
@@ -52,8 +60,10 @@ __all__ = [
     "NodeSection",
     "NodeSettings",
     "OidcSettings",
+    "PeerTls",
     "ProfileName",
     "ReportSettings",
+    "RetentionSettings",
     "Role",
     "RuleSettings",
     "ScheduleSettings",

@@ -19,6 +19,7 @@ from dicom_node.config.sections import (
     Seconds,
     Section,
 )
+from dicom_node.config.security import PeerTls
 
 __all__ = [
     "ArchiveSettings",
@@ -61,6 +62,8 @@ class DicomPeer:
     ae_title: str
     host: str
     port: int
+    tls: PeerTls | None = None
+    """How TLS is spoken to it; None: plain TCP."""
 
 
 class CallerSettings(Section):
@@ -73,6 +76,14 @@ class CallerSettings(Section):
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """The caller's own DICOM port, where it is told what the node has committed to;
     None: it is told on the association that it asked on."""
+    certificate_sha256: (
+        Annotated[str, Field(pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$")] | None
+    ) = None
+    """Fingerprint of the certificate that the caller must show over TLS, as
+    ``openssl x509 -fingerprint -sha256`` prints it; None: any that ``client_ca``
+    signed, or none on the plain port."""
+    tls: PeerTls | None = None
+    """How TLS is spoken when it is called back on `port`; None: plain TCP."""
 
     @model_validator(mode="after")
     def _check_port(self) -> Self:
@@ -100,6 +111,9 @@ class DestinationSettings(Section):
     """DICOMweb service root; ``/studies`` is added (stow)."""
     token_file: Path | None = None
     """File with a bearer token, or with ``user:password`` for Basic (stow)."""
+    tls: PeerTls | None = None
+    """TLS of a destination of kind dimse, None: plain TCP; or whose certificate an
+    ``https`` address of kind stow must show, None: one that the system trusts."""
     folder: Path | None = None
     """Existing folder; each version gets a folder of its own in it (folder)."""
     profile: ProfileName = "default"
@@ -154,6 +168,8 @@ class ArchiveSettings(Section):
     """DICOMweb service root (dicomweb)."""
     token_file: Path | None = None
     """File with a bearer token, or with ``user:password`` for Basic (dicomweb)."""
+    tls: PeerTls | None = None
+    """As for a destination."""
     fetch: tuple[Literal["series", "reports", "priors"], ...] = ("reports",)
     """``series``: images of the study that did not come; ``reports``: its report
     documents; ``priors``: the patient's last earlier study of the same modality and
@@ -186,7 +202,7 @@ def _peer_of(one: DestinationSettings | ArchiveSettings) -> DicomPeer:
     if one.ae_title is None or one.host is None or one.port is None:
         msg = f"{one.name} is not a DICOM application entity"
         raise ValueError(msg)
-    return DicomPeer(one.name, one.ae_title, one.host, one.port)
+    return DicomPeer(one.name, one.ae_title, one.host, one.port, one.tls)
 
 
 class Hl7Settings(Section):

@@ -122,6 +122,11 @@ class NodeSection(Section):
     """A study is complete when nothing arrived for this long and no association
     that brought some of it is open; one that brings no more holds it for ten times
     this long, at least a minute."""
+    plain: bool = True
+    """False: DICOM is spoken over TLS only (``[dicom_tls]``), `port` is not used."""
+    standby: bool = False
+    """True, on PostgreSQL: while another node works on the same database, this one
+    waits, and takes its place when it is gone. Both share one data folder."""
 
 
 class ModelSettings(Section):
@@ -221,6 +226,9 @@ class LimitSettings(Section):
     """Open associations; one more is refused as a transient condition."""
     max_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 24)] = 131_072
     """Largest P-DATA PDU that is accepted (PS3.8 D.1)."""
+    refusals_per_minute: Annotated[int, Field(gt=0)] = 60
+    """An address whose associations were rejected, or whose TLS failed, this often
+    within a minute is turned away until the minute is over."""
     max_instance_bytes: Annotated[int, Field(gt=0)] = 4 << 30
     """Largest instance that is accepted."""
     pdu_timeout_s: Seconds = 30.0

@@ -26,6 +26,11 @@ from dicom_node.config.sections import (
     Section,
     WebSettings,
 )
+from dicom_node.config.security import (
+    AuditSettings,
+    DicomTlsSettings,
+    RetentionSettings,
+)
 
 __all__ = ["NodeSettings"]
 
@@ -34,6 +39,7 @@ class NodeSettings(Section):
     """Everything the operator decides."""
 
     node: NodeSection = NodeSection()
+    dicom_tls: DicomTlsSettings = DicomTlsSettings()
     model: ModelSettings = ModelSettings()
     web: WebSettings = WebSettings()
     oidc: OidcSettings = OidcSettings()
@@ -42,6 +48,8 @@ class NodeSettings(Section):
     ups: UpsSettings = UpsSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     limits: LimitSettings = LimitSettings()
+    retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()
     callers: tuple[CallerSettings, ...] = ()
     destinations: tuple[DestinationSettings, ...] = ()
     archives: tuple[ArchiveSettings, ...] = ()
@@ -66,6 +74,23 @@ class NodeSettings(Section):
     def _check_profile(self) -> Self:
         if self.web.profile == "pacs":
             msg = "web.profile: the profile pacs has no segmentations to show"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _check_node(self) -> Self:
+        if not self.node.plain and not self.dicom_tls.enabled:
+            msg = "node.plain: without dicom_tls.enabled nobody could call the node"
+            raise ValueError(msg)
+        if self.node.standby and not (self.node.database_url or "").startswith(
+            "postgresql"
+        ):
+            msg = "node.standby: only nodes on PostgreSQL can take over"
+            raise ValueError(msg)
+        if not self.dicom_tls.enabled and any(
+            one.certificate_sha256 for one in self.callers
+        ):
+            msg = "callers.certificate_sha256: it is shown over TLS (dicom_tls) only"
             raise ValueError(msg)
         return self
 

@@ -31,10 +31,13 @@ __all__ = [
     "VersionState",
     "commitments",
     "corrections",
+    "cursors",
     "deliveries",
     "events",
     "instances",
     "metadata",
+    "owner",
+    "remote_studies",
     "reports",
     "results",
     "retrievals",
@@ -147,6 +150,7 @@ studies = Table(
     Column("patient_id", String(64)),
     Column("study_date", String(8)),
     Column("attributes", JSON),
+    Column("removed_at", UtcDateTime),
     Index(None, "state", "last_received_at"),
     Index(None, "is_forced"),
     Index(None, "accession_number"),
@@ -157,7 +161,8 @@ studies = Table(
 """``latest_version_id`` is the newest version; ``is_forced`` asks to process now;
 ``is_prior``: it was fetched for comparison and is not processed unless asked for.
 ``attributes`` maps the keywords of `header.InstanceHeader.study` to values of the
-first instance that had one; three of them are columns, to be searched."""
+first instance that had one; three of them are columns, to be searched.
+``removed_at``: when retention deleted its images; empty again when new ones come."""
 
 series = Table(
     "series",
@@ -192,6 +197,7 @@ instances = Table(
     Column("is_own_result", Boolean, nullable=False),
     Column("is_conflict", Boolean, nullable=False),
     Column("attributes", JSON),
+    Column("removed_at", UtcDateTime),
     UniqueConstraint("sop_instance_uid", "sha256"),
     Index(None, "study_id", "id"),
     Index(None, "path"),
@@ -199,7 +205,8 @@ instances = Table(
     sqlite_autoincrement=True,
 )
 """Every instance that was ever acknowledged. ``path`` is relative to the data
-folder; ``is_conflict``: the UID was there before with other bytes."""
+folder; ``is_conflict``: the UID was there before with other bytes. ``removed_at``:
+retention deleted the file; sent again, it is kept again."""
 
 versions = Table(
     "versions",
@@ -250,10 +257,12 @@ results = Table(
     _uid("sha256"),
     Column("fingerprint", String(128), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("removed_at", UtcDateTime),
     Index(None, "version_id"),
     sqlite_autoincrement=True,
 )
-"""Result objects: one row per SOP Instance UID for ever."""
+"""Result objects: one row per SOP Instance UID for ever; ``removed_at``: retention
+deleted the file."""
 
 deliveries = Table(
     "deliveries",
@@ -415,8 +424,37 @@ owner = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("node_id", String(64), nullable=False),
+    Column("epoch", Integer, nullable=False, server_default="0"),
 )
-"""The one node whose files the rows name."""
+"""The one data folder whose files the rows name. ``epoch`` grows with each node that
+takes the work over; one that holds an older epoch may write no more."""
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)
+"""How far a reader of ``events`` has come: the last row that it has dealt with."""
+
+remote_studies = Table(
+    "remote_studies",
+    metadata,
+    _key(),
+    Column("version_id", ForeignKey("versions.id"), nullable=False),
+    Column("run", Integer, nullable=False),
+    Column("remote", String(64), nullable=False),
+    _uid("pseudonymous_study_uid", unique=True),
+    Column("state", String(16), nullable=False),
+    Column("sent_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("detail", JSON, nullable=False),
+    UniqueConstraint("version_id", "run", "remote"),
+    Index(None, "state"),
+    sqlite_autoincrement=True,
+)
+"""Versions whose de-identified copy was sent to a remote model, under which study
+UID, and whether its results have come back."""
 
 events = Table(
     "events",
