@@ -57,6 +57,11 @@ __all__ = [
     "profiles_of",
 ]
 
+_NOT_UNDERSTOOD = (
+    "no phrase of the report is recognised, so nothing was looked for; only English "
+    "reports are understood"
+)
+
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, what is done and what there is to do."""
 
@@ -132,10 +137,14 @@ def interpret(
     reports = gathered.reports
     if report_text is not None:
         reports = (Report(text=report_text, source="file"),)
-    if settings.tags and not collect_phrases(reports, phrases, series=()):
-        reports += find_tag_reports(ready.instances)
-    asked = collect_phrases(reports, phrases, series)
+    if settings.tags and not reports:
+        reports = find_tag_reports(ready.instances)
+    asked = collect_phrases(
+        reports, phrases, series, uses_vocabulary=settings.vocabulary
+    )
     not_processed = [*left_out, *gathered.not_processed]
+    if not asked and any(not one.is_weak for one in reports):
+        not_processed.append(NotProcessed("", _NOT_UNDERSTOOD))
     grounded: list[tuple[ImageSeries, tuple[GroundedPrompt, ...]]] = []
     for image_series in series:
         try:
@@ -307,7 +316,7 @@ def _configuration_sha256(
         "software": __version__,
         "phrases": list(phrases),
         "report": report_text,
-        "counted": [settings.preliminary, settings.tags],
+        "counted": [settings.preliminary, settings.tags, settings.vocabulary],
         "not_processed": [
             [one.series_instance_uid, one.reason] for one in not_processed
         ],

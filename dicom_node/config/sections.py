@@ -204,6 +204,9 @@ class ReportSettings(Section):
     tags: bool = True
     """Without a report, the reason for the study in the images' tags is asked about;
     the model alone decides what of it is there."""
+    vocabulary: bool = True
+    """Without a report, and without a reason, a list of structures and findings is
+    asked about that fits modality and body part."""
     hold_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 0.0
     """A complete study without a report waits this long for one."""
 

@@ -225,7 +225,8 @@ def _origin(report: Report) -> str:
 
 def _left_out(result: StudyResult) -> Iterator[str]:
     for one in result.not_processed:
-        yield f"Series {one.series_instance_uid} was not processed: {one.reason}."
+        what = f"Series {one.series_instance_uid}" if one.series_instance_uid else "It"
+        yield f"{what} was not processed: {one.reason}."
 
 
 def _provenance(

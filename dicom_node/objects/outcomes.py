@@ -74,7 +74,7 @@ def phrase_text(one: PhraseResult, index: int) -> str:
 def left_out(result: StudyResult) -> list[str]:
     """Return what was not processed, and why."""
     return [
-        f"Series {clean_text(one.series_instance_uid) or 'without a UID'}: "
+        (f"Series {clean_text(uid)}: " if (uid := one.series_instance_uid) else "")
         + (" ".join(clean_text(one.reason).split()) or "no reason is known")
         for one in result.not_processed
     ]

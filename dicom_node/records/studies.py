@@ -62,7 +62,10 @@ class StoredInstance:
 
 @dataclass(frozen=True, slots=True)
 class NotProcessed:
-    """A series, or an instance of it, that was left out, and why."""
+    """A series, or an instance of it, that was left out, and why.
+
+    The UID is empty where it is not about a series: a report, a file without one.
+    """
 
     series_instance_uid: str
     reason: str

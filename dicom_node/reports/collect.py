@@ -16,24 +16,30 @@ def collect_phrases(
     reports: Sequence[Report],
     arguments: Sequence[str],
     series: Sequence[ImageSeries],
+    *,
+    uses_vocabulary: bool = True,
 ) -> tuple[Phrase, ...]:
     """Collect the phrases to ground in a study.
 
     Parameters
     ----------
     reports : sequence of Report
-        The study's reports. Those that only ask (`Report.is_weak`) count when no other
-        one gives a phrase; what they negate is left out, the rest is asked.
+        The study's reports. Those that only ask (`Report.is_weak`) count when there is
+        no other; what they negate is left out, the rest is asked.
     arguments : sequence of str
         Phrases that someone asked for; when there are any, nothing else is grounded.
     series : sequence of ImageSeries
-        The images: without arguments, and without a phrase in any report, their
-        modality and body part choose a vocabulary.
+        The images: without arguments and reports, their modality and body part choose
+        a vocabulary.
+    uses_vocabulary : bool
+        Whether they do.
 
     Returns
     -------
     tuple of Phrase
-        In reading order, one for what is said twice in the same words.
+        In reading order, one for what is said twice in the same words. None when a
+        report is there and nothing of it is recognised: what it says is not known,
+        and nothing else is asked in its place.
 
     Raises
     ------
@@ -43,12 +49,12 @@ def collect_phrases(
     """
     if arguments:
         return _merged(phrase_from_text(one) for one in arguments)
-    for found in (
-        merged_phrases([one for one in reports if not one.is_weak]),
-        _asked_by([one for one in reports if one.is_weak]),
-    ):
-        if found:
-            return found
+    stated = [one for one in reports if not one.is_weak]
+    if stated:
+        return merged_phrases(stated)
+    asked = _asked_by(reports)
+    if asked or not uses_vocabulary:
+        return asked
     return _merged(
         phrase for one in series for phrase in vocabulary(one.modality, one.body_part)
     )

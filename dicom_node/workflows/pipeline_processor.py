@@ -108,6 +108,7 @@ class PipelineProcessor:
             __version__,
             reports.preliminary,
             reports.tags,
+            reports.vocabulary,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

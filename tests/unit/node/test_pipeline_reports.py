@@ -104,6 +104,32 @@ def test_a_document_that_cannot_be_read_is_told(
     assert left_out.reason == "the PDF holds no text: it may be a scan"
 
 
+def test_of_a_report_in_another_language_it_is_said_that_nothing_was_recognised(
+    ready: StudyReady, rooms: Rooms, tmp_path: Path
+) -> None:
+    foreign = replace(SENT, text="Beurteilung: Die Leber ist vergrößert. Kein Aszites.")
+    (tmp_path / "out").mkdir()
+
+    # All objects are verified, among them a report without a phrase.
+    processed = process_study(
+        replace(ready, reports=(foreign,)),
+        rooms=rooms,
+        out_dir=tmp_path / "out",
+        profiles=("default", "pacs"),
+    )
+
+    assert processed.result.phrases == ()
+    (left_out,) = processed.result.not_processed
+    assert left_out.reason.startswith("no phrase of the report is recognised")
+    assert processed.objects
+    document = json.loads(processed.result_json.read_text())
+    assert document["not_processed"] == [
+        {"series_instance_uid": "", "reason": left_out.reason}
+    ]
+    narrative = (tmp_path / "out" / "fhir.json").read_text()
+    assert "It was not processed: no phrase" in narrative
+
+
 def test_the_reason_for_the_study_is_asked_when_no_report_says_anything(
     ready: StudyReady, rooms: Rooms, tmp_path: Path
 ) -> None:

@@ -52,12 +52,24 @@ def test_arguments_win_over_reports_and_reports_over_the_vocabulary() -> None:
     assert usual == vocabulary("CT", "ABDOMEN")
 
 
-def test_a_report_without_a_phrase_leaves_the_vocabulary() -> None:
-    report = Report(text="Thank you for the referral.", source="file")
+@pytest.mark.parametrize(
+    "text", ["Keine Pleuraergüsse. Rundherd im linken Oberlappen.", "Thank you."]
+)
+def test_nothing_is_asked_in_the_place_of_a_report_that_is_not_understood(
+    text: str,
+) -> None:
+    report = Report(text=text, source="hl7:1")
+    reason = Report(
+        text="R/o pneumothorax", source="tag:ReasonForTheRequestedProcedure"
+    )
 
-    found = collect_phrases([report], [], [_series("MG", "BREAST")])
+    assert collect_phrases([report, reason], [], [_series("CR", "CHEST")]) == ()
 
-    assert found == vocabulary("MG", "BREAST")
+
+def test_the_vocabulary_can_be_switched_off() -> None:
+    series = [_series("CR", "CHEST")]
+
+    assert collect_phrases([], [], series, uses_vocabulary=False) == ()
 
 
 def test_what_is_said_twice_in_the_same_words_is_asked_once() -> None:
