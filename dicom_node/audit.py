@@ -108,12 +108,14 @@ def configure_logging(
     """Send every log line of the process to one stream, one event a line.
 
     What nothing catches is a line too, in the main thread or another: the
-    interpreter's own traceback would quote the message.
+    interpreter's own traceback would quote the message. Other libraries are heard
+    from WARNING on, and by place alone: their words may hold whatever they read,
+    as an HTTP client's hold the queries that it sends.
 
     Parameters
     ----------
     level : str
-        Lowest level that is written.
+        Lowest level that is written of the node's own events.
     stream : text stream, optional
         Standard error when absent.
     as_json : bool, optional
@@ -141,7 +143,7 @@ def configure_logging(
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _keep_to_place],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 renderer,
@@ -150,7 +152,9 @@ def configure_logging(
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level)
+    root.setLevel(max(logging.getLevelNamesMapping()[level], logging.WARNING))
+    for name in _OWN:
+        logging.getLogger(name).setLevel(level)
     for name, quietest in _OTHERS.items():
         logger = logging.getLogger(name)
         # pydicom sets its own level when it is imported, which may be later.
@@ -180,6 +184,12 @@ def _log_uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
     )
 
 
+_OWN = ("dicom_node", "model", "conformance")
+"""Whose events are fields, chosen to be free of patient data."""
+
+_WORDS = ("alembic", "uvicorn")
+"""Libraries whose warnings are sentences about themselves."""
+
 _OTHERS = {
     # pynetdicom and pydicom tell AE titles and element values at lower levels.
     "pynetdicom": "CRITICAL",
@@ -194,6 +204,16 @@ _OTHERS = {
     "uvicorn.access": "ERROR",
 }
 """Libraries whose lines may hold what must not be logged, and their level."""
+
+
+def _keep_to_place(
+    _logger: WrappedLogger, _name: str, event_dict: EventDict
+) -> EventDict:
+    record: logging.LogRecord = event_dict["_record"]
+    if record.name.partition(".")[0] not in (*_OWN, *_WORDS):
+        event_dict["event"] = "library_message"
+        event_dict["logged_at"] = f"{record.filename}:{record.lineno}"
+    return event_dict
 
 
 def _describe_exception(

@@ -21,7 +21,8 @@ def http_client(
     """Make a client whose paths are relative to a service root.
 
     Redirects are not followed: they could carry patient data and token elsewhere.
-    The environment's proxies and certificates hold (``SSL_CERT_FILE``).
+    Neither are the environment's proxies or ``.netrc`` used, which could as well;
+    its certificates hold (``SSL_CERT_FILE``).
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ def http_client(
         headers=headers,
         timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S),
         follow_redirects=False,
+        verify=httpx.create_ssl_context(),
+        trust_env=False,
     )
 
 

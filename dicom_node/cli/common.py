@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from dicom_node.private_memory import keep_memory_private
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -40,8 +42,9 @@ PathsArgument = Annotated[
 
 
 def keep_private() -> None:
-    """Keep what lies in the data folder for the node's own user alone."""
+    """Keep what is in the data folder and in memory for the node's own user alone."""
     os.umask(0o077)
+    keep_memory_private()
 
 
 def progress_bar() -> Progress:

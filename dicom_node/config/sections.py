@@ -122,6 +122,9 @@ class NodeSection(Section):
     """A study is complete when nothing arrived for this long and no association
     that brought some of it is open; one that brings no more holds it for ten times
     this long, at least a minute."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Lowest level of the node's own events that is logged; libraries are heard from
+    WARNING on. No level writes patient data."""
     plain: bool = True
     """False: DICOM is spoken over TLS only (``[dicom_tls]``), `port` is not used."""
     standby: bool = False

@@ -35,17 +35,16 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answer_requests(_read, socket_fd=socket_fd)
 
 
 def _read(request: Answer, _tell: Tell) -> Answer:
-    """Read one document: the request holds its ``kind`` and a file's name.
+    """Read one document: the request holds its ``kind`` and a file.
 
-    ``path`` names a DICOM file that holds it, ``document`` the document itself.
+    ``path`` names a DICOM file that holds it, else ``files`` the document itself.
     """
-    if "document" in request:
-        data = Path(request["document"]).read_bytes()
+    if request["files"]:
+        data = Path(request["files"][0]).read_bytes()
         return {"text": _READERS[request["kind"]](data)}
     ds = pydicom.dcmread(Path(request["path"]))
     data = ds.get("EncapsulatedDocument") or b""

@@ -25,6 +25,7 @@ from dicom_node.commitment import CommitmentService
 from dicom_node.config import NodeSettings
 from dicom_node.errors import NodeError, RuleError, SettingsError, StoreError
 from dicom_node.inbox import ReportInbox
+from dicom_node.private_memory import keep_memory_private
 from dicom_node.reports import DocumentReader
 from dicom_node.rules import RuleBook
 from dicom_node.service.claim import LOCK_FILE, lock_folder, read_node_id
@@ -252,7 +253,8 @@ class NodeService:
         def ask(number: int, _frame: FrameType | None) -> None:
             asked.put(number)
 
-        configure_logging()
+        keep_memory_private()
+        configure_logging(level=self._settings.node.log_level)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)
         self.start()

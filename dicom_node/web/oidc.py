@@ -225,7 +225,7 @@ class Provider:
             return known[1:]
         deadline = time.monotonic() + _TIMEOUT_S
         try:
-            with self._asking(), httpx.Client(timeout=_TIMEOUT_S) as client:
+            with self._asking(), _metadata_client() as client:
                 metadata = _json(
                     client,
                     f"{self._issuer}/.well-known/openid-configuration",
@@ -281,7 +281,20 @@ class Provider:
             scope="openid profile email",
             redirect_uri=redirect_uri,
             timeout=_TIMEOUT_S,
+            # The code and the secret go to the provider and nowhere else.
+            verify=httpx.create_ssl_context(),
+            trust_env=False,
+            follow_redirects=False,
         )
+
+
+def _metadata_client() -> httpx.Client:
+    return httpx.Client(
+        timeout=_TIMEOUT_S,
+        verify=httpx.create_ssl_context(),
+        trust_env=False,
+        follow_redirects=False,
+    )
 
 
 def _check_issuer(metadata: dict[str, Any], issuer: str) -> None:

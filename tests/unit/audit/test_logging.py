@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+import httpx
 import pytest
 import structlog
 
@@ -16,7 +17,8 @@ from dicom_node.audit import configure_logging
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    names = ["", "pynetdicom", "pydicom", "dbos", "uvicorn", "sqlalchemy"]
+    names = ["", "dicom_node", "model", "conformance", "pynetdicom", "pydicom"]
+    names += ["highdicom", "dbos", "alembic", "uvicorn", "sqlalchemy"]
     loggers = [logging.getLogger(name) for name in names]
     before = [(one, one.handlers, one.level, one.propagate) for one in loggers]
     hooks = sys.excepthook, threading.excepthook
@@ -47,7 +49,8 @@ def test_an_event_and_its_fields_are_one_json_line(stream: io.StringIO) -> None:
 def test_a_newline_in_a_value_makes_no_second_line(stream: io.StringIO) -> None:
     forged = 'PACS\n{"event": "forged"}'
 
-    structlog.get_logger().info("association_accepted", calling_ae_title=forged)
+    log = structlog.get_logger("dicom_node.x")
+    log.info("association_accepted", calling_ae_title=forged)
 
     (line,) = lines(stream)
     assert line["calling_ae_title"] == forged
@@ -75,6 +78,25 @@ def test_libraries_that_quote_data_sets_are_silent(
     logging.getLogger(name).error("ZZCANARY^PATIENT")
 
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+def test_a_library_is_heard_by_its_place_alone(stream: io.StringIO, level: str) -> None:
+    configure_logging(level=level, stream=stream, as_json=True)
+
+    with httpx.Client(
+        transport=httpx.MockTransport(lambda _: httpx.Response(200))
+    ) as c:
+        c.get("http://archive.example/studies?PatientID=ZZCANARY")
+    logging.getLogger("asyncio").debug("ZZCANARY")
+    logging.getLogger("asyncio").error("exception=%s", ValueError("ZZCANARY"))
+    structlog.get_logger("dicom_node.x").debug("told")
+
+    said = {str(one["event"]): one for one in lines(stream)}
+    assert set(said) == {"library_message"} | ({"told"} if level == "DEBUG" else set())
+    assert said["library_message"]["logger"] == "asyncio"
+    assert "test_logging.py:" in str(said["library_message"]["logged_at"])
+    assert "ZZCANARY" not in stream.getvalue()
 
 
 IN_A_THREAD = "one = threading.Thread(target=fail, name='x'); one.start(); one.join()"
