@@ -35,7 +35,6 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answer_requests(_decode_within_limits, socket_fd=socket_fd)
 
 
@@ -50,14 +49,15 @@ def _decode(request: Answer) -> Answer:
     """Decode frames of one file into the output file.
 
     The request holds ``path``; ``frames``: pairs of Frame Number and place in the
-    output; ``output``; ``shape`` and ``itemsize`` of a frame; ``max_pixels_bytes``.
+    output; ``files``: the output; ``shape`` and ``itemsize`` of a frame;
+    ``max_pixels_bytes``.
     With ``stored``, a Frame Number, instead of ``frames`` that frame's stored values
     are the output.
     """
     ds = _open(request["path"], request["max_pixels_bytes"])
     if "stored" in request:
         data = decode_stored(ds, request["stored"])
-        file = os.open(request["output"], os.O_WRONLY)
+        file = os.open(request["files"][0], os.O_WRONLY)
         try:
             _write(file, memoryview(data), 0)
         finally:
@@ -65,7 +65,7 @@ def _decode(request: Answer) -> Answer:
         return {}
     shape = tuple(request["shape"])
     numbers = [number for number, _ in request["frames"]]
-    file = os.open(request["output"], os.O_WRONLY)
+    file = os.open(request["files"][0], os.O_WRONLY)
     try:
         frames = decode_frames(ds, numbers)
         for (_, place), frame in zip(request["frames"], frames, strict=True):

@@ -55,8 +55,8 @@ class PixelReader:
         How many decode at once; each starts when it is first needed, and again
         after it was lost.
     scratch_dir : pathlib.Path, optional
-        Where decoded pixels lie while they are used; the system's temporary folder
-        when absent.
+        On whose disk decoded pixels lie while they are used, in files without a name;
+        the system's temporary folder when absent.
 
     """
 
@@ -121,7 +121,7 @@ class PixelReader:
         -------
         numpy.ndarray
             See `Pixels`; frames in the series' order. It is mapped from a file that
-            has no name any more and vanishes with the array.
+            has no name and vanishes with the array.
 
         Raises
         ------
@@ -137,10 +137,9 @@ class PixelReader:
         if series.is_colour:
             shape = (*shape, 3)
         frames = len(series.frames)
-        with tempfile.NamedTemporaryFile(dir=self._scratch_dir) as file:
+        with tempfile.TemporaryFile(dir=self._scratch_dir) as file:
             file.truncate(frames * int(np.prod(shape)) * dtype.itemsize)
             common = {
-                "output": file.name,
                 "shape": shape,
                 "itemsize": dtype.itemsize,
                 "max_pixels_bytes": self._limits.max_pixels_bytes,
@@ -149,14 +148,16 @@ class PixelReader:
             pool = ThreadPoolExecutor(min(len(self._all), len(portions)))
             try:
                 for done in [
-                    pool.submit(self._decode, uid, {**common, **request})
+                    pool.submit(
+                        self._decode, uid, {**common, **request}, output=file.fileno()
+                    )
                     for uid, request in portions
                 ]:
                     done.result()
             finally:
                 pool.shutdown(cancel_futures=True)
             # Copy on write: the caller may change the array and nothing else.
-            return np.memmap(file.name, dtype, mode="c", shape=(frames, *shape))
+            return np.memmap(file, dtype, mode="c", shape=(frames, *shape))
 
     def read_stored(
         self, path: Path, *, sop_instance_uid: str, frame_number: int
@@ -180,20 +181,19 @@ class PixelReader:
             The scratch folder cannot be written.
 
         """
-        with tempfile.NamedTemporaryFile(dir=self._scratch_dir) as file:
+        with tempfile.TemporaryFile(dir=self._scratch_dir) as file:
             request: Answer = {
                 "path": str(path),
                 "stored": frame_number,
-                "output": file.name,
                 "max_pixels_bytes": self._limits.max_pixels_bytes,
             }
-            self._decode(sop_instance_uid, request)
-            return Path(file.name).read_bytes()
+            self._decode(sop_instance_uid, request, output=file.fileno())
+            return file.read()
 
-    def _decode(self, uid: str, request: Answer) -> None:
+    def _decode(self, uid: str, request: Answer, *, output: int) -> None:
         child = self._children.get()
         try:
-            answer = self._ask(child, request)
+            answer = self._ask(child, request, output)
         except ProcessLostError as error:
             why = "decoding it ends the decoder's process"
             if error.timed_out:
@@ -208,15 +208,15 @@ class PixelReader:
             why = answer["error"] if answer["kind"] else _DAMAGED
             raise _not_decoded(uid, why, place=answer["error"])
 
-    def _ask(self, child: ChildProcess, request: Answer) -> Answer:
+    def _ask(self, child: ChildProcess, request: Answer, output: int) -> Answer:
         timeout_s = self._limits.decode_timeout_s
         try:
-            return child.ask(request, timeout_s=timeout_s)
+            return child.ask(request, timeout_s=timeout_s, files=(output,))
         except ProcessLostError as error:
             if error.timed_out:
                 raise
             # Perhaps the process was lost to something else than this instance.
-            return child.ask(request, timeout_s=timeout_s)
+            return child.ask(request, timeout_s=timeout_s, files=(output,))
 
 
 def _not_decoded(uid: str, why: str, *, place: str) -> PixelDecodingError:

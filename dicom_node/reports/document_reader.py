@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +14,9 @@ from dicom_node.errors import ProcessLostError, ReportError
 __all__ = ["DocumentReader"]
 
 _CHILD = "dicom_node.reports.document_child"
+
+_FILE_BYTES = 1 << 20
+"""The process writes nothing but its last words."""
 
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
@@ -35,7 +39,10 @@ class DocumentReader:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._child = ChildProcess(
-            _CHILD, (str(memory_mb << 20),), environment=_ENVIRONMENT
+            _CHILD,
+            (str(memory_mb << 20),),
+            environment=_ENVIRONMENT,
+            file_bytes=_FILE_BYTES,
         )
 
     def __enter__(self) -> Self:
@@ -95,14 +102,15 @@ class DocumentReader:
         with os.fdopen(os.memfd_create("document"), "wb") as file:
             file.write(data)
             file.flush()
-            name = f"/proc/{os.getpid()}/fd/{file.fileno()}"
-            return self._ask({"document": name, "kind": kind})
+            return self._ask({"kind": kind}, files=(file.fileno(),))
 
-    def _ask(self, request: dict[str, str]) -> str:
+    def _ask(self, request: dict[str, str], *, files: Sequence[int] = ()) -> str:
         kind = request["kind"]
         try:
             with self._lock:
-                answer = self._child.ask(request, timeout_s=self._timeout_s)
+                answer = self._child.ask(
+                    request, timeout_s=self._timeout_s, files=files
+                )
         except ProcessLostError as error:
             what = f"the {kind.upper()} document cannot be read"
             raise ReportError(f"{what}: {error}") from error

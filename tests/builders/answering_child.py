@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 from dicom_node.child_process import Answer, Tell, answer_requests
 from dicom_node.errors import PixelDecodingError
@@ -12,6 +15,7 @@ from dicom_node.errors import PixelDecodingError
 
 def answer(request: Answer, tell: Tell) -> Answer:
     """Do what the request's only key names."""
+    files = request.pop("files")
     ((what, value),) = request.items()
     if what == "sleep":
         time.sleep(value)
@@ -24,6 +28,22 @@ def answer(request: Answer, tell: Tell) -> Answer:
         raise PixelDecodingError(value)
     elif what == "foreign_error":
         raise ValueError(value)
+    elif what == "say":
+        print(value, file=sys.stderr, flush=True)
+        os.abort()
+    elif what == "copy":
+        Path(files[1]).write_bytes(Path(files[0]).read_bytes())
+    elif what == "start":
+        return {"pid": subprocess.Popen(["sleep", "60"]).pid}
+    elif what == "environment":
+        return {"names": sorted(os.environ)}
+    elif what == "limits":
+        return {
+            "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
+            "file": resource.getrlimit(resource.RLIMIT_FSIZE)[0],
+            "nice": os.nice(0),
+            "interfaces": Path("/proc/net/dev").read_text().count(":"),
+        }
     return request
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -142,3 +143,70 @@ def test_the_child_ends_when_its_parent_is_killed(tmp_path, request_text):
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not is_running(pid)
+
+
+def test_files_without_a_name_are_handed_over(child):
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as taken:
+        given.write(b"pixels")
+        given.flush()
+
+        for _ in range(3):
+            files = (given.fileno(), taken.fileno())
+            child.ask({"copy": None}, timeout_s=30, files=files)
+
+        assert taken.read() == b"pixels"
+    descriptors = Path(f"/proc/{child.pid}/fd")
+    assert not [one for one in descriptors.iterdir() if "#" in str(one.readlink())]
+
+
+def test_what_a_child_started_ends_with_it(child):
+    grandchild = child.ask({"start": None}, timeout_s=30)["result"]["pid"]
+    assert is_running(grandchild)
+
+    with pytest.raises(ProcessLostError):
+        child.ask({"signal": signal.SIGKILL.value}, timeout_s=30)
+
+    deadline = time.monotonic() + 10
+    while is_running(grandchild) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_running(grandchild)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("memory allocation of 4294705154 bytes failed Doe^Jane", "out of memory"),
+        ("RuntimeError: CUDA error: Doe^Jane", "its device failed"),
+        ("Doe^Jane", "SIGABRT"),
+    ],
+)
+def test_the_last_words_of_a_child_give_a_reason_and_are_not_quoted(
+    child, words, reason
+):
+    with pytest.raises(ProcessLostError) as lost:
+        child.ask({"say": words}, timeout_s=30)
+
+    assert reason in str(lost.value)
+    assert "Doe" not in str(lost.value)
+
+
+def test_nothing_secret_of_the_environment_reaches_a_child(child, monkeypatch):
+    monkeypatch.setenv("DICOM_NODE_NODE_DATABASE_URL", "postgresql://u:secret@db/x")
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+
+    names = set(child.ask({"environment": None}, timeout_s=30)["result"]["names"])
+
+    assert not names & {"DICOM_NODE_NODE_DATABASE_URL", "PGPASSWORD", "HF_TOKEN"}
+    assert {"CUDA_VISIBLE_DEVICES", "PATH"} <= names
+
+
+def test_a_child_is_confined_before_anything_else(child):
+    limits = child.ask({"limits": None}, timeout_s=30)["result"]
+
+    assert limits["core"] == 0
+    assert limits["file"] == 64 << 30
+    assert limits["nice"] == min(os.nice(0) + 5, 19)
+    if os.geteuid() == 0:
+        assert limits["interfaces"] == 1  # loopback alone

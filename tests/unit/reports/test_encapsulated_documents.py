@@ -326,7 +326,7 @@ def test_a_document_leaves_no_file_behind_when_the_node_is_killed(
         "import os, signal\n"
         "from dicom_node.reports.document_reader import DocumentReader\n"
         "reader = DocumentReader()\n"
-        "reader._ask = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "reader._ask = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
         "reader.read_bytes(b'%PDF- a patient', kind='pdf')\n"
     )
 
