@@ -9,6 +9,7 @@ Sta2 and Sta3, `_serve` is Sta6, `PduSocket.close` is Sta13.
 from __future__ import annotations
 
 import struct
+import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -135,8 +136,10 @@ class Acceptor:
         self.is_admitted = False
         self.study_instance_uids: set[str] = set()
         """Studies that it brought something of."""
+        self.address = address
+        self.answered_at = time.monotonic()
+        """When it was opened, or a request of it was answered last."""
         self._host = host
-        self._address = address
         self._calling_ae_title = ""
         self._contexts: dict[int, AnsweredContext] = {}
         self._max_pdu_length = 0
@@ -185,7 +188,7 @@ class Acceptor:
         if length > ASSOCIATION_LIMITS.associate_bytes:
             raise ProtocolViolationError("A-ASSOCIATE-RQ is too long")
         request = decode_associate_request(self.pdus.read(length))
-        rejection = self._host.admit(self, request, self._address)
+        rejection = self._host.admit(self, request, self.address)
         if rejection is not None:
             self.pdus.send(encode_associate_reject(rejection))
             return False
@@ -200,7 +203,7 @@ class Acceptor:
         self._commitment = CommitmentTalk(
             self._host.commitments,
             calling_ae_title=request.calling_ae_title,
-            peer_address=self._address,
+            peer_address=self.address,
             proposed=request.roles,
         )
         self.is_admitted = True
@@ -334,7 +337,7 @@ class Acceptor:
                     sop_instance_uid=command.affected_sop_instance_uid,
                     transfer_syntax_uid=context.transfer_syntax or "",
                     calling_ae_title=self._calling_ae_title,
-                    peer_address=self._address,
+                    peer_address=self.address,
                 )
             )
         return message
@@ -342,18 +345,16 @@ class Acceptor:
     def _finish(self, message: _Message) -> None:
         if message.command.field == CommandField.N_EVENT_REPORT_RSP:
             self._progress = _Progress()
-            return
-        if message.normalized is not None:
+        elif message.normalized is not None:
             self._finish_normalized(message, message.normalized)
-            return
-        if message.reception is None:
+        elif message.reception is None:
             self._respond(message, message.status, message.comment)
-            return
-        answer = message.reception.finish()
-        if answer.instance is not None:
-            self.study_instance_uids.add(answer.instance.study_instance_uid)
-        self._host.answered(answer)
-        self._respond(message, answer.status, answer.comment)
+        else:
+            answer = message.reception.finish()
+            if answer.instance is not None:
+                self.study_instance_uids.add(answer.instance.study_instance_uid)
+            self._host.answered(answer)
+            self._respond(message, answer.status, answer.comment)
 
     def _finish_normalized(
         self, message: _Message, normalized: NormalizedMessage
@@ -370,6 +371,7 @@ class Acceptor:
         response = encode_response(message.command, status, comment)
         self._send(message.context_id, response, is_command=True)
         self._progress = _Progress()
+        self.answered_at = time.monotonic()
 
     def _send(self, context_id: int, data: bytes, *, is_command: bool) -> None:
         for pdu in encode_p_data(
@@ -394,7 +396,7 @@ class Acceptor:
     def _log_abort(self, error: Exception) -> None:
         log.warning(
             "association_aborted",
-            peer_address=self._address,
+            peer_address=self.address,
             calling_ae_title=self._calling_ae_title,
             error=type(error).__name__,
             reason=str(error) if isinstance(error, TransportError) else "",

@@ -28,6 +28,7 @@ from dicom_node.receive import (
     OnInstance,
     StoreAnswer,
 )
+from dicom_node.shares import choose_to_end
 from dicom_node.spool import Spool
 from dicom_node.store import InstanceOutcome
 from dicom_node.transport import PduSocket
@@ -44,8 +45,9 @@ _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _BACKLOG = 256
 _EXTRA_CONNECTIONS = 256
-"""Connections without an association yet. Beyond it the oldest of them is cut, so
-that those who connect and say nothing cannot keep out those who do."""
+"""Connections without an association yet. Beyond it the oldest is cut of the address
+that has most of them, so that those who connect and say nothing cannot keep out those
+who do."""
 
 _ACCEPT_PAUSE_S = 0.1
 _STOP_STEP_S = 0.02
@@ -229,11 +231,7 @@ class DicomServer:
                 self._settings.callers, request.calling_ae_title, address
             ):
                 reason = "calling"
-            elif (
-                self.is_stopping
-                or is_draining
-                or len(self._admitted) >= self.limits.max_associations
-            ):
+            elif self.is_stopping or is_draining or not self._make_room(address):
                 reason = "limit"
             if reason is None:
                 self._admitted.add(acceptor)
@@ -322,9 +320,31 @@ class DicomServer:
         live = [one for one in self._acceptors if not one.pdus.is_cut]
         if len(live) <= self.limits.max_associations + _EXTRA_CONNECTIONS:
             return
-        oldest = next((one for one in live if one not in self._admitted), None)
+        oldest = choose_to_end(
+            (one for one in live if one not in self._admitted),
+            lambda one: one.address,
+            rank=lambda one: one.answered_at,
+        )
         if oldest is not None:
             oldest.pdus.cut()
+
+    def _make_room(self, address: str) -> bool:
+        """Return whether one more may associate; who holds most may have to yield."""
+        if len(self._admitted) < self.limits.max_associations:
+            return True
+        # Who is inside a request but gets none done is no better than who waits.
+        yields = choose_to_end(
+            self._admitted,
+            lambda one: one.address,
+            rank=lambda one: (not one.is_idle, one.answered_at),
+            newcomer=address,
+        )
+        if yields is None:
+            return False
+        self._admitted.discard(yields)
+        yields.pdus.cut()
+        log.warning("association_displaced", peer_address=yields.address)
+        return True
 
 
 def may_call(

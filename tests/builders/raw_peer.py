@@ -149,8 +149,12 @@ def encode_data_set(ds: Dataset, transfer_syntax: str = EXPLICIT_LITTLE) -> byte
 class RawPeer:
     """A connection to the server under test."""
 
-    def __init__(self, port: int, *, timeout_s: float = 5.0) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout_s)
+    def __init__(
+        self, port: int, *, timeout_s: float = 5.0, source: str = "127.0.0.1"
+    ) -> None:
+        self.socket = socket.create_connection(
+            ("127.0.0.1", port), timeout_s, source_address=(source, 0)
+        )
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> RawPeer:

@@ -119,6 +119,61 @@ def test_more_silent_connections_than_allowed_cut_the_oldest(tmp_path: Path) -> 
         )
 
 
+def test_one_address_that_takes_every_connection_loses_its_own(tmp_path: Path) -> None:
+    with (
+        running_server(tmp_path, max_associations=4, pdu_timeout_s=30) as node,
+        ExitStack() as stack,
+        RawPeer(node.port, source="127.0.0.2", timeout_s=20) as early,
+    ):
+        wait_until(
+            lambda: node.server.statistics.open_connections == 1,
+            timeout_s=20,
+            what="the first to be let in",
+        )
+        for _ in range(300):
+            stack.enter_context(RawPeer(node.port))
+        wait_until(
+            lambda: node.server.statistics.open_connections <= 4 + 256,
+            timeout_s=20,
+            what="the oldest of the many to be gone",
+        )
+
+        early.associate(VERIFICATION)
+
+        assert early.echo() == 0
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_one_address_that_takes_every_association_yields_to_others(
+    tmp_path: Path, is_busy: bool
+) -> None:
+    with running_server(tmp_path, max_associations=4) as node, ExitStack() as stack:
+        many = [stack.enter_context(RawPeer(node.port)) for _ in range(4)]
+        for peer in many:
+            peer.associate()
+            if is_busy:
+                peer.send(p_data(command_set(1, sop_instance="1.2"), is_command=True))
+                peer.send(p_data(bytes(100), is_last=False))
+        if is_busy:
+            wait_until(
+                lambda: len(node.parts()) == 4, timeout_s=20, what="four to be busy"
+            )
+        others = [
+            stack.enter_context(RawPeer(node.port, source="127.0.0.2"))
+            for _ in range(3)
+        ]
+
+        for peer in others[:2]:
+            peer.associate(VERIFICATION)
+            assert peer.echo() == 0
+        others[2].send(associate_request([(1, VERIFICATION, [EXPLICIT_LITTLE])]))
+
+        # Both hold two now: nobody is cut only to change places.
+        assert others[2].read_pdu() == (3, bytes((0, 2, 3, 2)))
+        assert [peer.is_closed() for peer in many[:2]] == [True, True]
+        assert node.server.statistics.open_associations == 4
+
+
 def test_an_endless_instance_is_cut_and_leaves_nothing(tmp_path: Path) -> None:
     with running_server(tmp_path, max_instance_bytes=1 << 20) as node:
         with RawPeer(node.port) as peer:

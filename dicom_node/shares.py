@@ -1,0 +1,78 @@
+"""Who goes first when places run short: one of the address that holds most of them.
+
+Whoever opens connections without end takes places from itself and from nobody else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+__all__ = ["choose_to_end", "holder_of"]
+
+_T = TypeVar("_T")
+
+_IPV6_SITE_BITS = 64
+"""Whoever has one address of such a network has them all (RFC 4291 2.5.4)."""
+
+
+def holder_of(address: str) -> str:
+    """Return whom an address belongs to: itself, or the site of an IPv6 address.
+
+    Parameters
+    ----------
+    address : str
+        An IPv4 or IPv6 address, with or without a zone.
+
+    """
+    plain = address.partition("%")[0]
+    try:
+        one = ipaddress.ip_address(plain)
+    except ValueError:
+        return plain
+    if one.version == 4:
+        return plain
+    if one.ipv4_mapped is not None:
+        return str(one.ipv4_mapped)
+    return str(ipaddress.ip_network(f"{one}/{_IPV6_SITE_BITS}", strict=False))
+
+
+def choose_to_end(
+    places: Iterable[_T],
+    address_of: Callable[[_T], str],
+    *,
+    rank: Callable[[_T], object],
+    newcomer: str | None = None,
+) -> _T | None:
+    """Choose the place that is to be given up.
+
+    Parameters
+    ----------
+    places : iterable
+        What is held and can be given up.
+    address_of : callable
+        Returns the address that holds a place.
+    rank : callable
+        The place of the lowest rank goes first among those of one holder.
+    newcomer : str, optional
+        The address that asks for a place, where it has none yet. It takes one only
+        from who would still hold as many as it: nobody is cut only to change places.
+
+    Returns
+    -------
+    place or None
+        None: nobody has to give up anything.
+
+    """
+    held: dict[str, list[_T]] = {}
+    for one in places:
+        held.setdefault(holder_of(address_of(one)), []).append(one)
+    if not held:
+        return None
+    counts = Counter({holder: len(own) for holder, own in held.items()})
+    most, count = counts.most_common(1)[0]
+    if newcomer is not None and count <= counts[holder_of(newcomer)] + 1:
+        return None
+    return min(held[most], key=rank)  # type: ignore[arg-type]
