@@ -171,7 +171,9 @@ class Acceptor:
             self._log_abort(error)
             self._abort(AbortReason.NOT_SPECIFIED)
         finally:
-            self._forget_request()
+            message = self._progress.message
+            if message is not None and message.reception is not None:
+                message.reception.abandon()
             if self.is_admitted:
                 self._commitment.close(None)
                 self._host.ended(self, is_aborted=is_aborted)
@@ -302,8 +304,9 @@ class Acceptor:
             if not self._commitment.close(command.status):
                 raise ProtocolViolationError("a response to nothing")
             # An event reply, if there is one, is thrown away.
-            reply = message if command.has_data_set else None
-            self._progress = _Progress(message=reply)
+            self._progress = _Progress(
+                message=message if command.has_data_set else None
+            )
         elif command.field == CommandField.C_CANCEL_RQ:
             self._progress = _Progress()  # PS3.7 9.3.2.3: there is no response.
         elif command.has_data_set:
@@ -381,11 +384,6 @@ class Acceptor:
             max_pdu_length=self._max_pdu_length,
         ):
             self.pdus.send(pdu)
-
-    def _forget_request(self) -> None:
-        message = self._progress.message
-        if message is not None and message.reception is not None:
-            message.reception.abandon()
 
     def _abort(self, reason: AbortReason | None) -> None:
         try:
