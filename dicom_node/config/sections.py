@@ -6,9 +6,9 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "ENGINES",
@@ -118,6 +118,8 @@ class NodeSection(Section):
     """Folder for images, results and, by default, the database."""
     database_url: str | None = None
     """SQLAlchemy URL; None: SQLite in ``data_dir``."""
+    database_password_file: Path | None = None
+    """File with the password of ``database_url``, which then holds none."""
     quiet_time_s: Seconds = 10.0
     """A study is complete when nothing arrived for this long and no association
     that brought some of it is open; one that brings no more holds it for ten times
@@ -155,6 +157,9 @@ class ModelSettings(Section):
     """Grounding one series is given up after this long."""
     memory_limit_mb: Annotated[int, Field(gt=0)] = 12_288
     """Private memory that the worker process may use beside the model's device."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the model as `dicom-node doctor` shows it: no other one is loaded;
+    None: whatever lies in `checkpoint`."""
 
 
 def _check_network(value: str) -> str:
@@ -185,6 +190,10 @@ class WebSettings(Section):
     destination gets, unless that is ``pacs``, which has no segmentations."""
     session_s: Seconds = 43_200.0
     """A person signs in again after this long."""
+    certificate: Path | None = None
+    """Certificate chain (PEM): the pages then speak HTTPS; read when it changes."""
+    private_key: Path | None = None
+    """Its private key (PEM)."""
     behind_tls: bool = False
     """True: a proxy in front speaks HTTPS; cookies are then sent over HTTPS only."""
     trusted_proxies: tuple[Network, ...] = ()
@@ -194,9 +203,26 @@ class WebSettings(Section):
     """Folder of a built OHIF (its ``dist``), served below ``/viewer``; None: none."""
     max_upload_bytes: Annotated[int, Field(gt=0)] = 4 << 30
     """Largest request body that is accepted."""
+    max_connections: Annotated[int, Field(gt=0)] = 256
+    """Open connections; for one more, one is closed of the address that has most."""
+    read_timeout_s: Seconds = 20.0
+    """The head of a request must be complete after this long, and body and answer
+    must move on, or the connection is cut."""
     organisation: Annotated[str, Field(max_length=64)] = ""
     """Whom people act for who verify a corrected report; without it none can be
     verified, since DICOM asks for it."""
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        if (self.certificate is None) != (self.private_key is None):
+            msg = "certificate and private_key belong together"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers see HTTPS, of this node or of a proxy."""
+        return self.behind_tls or self.certificate is not None
 
 
 class ReportSettings(Section):

@@ -44,7 +44,7 @@ def make_oidc_router() -> APIRouter:
             journey.cookie,
             max_age=600,
             path=_PATH,
-            secure=parts.settings.web.behind_tls,
+            secure=parts.settings.web.is_https,
             httponly=True,
             samesite="lax",
         )
@@ -79,5 +79,5 @@ def make_oidc_router() -> APIRouter:
 
 
 def _redirect_uri(parts: WebParts, request: Request) -> str:
-    scheme = "https" if parts.settings.web.behind_tls else request.url.scheme
+    scheme = "https" if parts.settings.web.is_https else request.url.scheme
     return f"{scheme}://{request.headers.get('host', '')}{_PATH}/callback"

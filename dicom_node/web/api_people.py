@@ -74,7 +74,7 @@ def make_people_router() -> APIRouter:
         response.delete_cookie(
             COOKIE,
             path="/",
-            secure=parts.settings.web.behind_tls,
+            secure=parts.settings.web.is_https,
             httponly=True,
             samesite="strict",
         )
@@ -91,7 +91,7 @@ def set_session(response: Response, cookie: str, parts: WebParts) -> None:
         cookie,
         max_age=int(web.session_s),
         path="/",
-        secure=web.behind_tls,
+        secure=web.is_https,
         httponly=True,
         samesite="strict",
     )

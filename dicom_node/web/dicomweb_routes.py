@@ -338,7 +338,7 @@ def _place(request: Request) -> Place:
 
 def _root(request: Request, service: DicomwebService) -> str:
     url = request.base_url
-    if service.settings.web.behind_tls:
+    if service.settings.web.is_https:
         url = url.replace(scheme="https")
     return str(url).rstrip("/") + DICOMWEB_PATH
 
