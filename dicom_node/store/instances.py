@@ -24,6 +24,7 @@ __all__ = [
     "known_paths",
     "record_missing_file",
     "recorded_files",
+    "sender_of",
 ]
 
 
@@ -128,11 +129,19 @@ def insert_instance(
         subject=instance.sop_instance_uid,
         detail={
             "sha256": instance.sha256,
-            "calling_ae_title": instance.calling_ae_title,
             "is_own_result": instance.is_own_result,
+            **sender_of(instance),
         },
     )
     return InstanceOutcome.CONFLICT if is_conflict else InstanceOutcome.NEW
+
+
+def sender_of(instance: ReceivedInstance) -> dict[str, str]:
+    """Return who sent an instance, as its event tells it."""
+    return {
+        "calling_ae_title": instance.calling_ae_title,
+        "peer_address": instance.peer_address,
+    }
 
 
 def known_paths(connection: Connection, paths: Iterable[str]) -> set[str]:

@@ -175,6 +175,16 @@ class UserStore:
                 detail={"address": address, "reason": reason},
             )
 
+    def record_sign_out(self, name: str, *, address: str) -> None:
+        """Write who ended their session into the audit trail."""
+        with self._database.write() as connection:
+            record_event(
+                connection,
+                EventKind.SIGNED_OUT,
+                subject=name[:64],
+                detail={"address": address},
+            )
+
 
 def _user(row: Row[Any]) -> User:
     return User(
