@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from dicom_node.config import WebSettings
 from dicom_node.errors import SettingsError
+from dicom_node.web.connections import make_protocol
 from dicom_node.web.parts import WebParts
 
 __all__ = ["WebServer"]
@@ -42,6 +43,7 @@ class WebServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                http=make_protocol(settings),
                 log_config=None,
                 access_log=False,
                 server_header=False,
