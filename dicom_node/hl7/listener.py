@@ -21,14 +21,15 @@ from dicom_node.errors import ProtocolViolationError, SettingsError
 from dicom_node.hl7.answering import Answering
 from dicom_node.hl7.certificate import make_tls_context
 from dicom_node.hl7.framing import FrameReader, frame
+from dicom_node.shares import choose_to_end
 
 __all__ = ["Hl7Listener", "Hl7Statistics", "is_allowed"]
 
 log = structlog.get_logger(__name__)
 
 MAX_CONNECTIONS = 64
-"""Open at a time. For one more, the one that is silent for longest is closed: senders
-connect again, and a broken one cannot keep out the others."""
+"""Open at a time. For one more, the one is closed that is silent for longest of the
+address that has most: senders connect again, and a broken one keeps out no others."""
 
 _READ_BYTES = 1 << 16
 _BACKLOG = 64
@@ -178,9 +179,14 @@ class Hl7Listener:
         )
         with self._lock:
             if len(self._open) >= MAX_CONNECTIONS:
-                oldest = min(self._open, key=lambda other: other.heard_at)
-                oldest.cut()
-                self._cut += 1
+                oldest = choose_to_end(
+                    (other for other in self._open if not other.is_cut),
+                    lambda other: other.address,
+                    rank=lambda other: other.heard_at,
+                )
+                if oldest is not None:
+                    oldest.cut()
+                    self._cut += 1
             self._open[connection] = thread
             self._accepted += 1
         try:
@@ -265,6 +271,7 @@ class _Connection:
     def __init__(self, connection: socket.socket, address: str) -> None:
         self.address = address
         self.heard_at = time.monotonic()
+        self.is_cut = False
         self._socket = connection
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -308,6 +315,7 @@ class _Connection:
 
     def cut(self) -> None:
         """End it from another thread."""
+        self.is_cut = True
         _shut(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
