@@ -246,6 +246,5 @@ def _model(settings: NodeSettings) -> Iterator[DoctorFinding]:
         return
     yield DoctorFinding(
         True,
-        f"model {identity.name} {identity.version} loads "
-        f"(sha256 {identity.sha256[:12]})",
+        f"model {identity.name} {identity.version} loads (sha256 {identity.sha256})",
     )

@@ -27,6 +27,7 @@ NodeError
 ├── GroundingError
 │   ├── ModelLoadError
 │   └── WorkerLostError
+│       └── DeviceLostError
 ├── ObjectError
 │   └── InvalidObjectError
 ├── DeliveryError
@@ -52,6 +53,7 @@ __all__ = [
     "DatasetMismatchError",
     "DeidentificationError",
     "DeliveryError",
+    "DeviceLostError",
     "DicomwebError",
     "GeometryError",
     "GroundingError",
@@ -214,6 +216,10 @@ class WorkerLostError(GroundingError):
     """The worker process ended before it answered."""
 
 
+class DeviceLostError(WorkerLostError):
+    """The model's device failed: no process that used it can use it any more."""
+
+
 class ObjectError(NodeError):
     """A result object could not be made."""
 
@@ -241,9 +247,14 @@ class OpenDataError(NodeError):
 class StoreError(NodeError):
     """The database could not answer."""
 
+    is_away: bool = False
+    """Whether the same would happen to any other question at the moment."""
+
 
 class TakenOverError(StoreError):
     """Another node has taken over: this one may write no more."""
+
+    is_away: bool = True
 
 
 class AuditError(NodeError):

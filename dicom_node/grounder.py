@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dicom_node.imaging import Pixels
+from dicom_node.imaging import CanonicalGrid, Pixels
 from dicom_node.records import BoundingBox, ImageSeries, Mask
 
-__all__ = ["GroundedPrompt", "Grounder", "ModelIdentity", "Progress", "boxes_around"]
+__all__ = [
+    "GroundedPrompt",
+    "Grounder",
+    "ModelIdentity",
+    "Progress",
+    "boxes_around",
+    "restore_answer",
+]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with what is done and what there is to do."""
@@ -52,6 +60,9 @@ class GroundedPrompt:
     probability : numpy.ndarray, optional
         That a voxel belongs to the prompt, 255 for certain, in the shape of ``mask``;
         None when it was not asked for, or the model gives none.
+    computed_on : str
+        The device, and how many pictures it saw at once where they were fewer than
+        usual; empty where the grounder does not tell.
 
     """
 
@@ -63,6 +74,7 @@ class GroundedPrompt:
     mask_origin: tuple[int, int, int]
     boxes: tuple[BoundingBox, ...]
     probability: npt.NDArray[np.uint8] | None = None
+    computed_on: str = ""
 
 
 class Grounder(Protocol):
@@ -134,3 +146,57 @@ def boxes_around(
             )
             boxes.append(BoundingBox(origin[0] + index, xyxy, score))
     return tuple(sorted(boxes, key=lambda box: (box.frame_index, box.xyxy)))
+
+
+def restore_answer(
+    answer: Mapping[str, Any], masks: bytes, grid: CanonicalGrid, *, computed_on: str
+) -> GroundedPrompt:
+    """Bring what a model found in canonical order back into the series' own grid.
+
+    Parameters
+    ----------
+    answer : mapping
+        One grounding, as the worker process writes it.
+    masks : bytes
+        Masks and probabilities of all of them.
+    grid : CanonicalGrid
+        How the series lies in canonical order.
+    computed_on : str
+        See `GroundedPrompt`.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, IndexError, OverflowError
+        The answer does not describe a mask.
+
+    """
+    shape, cropped = answer["mask_shape"], answer["mask_origin"]
+    size, offset = math.prod(shape), answer["mask_offset"]
+    flat = np.frombuffer(masks, np.bool_, count=size, offset=offset)
+    mask, origin = grid.restore_mask(flat.reshape(shape), cropped)
+    probability = None
+    if answer["has_probability"]:  # right behind the mask
+        shares = np.frombuffer(masks, np.uint8, count=size, offset=offset + size)
+        probability, _ = grid.restore_mask(shares.reshape(shape), cropped)
+    score = float(answer["score"])
+    boxes = tuple(
+        BoundingBox(index, (x0, y0, x1, y1), confidence)
+        for index, (x0, y0, x1, y1), confidence in answer["boxes"]
+    )
+    if grid.axes[0] != 0 and mask.any():
+        # Frames cut what the model saw slice by slice: look at the cut itself.
+        best = max((box.score for box in boxes), default=score)
+        restored = boxes_around(mask, origin, score=best)
+    else:
+        restored = grid.restore_boxes(boxes)
+    return GroundedPrompt(
+        prompt=answer["prompt"],
+        score=score,
+        is_present=bool(answer["is_present"]),
+        uncertainty=float(answer["uncertainty"]),
+        mask=mask,
+        mask_origin=origin,
+        boxes=restored,
+        probability=probability,
+        computed_on=computed_on,
+    )

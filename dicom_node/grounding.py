@@ -7,20 +7,22 @@ and what it finds is brought back into the series' own grid.
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
+import structlog
 
 from dicom_node.child_process import Answer, ChildProcess
 from dicom_node.config import ENGINES, Engine, ModelSettings
 from dicom_node.errors import (
+    DeviceLostError,
     GroundingError,
     ModelLoadError,
     ProcessLostError,
@@ -33,9 +35,10 @@ from dicom_node.grounder import (
     ModelIdentity,
     Progress,
     boxes_around,
+    restore_answer,
 )
 from dicom_node.imaging import CanonicalGrid, Pixels
-from dicom_node.records import BoundingBox, ImageSeries
+from dicom_node.records import ImageSeries
 
 __all__ = [
     "GroundedPrompt",
@@ -51,8 +54,12 @@ _CHILD = "dicom_node.grounding_child"
 _LOAD_TIMEOUT_S = 600.0
 """Importing torch and reading the weights may take this long on a slow disk."""
 
-_ATTEMPTS = 2
-"""A worker that dies is replaced once for the same request."""
+_ATTEMPTS = 3
+"""How often a series is given to a process; for the last time gently: one picture at
+once, on the CPU."""
+
+_LOAD_ATTEMPTS = 2
+"""A process that dies while it loads is replaced once."""
 
 _FETCH_TIMEOUT_S = 3600.0
 """A model that the operator names on the hub is some gigabytes."""
@@ -73,6 +80,8 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+log = structlog.get_logger(__name__)
+
 
 class GroundingWorker:
     """A Grounder whose model stays loaded in a process of its own.
@@ -86,9 +95,15 @@ class GroundingWorker:
     settings : ModelSettings
         Engine, checkpoint, device, time and memory.
     scratch_dir : pathlib.Path, optional
-        Where pixels are handed over; the system's temporary folder when absent.
+        On whose disk pixels are handed over, in files without a name; the system's
+        temporary folder when absent.
     engines : dict, optional
         Name to engine; `config.ENGINES` when absent.
+    attempts : int
+        How often one call of `ground` replaces a process that dies. A caller that
+        asks again later, after others, asks once at a time: the worker counts on.
+    on_fallback : callable, optional
+        Told what the model fell back to: ``smaller_batch`` or ``cpu``.
 
     Raises
     ------
@@ -103,6 +118,8 @@ class GroundingWorker:
         *,
         scratch_dir: Path | None = None,
         engines: dict[str, Engine] | None = None,
+        attempts: int = _ATTEMPTS,
+        on_fallback: Callable[[str], None] | None = None,
     ) -> None:
         known = ENGINES if engines is None else engines
         if settings.engine not in known:
@@ -113,7 +130,15 @@ class GroundingWorker:
         self._engine = known[settings.engine]
         self._scratch_dir = scratch_dir
         offline = {} if settings.hub_id else _OFFLINE
-        self._child = ChildProcess(_CHILD, environment={**_ENVIRONMENT, **offline})
+        self._child = ChildProcess(
+            _CHILD,
+            environment={**_ENVIRONMENT, **offline, **_hub_access(settings)},
+            keeps_network=settings.hub_id is not None,
+        )
+        self._attempts = attempts
+        self._on_fallback = on_fallback
+        self._losses: Counter[str] = Counter()
+        self._first_sha256: str | None = None
         self._lock = threading.RLock()
         self._identity: ModelIdentity | None = None
         self._is_stopping = False
@@ -194,7 +219,7 @@ class GroundingWorker:
         ModelLoadError
             The model cannot be loaded.
         WorkerLostError
-            The process died twice over the same request.
+            The process died, or lost its device, each time over the same request.
         GroundingError
             The model failed, or took too long.
 
@@ -207,15 +232,14 @@ class GroundingWorker:
             raise GroundingError(msg)
         with (
             self._lock,
-            tempfile.TemporaryDirectory(dir=self._scratch_dir) as folder,
+            tempfile.TemporaryFile(dir=self._scratch_dir) as source,
+            tempfile.TemporaryFile(dir=self._scratch_dir) as found,
         ):
-            source, found = Path(folder, "pixels.npy"), Path(folder, "masks.bin")
             np.save(source, np.ascontiguousarray(grid.apply(pixels)))
+            source.flush()
             answers = self._ask(
                 {
                     "operation": "ground",
-                    "pixels": str(source),
-                    "masks": str(found),
                     "spacing_mm": grid.spacing_mm,
                     "modality": series.modality,
                     "body_part": series.body_part,
@@ -223,29 +247,80 @@ class GroundingWorker:
                     "prompts": list(prompts),
                     "with_probabilities": with_probabilities,
                 },
-                progress,
+                series.series_instance_uid,
+                progress=progress,
+                files=(source.fileno(), found.fileno()),
             )
-            masks = found.read_bytes()
-        return tuple(_restore(answer, masks, grid) for answer in answers["groundings"])
+            masks = found.read()
+            if answers["is_spent"]:
+                self._child.kill()
+                self._identity = None
+        self._tell_fallbacks(series.series_instance_uid, answers)
+        try:
+            return tuple(
+                restore_answer(answer, masks, grid, computed_on=answers["computed_on"])
+                for answer in answers["groundings"]
+            )
+        except (ValueError, TypeError, IndexError, KeyError, OverflowError) as error:
+            msg = "the model's answer does not describe masks"
+            raise GroundingError(msg) from error
 
-    def _ask(self, request: Answer, progress: Progress | None) -> Answer:
-        for attempt in range(1, _ATTEMPTS + 1):
+    def _ask(
+        self,
+        request: Answer,
+        uid: str,
+        *,
+        progress: Progress | None,
+        files: Sequence[int],
+    ) -> Answer:
+        for attempt in range(1, self._attempts + 1):
             self._load()
+            gently = self._losses[uid] >= _ATTEMPTS - 1
             try:
                 answer = self._child.ask(
-                    request, timeout_s=self._settings.timeout_s, tell=progress
+                    {**request, "gently": gently},
+                    timeout_s=self._settings.timeout_s,
+                    tell=progress,
+                    files=files,
                 )
+                if answer.get("kind") == DeviceLostError.__name__:
+                    # Nothing in that process can use the device again.
+                    self._child.kill()
+                    raise ProcessLostError(answer["error"], timed_out=False)
             except ProcessLostError as error:
                 self._identity = None
                 if error.timed_out:
                     msg = f"grounding took more than {self._settings.timeout_s:g} s"
                     raise GroundingError(msg) from error
-                if attempt == _ATTEMPTS or self._is_stopping:
+                if self._is_stopping:
+                    raise WorkerLostError("the node is stopping") from error
+                self._losses[uid] += 1
+                log.warning(
+                    "grounding_lost",
+                    series_instance_uid=uid,
+                    attempt=self._losses[uid],
+                    reason=str(error),
+                )
+                if attempt == self._attempts:
+                    if gently:
+                        del self._losses[uid]  # whoever asks anew begins anew
                     msg = f"the grounding worker was lost: {error}"
                     raise WorkerLostError(msg) from error
             else:
+                self._losses.pop(uid, None)
                 return _result(answer, GroundingError, "the model failed")
         raise WorkerLostError  # unreachable: the last attempt returns or raises
+
+    def _tell_fallbacks(self, uid: str, answers: Answer) -> None:
+        for what in answers["fallbacks"]:
+            log.warning(
+                "model_fell_back",
+                series_instance_uid=uid,
+                to=what,
+                computed_on=answers["computed_on"],
+            )
+            if self._on_fallback is not None:
+                self._on_fallback(what)
 
     def _load(self) -> ModelIdentity:
         if self._identity is not None and self._child.is_alive:
@@ -258,6 +333,7 @@ class GroundingWorker:
             "checkpoint": None if checkpoint is None else str(checkpoint.resolve()),
             "hub_id": self._settings.hub_id,
             "hub_revision": self._settings.hub_revision,
+            "sha256": self._settings.sha256,
             "presence_threshold": self._settings.presence_threshold,
             "device": self._settings.device,
             "memory_bytes": self._settings.memory_limit_mb << 20,
@@ -265,21 +341,36 @@ class GroundingWorker:
         loaded = _result(
             self._ask_to_load(request), ModelLoadError, "the model cannot be loaded"
         )
-        self._identity = ModelIdentity(
+        identity = ModelIdentity(
             name=loaded["name"], version=loaded["version"], sha256=loaded["sha256"]
         )
-        return self._identity
+        if self._first_sha256 not in {None, identity.sha256}:
+            # A study's series must not be answered by two models under one name.
+            self._child.kill()
+            msg = "the checkpoint was replaced while the node runs: restart the node"
+            raise ModelLoadError(msg)
+        self._first_sha256 = identity.sha256
+        self._identity = identity
+        return identity
 
     def _ask_to_load(self, request: Answer) -> Answer:
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, _LOAD_ATTEMPTS + 1):
             try:
                 limit = _FETCH_TIMEOUT_S if request["hub_id"] else _LOAD_TIMEOUT_S
                 return self._child.ask(request, timeout_s=limit)
             except ProcessLostError as error:
-                if error.timed_out or attempt == _ATTEMPTS or self._is_stopping:
+                if error.timed_out or attempt == _LOAD_ATTEMPTS or self._is_stopping:
                     msg = f"the model cannot be loaded: {error}"
                     raise ModelLoadError(msg) from error
         raise ModelLoadError  # unreachable: the last attempt returns or raises
+
+
+def _hub_access(settings: ModelSettings) -> dict[str, str]:
+    """Return what reaching the hub takes, for who names a model there."""
+    if settings.hub_id is None:
+        return {}
+    names = ("HF_ENDPOINT", "HF_TOKEN", "HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _result(answer: Answer, error: type[GroundingError], what: str) -> Answer:
@@ -288,35 +379,3 @@ def _result(answer: Answer, error: type[GroundingError], what: str) -> Answer:
         raise error(msg)
     result: Answer = answer["result"]
     return result
-
-
-def _restore(answer: Answer, masks: bytes, grid: CanonicalGrid) -> GroundedPrompt:
-    shape, cropped = answer["mask_shape"], answer["mask_origin"]
-    size, offset = math.prod(shape), answer["mask_offset"]
-    flat = np.frombuffer(masks, np.bool_, count=size, offset=offset)
-    mask, origin = grid.restore_mask(flat.reshape(shape), cropped)
-    probability = None
-    if answer["has_probability"]:  # right behind the mask
-        shares = np.frombuffer(masks, np.uint8, count=size, offset=offset + size)
-        probability, _ = grid.restore_mask(shares.reshape(shape), cropped)
-    score = float(answer["score"])
-    boxes = tuple(
-        BoundingBox(index, (x0, y0, x1, y1), confidence)
-        for index, (x0, y0, x1, y1), confidence in answer["boxes"]
-    )
-    if grid.axes[0] != 0 and mask.any():
-        # Frames cut what the model saw slice by slice: look at the cut itself.
-        best = max((box.score for box in boxes), default=score)
-        restored = boxes_around(mask, origin, score=best)
-    else:
-        restored = grid.restore_boxes(boxes)
-    return GroundedPrompt(
-        prompt=answer["prompt"],
-        score=score,
-        is_present=bool(answer["is_present"]),
-        uncertainty=float(answer["uncertainty"]),
-        mask=mask,
-        mask_origin=origin,
-        boxes=restored,
-        probability=probability,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import resource
@@ -16,9 +17,22 @@ from typing import Any, Protocol
 import numpy as np
 
 from dicom_node.child_process import Answer, Tell, answer_requests
-from dicom_node.errors import GroundingError, ModelLoadError
+from dicom_node.errors import DeviceLostError, GroundingError, ModelLoadError
 
 __all__ = ["main"]
+
+_CPU = "cpu"
+
+_MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""How torch says in a plain RuntimeError that memory is short."""
+
+_DEVICE_WORDS = ("CUDA error", "CUDA driver", "HIP error", "CUDNN_STATUS")
+"""How torch says that a device failed: from then on it answers nothing."""
 
 
 class _Model(Protocol):
@@ -52,6 +66,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._model: _Model | None = None
+        self._device = _CPU
 
     def answer(self, request: Answer, tell: Tell) -> Answer:
         if request["operation"] == "load":
@@ -64,7 +79,8 @@ class _Worker:
         # reserve far more addresses than they ever use.
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         try:
-            options: dict[str, Any] = {"device": _device(request["device"])}
+            self._device = _device(request["device"])
+            options: dict[str, Any] = {"device": self._device}
             if request["presence_threshold"] is not None:
                 options["presence_threshold"] = request["presence_threshold"]
             load = _resolve(request["loader"])
@@ -74,6 +90,10 @@ class _Worker:
             # whatever went wrong may be told in full.
             msg = f"{type(error).__name__}: {error}"
             raise ModelLoadError(msg) from error
+        if request["sha256"] not in {None, self._model.sha256}:
+            found, self._model = self._model.sha256, None
+            msg = f"its SHA-256 is {found}, and not the one that model.sha256 names"
+            raise ModelLoadError(msg)
         return {
             "name": self._model.name,
             "version": self._model.version,
@@ -83,22 +103,24 @@ class _Worker:
     def _ground(self, request: Answer, tell: Tell) -> Answer:
         if self._model is None:
             raise GroundingError("no model is loaded")
+        source, target = request["files"]
         spacing = request["spacing_mm"]
         stack = _Stack(
-            pixels=np.load(request["pixels"], mmap_mode="r", allow_pickle=False),
+            pixels=np.load(source, mmap_mode="r", allow_pickle=False),
             spacing_mm=None if spacing is None else tuple(spacing),
             modality=request["modality"],
             body_part=request["body_part"],
             is_volume=request["is_volume"],
         )
-        found = self._model.ground(
+        asking = _Asking(self._model, self._device, gently=request["gently"])
+        found = asking.ground(
             stack,
             request["prompts"],
             progress=tell,
             with_probabilities=request["with_probabilities"],
         )
         answers = []
-        with Path(request["masks"]).open("wb") as file:
+        with Path(target).open("wb") as file:
             for prompt, one in zip(request["prompts"], found, strict=True):
                 mask = np.ascontiguousarray(one.mask, np.bool_)
                 probability = one.probability
@@ -126,13 +148,136 @@ class _Worker:
                 if probability is not None:
                     shares = np.ascontiguousarray(probability, np.uint8)
                     file.write(shares.reshape(mask.shape).tobytes())
-        return {"groundings": answers}
+        return {
+            "groundings": answers,
+            "computed_on": asking.computed_on,
+            "fallbacks": asking.fallbacks,
+            "is_spent": asking.is_spent,
+        }
+
+
+class _Asking:
+    """One question to a model, asked again with less where memory is short.
+
+    The pictures that it sees at once are halved down to one; then, for this question
+    alone, the model answers on the CPU.
+    """
+
+    def __init__(self, model: _Model, device: str, *, gently: bool) -> None:
+        self._model = model
+        self._home = self._now = device
+        self._usual = self._at_once = int(getattr(model, "pictures_at_once", 1))
+        self.fallbacks: list[str] = []
+        """What it fell back to: ``smaller_batch``, ``cpu``"""
+        self.is_spent = False
+        """True: the device does not take the model back; another process may find out
+        what it is still good for"""
+        if gently:
+            while self._take_less():
+                pass
+
+    @property
+    def computed_on(self) -> str:
+        """The device, and how many pictures at once where they were fewer."""
+        fewer = "" if self._at_once == self._usual else f", {self._at_once} at once"
+        return f"{self._now}{fewer}"
+
+    def ground(self, stack: _Stack, phrases: Sequence[str], **how: Any) -> Any:
+        """Ask the model.
+
+        Raises
+        ------
+        GroundingError
+            Memory is short however little is asked at once.
+        DeviceLostError
+            The device failed.
+
+        """
+        try:
+            while True:
+                self._prepare()
+                try:
+                    return self._model.ground(stack, phrases, **how)
+                except Exception as error:
+                    if not _is_out_of_memory(error):
+                        if _is_device_lost(error):
+                            msg = f"the device {self._now} failed"
+                            raise DeviceLostError(msg) from error
+                        raise
+                # Here the error is gone, and with it what its frames held.
+                if not self._take_less():
+                    msg = f"it takes more memory than there is ({self.computed_on})"
+                    raise GroundingError(msg)
+        finally:
+            self._restore()
+
+    def _take_less(self) -> bool:
+        if self._at_once > 1:
+            self._at_once //= 2
+            self._note("smaller_batch")
+        elif self._now != _CPU and hasattr(self._model, "move_to"):
+            self._now = _CPU
+            self._note("cpu")
+        else:
+            return False
+        return True
+
+    def _note(self, what: str) -> None:
+        if what not in self.fallbacks:
+            self.fallbacks.append(what)
+
+    def _prepare(self) -> None:
+        if hasattr(self._model, "pictures_at_once"):
+            self._model.pictures_at_once = self._at_once
+        if self._now != self._home and hasattr(self._model, "move_to"):
+            self._model.move_to(self._now)
+        _free_memory()
+
+    def _restore(self) -> None:
+        if hasattr(self._model, "pictures_at_once"):
+            self._model.pictures_at_once = self._usual
+        if self._now != self._home and hasattr(self._model, "move_to"):
+            _free_memory()
+            try:
+                self._model.move_to(self._home)
+            except Exception as error:
+                if _is_out_of_memory(error) or _is_device_lost(error):
+                    self.is_spent = True
+                else:
+                    raise
+
+
+def _free_memory() -> None:
+    """Give back what a failed try has left on the device."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch.OutOfMemoryError by its name: it is a RuntimeError, and models of tests
+    # have no torch.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (
+            isinstance(error, RuntimeError)
+            and any(words in str(error) for words in _MEMORY_WORDS)
+        )
+    )
+
+
+def _is_device_lost(error: Exception) -> bool:
+    return type(error).__name__ == "AcceleratorError" or (
+        isinstance(error, RuntimeError)
+        and any(words in str(error) for words in _DEVICE_WORDS)
+    )
 
 
 def main() -> None:
     """Answer requests until the parent has enough; the argument is the socket."""
     warnings.simplefilter("ignore")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answer_requests(_Worker().answer, socket_fd=int(sys.argv[1]))
 
 
@@ -166,6 +311,7 @@ def _go_offline() -> None:
 
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         os.environ[name] = "1"
+    os.environ.pop("HF_TOKEN", None)
     # Read from the environment at import, which lies behind.
     constants.HF_HUB_OFFLINE = True
 

@@ -165,6 +165,9 @@ def interpret(
         else:
             grounded.append((image_series, answers))
     identity = rooms.grounder.identity
+    computed_on = sorted(
+        {one.computed_on for _, found in grounded for one in found} - {""}
+    )
     return StudyResult(
         study_instance_uid=ready.study_instance_uid,
         content_version=ready.content_version,
@@ -182,12 +185,18 @@ def interpret(
         model_version=identity.version,
         model_sha256=identity.sha256,
         configuration_sha256=_configuration_sha256(
-            phrases, report_text, settings, not_processed, predecessors
+            phrases,
+            report_text,
+            settings,
+            not_processed,
+            predecessors,
+            computed_on=computed_on,
         ),
         content_datetime=latest_datetime(ready.instances),
         predecessors=predecessors,
         priors=gathered.priors,
         instances=ready.instances,
+        computed_on=tuple(computed_on),
     )
 
 
@@ -306,6 +315,8 @@ def _configuration_sha256(
     settings: ReportSettings,
     not_processed: Sequence[NotProcessed],
     predecessors: Sequence[ObjectReference],
+    *,
+    computed_on: Sequence[str],
 ) -> str:
     """Hash what shapes the result beside the study and the model.
 
@@ -321,5 +332,6 @@ def _configuration_sha256(
             [one.series_instance_uid, one.reason] for one in not_processed
         ],
         "predecessors": [one.sop_instance_uid for one in predecessors],
+        "computed_on": list(computed_on),
     }
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()

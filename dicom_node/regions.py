@@ -150,10 +150,17 @@ def check_answer(series: ImageSeries, answer: GroundedPrompt) -> None:
     Raises
     ------
     GroundingError
-        Its mask reaches outside the series' grid, or its probabilities do not lie on
-        the mask.
+        A number of it is not finite or a share beyond 0 and 1, its mask reaches
+        outside the series' grid, or its probabilities do not lie on the mask.
 
     """
+    shares = (answer.score, answer.uncertainty, *(box.score for box in answer.boxes))
+    edges = [edge for box in answer.boxes for edge in box.xyxy]
+    # NaN compares as false.
+    if not (all(0.0 <= one <= 1.0 for one in shares) and np.isfinite(edges).all()):
+        raise GroundingError("the model's answer holds numbers that are none")
+    if answer.mask.ndim != 3:
+        raise GroundingError("a mask has not three dimensions")
     if answer.probability is not None and (
         answer.probability.shape != answer.mask.shape
         or answer.probability.dtype != np.uint8

@@ -111,6 +111,7 @@ def result_document(
             "name": result.model_name,
             "version": result.model_version,
             "sha256": result.model_sha256,
+            "computed_on": list(result.computed_on),
         },
     }
 

@@ -16,9 +16,9 @@ from model.modality import modality_index
 from model.processing import STRIDE, normalise_units, window_channels
 from model.records import ImageStack
 
-__all__ = ["StackFeatures", "see_stack"]
+__all__ = ["SLICES_AT_ONCE", "StackFeatures", "see_stack"]
 
-_BATCH = 4
+SLICES_AT_ONCE = 4
 """Slices per pass through the trunk; more needs more memory and is no faster."""
 
 
@@ -60,6 +60,7 @@ def see_stack(
     *,
     device: str,
     progress: Callable[[int, int], None] | None,
+    slices_at_once: int = SLICES_AT_ONCE,
 ) -> StackFeatures:
     """Resample a stack to the model grid and run the image trunk over its slices.
 
@@ -67,6 +68,8 @@ def see_stack(
     ----------
     progress
         Called with (slices done, slices in all) after each batch.
+    slices_at_once
+        Slices of one batch: fewer need less memory.
     """
     config = model.config
     pixels = _grey(stack.pixels)
@@ -92,15 +95,15 @@ def see_stack(
     modality = torch.tensor([modality_index(stack.modality)], device=device)
     pyramids: list[tuple[Tensor, ...]] = []
     positions = grid.slice_positions
-    for start in range(0, len(positions), _BATCH):
+    for start in range(0, len(positions), slices_at_once):
         some = [
             window_channels(_slab(small, position, grid, config.slice_offsets_mm))
-            for position in positions[start : start + _BATCH]
+            for position in positions[start : start + slices_at_once]
         ]
         batch = torch.from_numpy(np.stack(some)).to(device)
         pyramids.append(model.see(batch, modality.expand(len(batch))))
         if progress is not None:
-            progress(min(start + _BATCH, len(positions)), len(positions))
+            progress(min(start + slices_at_once, len(positions)), len(positions))
     return StackFeatures(
         grid=grid,
         window=window,

@@ -37,7 +37,7 @@ import torch
 from model.config import CONFIG_FILE
 from model.decision import contain_parts, decide, presence_score
 from model.evidence import PhraseEvidence, core_shares, dense_evidence
-from model.features import StackFeatures, see_stack
+from model.features import SLICES_AT_ONCE, StackFeatures, see_stack
 from model.hierarchy import children_first
 from model.medglip import WEIGHTS_FILE, MedGLIP
 from model.processor import Processor
@@ -46,8 +46,8 @@ from model.words import Reading
 
 __all__ = ["GroundingModel", "PhraseEvidence"]
 
-_PHRASES = 16
-"""Phrases compared at a time; bounds memory."""
+_PHRASES_PER_PICTURE = 4
+"""Phrases compared at a time, for each picture seen at a time; bounds memory."""
 
 
 class GroundingModel:
@@ -61,6 +61,8 @@ class GroundingModel:
         Hash over weights and configuration: the identity of the model.
     config
         How scores are read; ``network`` is the network itself.
+    pictures_at_once
+        How many slices are seen at a time: fewer need less memory.
     """
 
     def __init__(self, model: MedGLIP, *, sha256: str, device: str = "cpu") -> None:
@@ -68,6 +70,7 @@ class GroundingModel:
         self.name = model.config.name
         self.version = model.config.version
         self.sha256 = sha256
+        self.pictures_at_once = SLICES_AT_ONCE
         self._device = device
         self.network = model.to(device).eval()
         self.processor = Processor(model.config)
@@ -97,6 +100,11 @@ class GroundingModel:
             found.config = replace(found.config, presence_threshold=presence_threshold)
         return found
 
+    def move_to(self, device: str) -> None:
+        """Answer on another device from here on."""
+        self.network.to(device)
+        self._device = device
+
     def ground(
         self,
         stack: ImageStack,
@@ -124,13 +132,20 @@ class GroundingModel:
             return ()
         parents = self.processor.parents(phrases)
         order = children_first(parents)  # a parent is decided when its children are
-        groups = [order[i : i + _PHRASES] for i in range(0, len(order), _PHRASES)]
+        at_once = _PHRASES_PER_PICTURE * self.pictures_at_once
+        groups = [order[i : i + at_once] for i in range(0, len(order), at_once)]
 
         def report(done: int, total: int) -> None:
             if progress is not None:
                 progress(done, total + len(groups))
 
-        features = see_stack(self.network, stack, device=self._device, progress=report)
+        features = see_stack(
+            self.network,
+            stack,
+            device=self._device,
+            progress=report,
+            slices_at_once=self.pictures_at_once,
+        )
         slices = len(features.grid.slice_positions)
         answers: dict[int, PhraseGrounding] = {}
         floors = dict.fromkeys(order, -np.inf)

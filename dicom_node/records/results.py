@@ -132,3 +132,6 @@ class StudyResult:
     instances: tuple[StoredInstance, ...] = ()
     """Every instance of the study: where the study module comes from when no series
     could be processed."""
+    computed_on: tuple[str, ...] = ()
+    """The devices that the model answered on (`GroundedPrompt.computed_on`): the last
+    digits of its answers depend on them."""

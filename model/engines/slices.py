@@ -65,6 +65,11 @@ class SliceEngine(ABC):
             self.presence_threshold = presence_threshold
         self._prepare()
 
+    def move_to(self, device: str) -> None:
+        """Answer on another device from here on."""
+        self.network.to(device)
+        self.device = device
+
     @property
     def name(self) -> str:
         """What results call the model."""

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class StubModel:
     name = "stub"
     version = "1"
     sha256 = "0" * 64
+    pictures_at_once = 4
 
     def __init__(self, folder: Path, device: str) -> None:
         if not folder.is_dir():
@@ -50,6 +51,14 @@ class StubModel:
             raise FileNotFoundError(msg)
         self.folder = folder
         self.version = device
+        self.device = device
+        named = folder / "sha256"
+        if named.exists():
+            self.sha256 = named.read_text()
+
+    def move_to(self, device: str) -> None:
+        """Answer on another device."""
+        self.device = device
 
     def ground(
         self,
@@ -85,11 +94,44 @@ class StubModel:
             raise RuntimeError(value)
         elif what == "allocate":
             np.ones(int(value) << 20, np.uint8)
+        elif what == "fits":
+            self._need_memory(value)
+        elif what == "device-fails":
+            if self.device != "cpu":
+                raise RuntimeError(f"CUDA error: unspecified launch failure {value}")
+        elif what == "answer":
+            return _wrong_answer(value, stack.pixels.shape)
         elif what == "describe":
             text = f"{stack.modality} {stack.body_part} {stack.is_volume}"
             text += f" {stack.spacing_mm} {stack.pixels.shape} {stack.pixels.dtype}"
             (self.folder / "described").write_text(text)
         return _above(stack.pixels, float(value) if what == "above" else np.inf)
+
+    def _need_memory(self, where: str) -> None:
+        """Run out of it anywhere but on a device with so many pictures at once."""
+        device, at_once = where.split("/")
+        if (self.device, self.pictures_at_once) != (device, int(at_once)):
+            raise OutOfMemoryError("CUDA out of memory. Doe^Jane")
+
+
+class OutOfMemoryError(RuntimeError):
+    """Has the name of torch's."""
+
+
+def _wrong_answer(kind: str, shape: tuple[int, ...]) -> _Found:
+    mask = np.ones(shape[:3], bool)
+    box = _Box(0, (0.0, 0.0, 1.0, 1.0), 0.5)
+    whole = _Found(0.9, True, 0.05, mask, (0, 0, 0), (box,))
+    changes: dict[str, Any] = {
+        "nan": {"score": float("nan")},
+        "infinite": {"uncertainty": float("inf")},
+        "share": {"score": 1.5},
+        "box": {"boxes": (_Box(0, (0.0, float("nan"), 1.0, 1.0), 0.5),)},
+        "flat": {"mask": mask[0], "mask_origin": (0, 0)},
+        "outside": {"mask_origin": (1, 0, 0)},
+        "origin": {"mask_origin": (0,)},
+    }
+    return replace(whole, **changes[kind])
 
 
 def _brightness(pixels: Any, found: _Found) -> Any:
