@@ -19,6 +19,7 @@ from dicom_node.config.peers import (
     RuleSettings,
     UpsSettings,
 )
+from dicom_node.config.remotes import RemoteSettings
 from dicom_node.config.sections import (
     ENGINES,
     PROFILE_NAMES,
@@ -62,6 +63,7 @@ __all__ = [
     "OidcSettings",
     "PeerTls",
     "ProfileName",
+    "RemoteSettings",
     "ReportSettings",
     "RetentionSettings",
     "Role",

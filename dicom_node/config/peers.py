@@ -296,7 +296,7 @@ class RuleSettings(Section):
     action: Literal["process", "ignore"] = "process"
     """``ignore``: the study is kept and not processed."""
     model: Name | None = None
-    """A name of ``[[models]]``; None: ``[model]``."""
+    """A name of ``[[models]]`` or ``[[remotes]]``; None: ``[model]``."""
     priority: Literal["urgent", "normal", "low"] = "normal"
     """Urgent studies go before normal ones, normal before low."""
     off_peak: bool = False

@@ -16,6 +16,7 @@ from dicom_node.config.peers import (
     RuleSettings,
     UpsSettings,
 )
+from dicom_node.config.remotes import RemoteSettings
 from dicom_node.config.sections import (
     ENGINES,
     LimitSettings,
@@ -55,6 +56,7 @@ class NodeSettings(Section):
     archives: tuple[ArchiveSettings, ...] = ()
     rules: tuple[RuleSettings, ...] = ()
     models: tuple[NamedModelSettings, ...] = ()
+    remotes: tuple[RemoteSettings, ...] = ()
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -64,11 +66,28 @@ class NodeSettings(Section):
                 msg = f"{table}: two {table} have the same name"
                 raise ValueError(msg)
         known = {one.name for one in self.models}
+        known |= self._check_remotes(known)
         for rule in self.rules:
             if rule.model is not None and rule.model not in known:
                 msg = f"rules.{rule.name}.model: there is no model {rule.model!r}"
                 raise ValueError(msg)
         return self
+
+    def _check_remotes(self, models: set[str]) -> set[str]:
+        names = [one.name for one in self.remotes]
+        if len({*names, *models}) != len(names) + len(models):
+            msg = "remotes: every remote needs a name of its own, which no model has"
+            raise ValueError(msg)
+        titles = [one.ae_title for one in self.remotes]
+        if len(titles) != len(set(titles)):
+            msg = "remotes: two remotes have the same ae_title"
+            raise ValueError(msg)
+        callers = {one.ae_title for one in self.callers}
+        for one in self.remotes:
+            if one.ae_title not in callers:
+                msg = f"remotes.{one.name}: its ae_title must be one of [[callers]]"
+                raise ValueError(msg)
+        return set(names)
 
     @model_validator(mode="after")
     def _check_profile(self) -> Self:
