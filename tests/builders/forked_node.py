@@ -7,6 +7,7 @@ a kill costs any process, and the next one is there at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -58,15 +59,23 @@ class ForkedNode:
         self._template.communicate()
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Start a node and kill it at the end of the block."""
+    def running(self, *, dies: bool = False) -> Iterator[int]:
+        """Start a node, give its process id, and kill it at the end of the block.
+
+        Parameters
+        ----------
+        dies : bool
+            Whether somebody else may have killed it by then.
+
+        """
         assert self._template.stdin is not None
         self._template.stdin.write("start\n")
         pid = int(self._answer())
         try:
-            yield
+            yield pid
         finally:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError if dies else ()):
+                os.kill(pid, signal.SIGKILL)
             status = int(self._answer())
         # Else it had ended by itself.
         assert status == -signal.SIGKILL, self.tail()
