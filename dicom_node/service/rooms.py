@@ -17,11 +17,34 @@ from dicom_node.spool import Spool
 from dicom_node.store import Store
 
 if TYPE_CHECKING:
+    from dicom_node.atna import AuditService
     from dicom_node.hl7 import Hl7Listener
     from dicom_node.retrieve import ArchiveRetriever, RetrieveLine
     from dicom_node.worklist import WorklistPerformer
 
-__all__ = ["make_hl7", "make_retrieve_line", "make_retriever", "make_worklist"]
+__all__ = [
+    "make_audit",
+    "make_hl7",
+    "make_retrieve_line",
+    "make_retriever",
+    "make_worklist",
+]
+
+
+def make_audit(settings: NodeSettings, store: Store) -> AuditService | None:
+    """Make what sends audit messages; None where they are to go nowhere.
+
+    Raises
+    ------
+    SettingsError
+        A certificate cannot be used.
+
+    """
+    if settings.audit.file is None and settings.audit.host is None:
+        return None
+    from dicom_node.atna import AuditService
+
+    return AuditService(settings, store, clock=system_clock)
 
 
 def make_retriever(

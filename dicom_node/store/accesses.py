@@ -61,7 +61,8 @@ class AccessStore:
         kind : EventKind
             What was done.
         study_instance_uid : str, optional
-            To which study; one that is not here is no event.
+            To which study; one that is not here is no event, unless ``report`` in
+            the details names a report that waits for it.
         detail : mapping
             Who did it, from where and how, free of patient data: what is the same
             here is the same access.
@@ -91,7 +92,7 @@ class AccessStore:
                             studies.c.study_instance_uid == study_instance_uid
                         )
                     )
-                    if study_id is None:
+                    if study_id is None and "report" not in detail:
                         return False
                 record_event(connection, kind, study_id=study_id, at=at, detail=detail)
         except BaseException:

@@ -30,6 +30,7 @@ from dicom_node.web.origin import (
 )
 from dicom_node.web.passwords import Passwords
 from dicom_node.web.sessions import Session, Sessions
+from dicom_node.web.witness import note_person
 
 __all__ = [
     "COOKIE",
@@ -259,9 +260,12 @@ def _dependency(need: Need) -> Callable[[Request], Person]:
     def check(request: Request) -> Person:
         known: tuple[Need, Person] | None = request.scope.get(_PERSON)
         if known is not None and known[0] == need:
-            return known[1]
-        access: Access = request.app.state.access
-        return access.check(request, need)
+            person = known[1]
+        else:
+            access: Access = request.app.state.access
+            person = access.check(request, need)
+        note_person(request.scope, person.name)
+        return person
 
     check.need = need  # type: ignore[attr-defined]
     return check

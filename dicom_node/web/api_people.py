@@ -69,7 +69,11 @@ def make_people_router() -> APIRouter:
     @router.post("/sign-out", status_code=204, dependencies=[anyone])
     def sign_out(parts: Parts, request: Request) -> Response:
         """End the session, wherever its cookie is."""
-        parts.access.sessions.end(request.cookies.get(COOKIE, ""))
+        access, cookie = parts.access, request.cookies.get(COOKIE, "")
+        known = access.sessions.read(cookie, with_provider=access.has_provider)
+        access.sessions.end(cookie)
+        if known is not None:
+            parts.store.users.record_sign_out(known.name, address=address_of(request))
         response = Response(status_code=204)
         response.delete_cookie(
             COOKIE,

@@ -27,6 +27,7 @@ from dicom_node.web.parts import WebParts
 from dicom_node.web.problems import add_problem_handlers
 from dicom_node.web.proxies import ClientAddress
 from dicom_node.web.viewer import make_viewer_router
+from dicom_node.web.witness import Witness
 
 __all__ = ["make_app"]
 
@@ -69,6 +70,7 @@ def make_app(parts: WebParts) -> FastAPI:
             return _SMALL_BYTES
         return settings.limits.max_message_bytes
 
+    app.add_middleware(Witness, store=parts.store)
     app.add_middleware(BodyLimit, limit_of=limit_of)
     app.add_middleware(AccessFirst, routes=app, access=parts.access)
     app.add_middleware(HangUp)
