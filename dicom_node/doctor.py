@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from dicom_node.config import NodeSettings
 from dicom_node.deliver import check
 from dicom_node.errors import (
+    AuditError,
     DeliveryError,
     NodeError,
     RetrieveError,
@@ -60,6 +62,7 @@ def examine(settings: NodeSettings) -> tuple[DoctorFinding, ...]:
         _hl7,
         _destinations,
         _archives,
+        _audit,
         _rules,
         _model,
     ):
@@ -223,6 +226,23 @@ def _archives(settings: NodeSettings) -> Iterator[DoctorFinding]:
             sign = check_archive(one, ae_title=settings.node.ae_title)
         except (RetrieveError, SettingsError) as error:
             yield DoctorFinding(False, f"{about}: {error}")
+        else:
+            yield DoctorFinding(True, f"{about} {sign}")
+
+
+def _audit(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    audit = settings.audit
+    if audit.file is not None:
+        folder = audit.file.parent
+        is_good = folder.is_dir() and os.access(folder, os.W_OK)
+        sign = "can be written" if is_good else "its folder cannot be written"
+        yield DoctorFinding(is_good, f"audit file {audit.file}: {sign}")
+    if audit.host is not None:
+        about = f"audit repository {audit.host}:{audit.port}"
+        try:
+            sign = check_repository(audit)
+        except (AuditError, SettingsError) as error:
+            yield DoctorFinding(False, str(error))
         else:
             yield DoctorFinding(True, f"{about} {sign}")
 

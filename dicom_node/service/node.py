@@ -28,8 +28,9 @@ from dicom_node.inbox import ReportInbox
 from dicom_node.private_memory import keep_memory_private
 from dicom_node.reports import DocumentReader
 from dicom_node.rules import RuleBook
-from dicom_node.service.claim import LOCK_FILE, lock_folder, read_node_id
+from dicom_node.service.claim import NodeClaim
 from dicom_node.service.rooms import (
+    make_audit,
     make_hl7,
     make_retrieve_line,
     make_retriever,
@@ -137,10 +138,15 @@ class NodeService:
         spool = self._spool = Spool(
             self._data_dir, min_free_bytes=settings.limits.min_free_bytes
         )
-        self._lock_file = lock_folder(self._data_dir / LOCK_FILE)
-        self._store = Store(settings.database_url)
-        self._claim_database()
+        store = self._claim.take()
+        if store is None:
+            raise SettingsError("the wait for another node's end was cancelled")
+        self._store = store
         leftovers = spool.remove_leftovers()
+        self._audit = make_audit(settings, self._store)
+        if self._audit is not None:
+            self._audit.open()
+            self._registry.register(self._audit)
         self._store.switches.set(DRAINING, False, by="start")
         self._workflows = Workflows(
             settings, self._store, self._processor, counters=self._counters
@@ -203,6 +209,8 @@ class NodeService:
         if self._hl7 is not None:
             self._hl7.start()
         self._upkeep.start()
+        if self._audit is not None:
+            self._audit.start()
         self._store.record_event(
             EventKind.NODE_STARTED,
             detail={"version": __version__, "leftovers": leftovers},
@@ -240,8 +248,10 @@ class NodeService:
             self._store.record_event(EventKind.NODE_STOPPED)
         except StoreError as error:
             log.warning("stop_not_recorded", reason=str(error))
+        if self._audit is not None:
+            self._audit.stop()
         self._store.close()
-        os.close(self._lock_file)
+        self._claim.release()
         log.info("node_stopped")
 
     def run_forever(self) -> None:
@@ -279,6 +289,7 @@ class NodeService:
                 ("files", self._check_files),
                 ("work", self._check_work),
                 ("model", self._check_model),
+                ("audit", self._check_audit),
             )
         )
 
@@ -375,6 +386,9 @@ class NodeService:
         if not self._workflows.is_alive:
             dead.append("workflows")
         return f"not running: {', '.join(dead)}" if dead else None
+
+    def _check_audit(self) -> str | None:
+        return None if self._audit is None else self._audit.trouble
 
     def _check_files(self) -> str | None:
         missing = self._upkeep.missing_files

@@ -26,6 +26,7 @@ from dicom_node.store import snapshot as _snapshot
 from dicom_node.store import versions as _versions
 from dicom_node.store import waiting as _waiting
 from dicom_node.store import work as _work
+from dicom_node.store.accesses import AccessStore
 from dicom_node.store.catalogue import CatalogueStore
 from dicom_node.store.commitment_requests import CommitmentRequestStore
 from dicom_node.store.commitments import CommitmentStore
@@ -39,6 +40,7 @@ from dicom_node.store.reports import ReportStore
 from dicom_node.store.retrievals import RetrievalStore
 from dicom_node.store.schema import owner, studies
 from dicom_node.store.switches import SwitchStore
+from dicom_node.store.trail import TrailStore
 from dicom_node.store.users import UserStore
 from dicom_node.store.workitems import WorkitemStore
 
@@ -76,6 +78,9 @@ class Store:
         self.pages = PageStore(self._database)
         self.corrections = CorrectionStore(self._database)
         self.details = DetailStore(self._database)
+        self.turn = self._database.make_claim()
+        self.accesses = AccessStore(self._database)
+        self.trail = TrailStore(self._database)
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +123,14 @@ class Store:
                 connection, instance, is_fetched=is_fetched
             )
         )
+        if outcome is _instances.InstanceOutcome.DUPLICATE:
+            self.accesses.note(
+                EventKind.INSTANCE_REPEATED,
+                study_instance_uid=instance.study_instance_uid,
+                detail=_instances.sender_of(instance),
+                at=instance.received_at,
+            )
+        return outcome
 
     def known_paths(self, paths: Iterable[str]) -> set[str]:
         """Return which of these paths, relative to the data folder, have a row."""

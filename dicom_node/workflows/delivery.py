@@ -6,7 +6,6 @@ comes after what supersedes it.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import secrets
 import threading
@@ -18,7 +17,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from dicom_node.assembly import Clock
-from dicom_node.audit import Counters
+from dicom_node.audit import Counters, EventKind
 from dicom_node.backoff import delivery_delay_s
 from dicom_node.commitment_messages import CommitmentReport
 from dicom_node.config import DestinationSettings, NodeSettings
@@ -230,6 +229,12 @@ class Delivery:
         )
         waiting = {one.path: one for one in items}
         told: list[SendOutcome] = []
+        if items and not parcel.attempts:
+            self._store.record_event(
+                EventKind.DELIVERY_BEGUN,
+                study_id=parcel.study_id,
+                detail={"destination": parcel.destination, "results": len(items)},
+            )
 
         def record(*outcomes: SendOutcome) -> None:
             if not outcomes:
@@ -246,7 +251,7 @@ class Delivery:
             for one in outcomes:
                 self._tell(destination, one)
 
-        damaged = {one.path for one in items if not _is_whole(one)}
+        damaged = {one.path for one in items if not one.is_whole()}
         if is_folder and damaged:
             damaged = set(waiting)
         record(
@@ -390,11 +395,3 @@ def _attempt(item: OutboxItem, outcome: SendOutcome) -> AttemptOutcome:
         outcome.reason,
         outcome.is_refused,
     )
-
-
-def _is_whole(item: OutboxItem) -> bool:
-    try:
-        with item.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == item.sha256
-    except OSError:
-        return False
