@@ -92,7 +92,9 @@ def validated(data: bytes, *, kinds: Sequence[str], release: str | None) -> Reso
     if first is None:
         raise AssertionError
     where = first.errors(include_input=False, include_url=False)[0]
-    path = ".".join(str(part) for part in where["loc"] if _is_name(part))
+    # The last step to an element that is none is the sender's own word.
+    steps = where["loc"][: -1 if where["type"] == "extra_forbidden" else None]
+    path = ".".join(str(part) for part in steps if _is_name(part))
     msg = f"the resource is not a valid {kind}: {where['type']}"
     raise ReportRefusedError(
         msg, code="structure", at=f"{kind}.{path}".rstrip(".")

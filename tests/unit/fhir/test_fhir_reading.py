@@ -429,3 +429,21 @@ def test_random_markup_never_hangs(markup: str) -> None:
     )
 
     assert report.text.startswith("x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "at"),
+    [
+        ({"QZXCANARY": "x"}, "DiagnosticReport"),
+        ({"subject": {"QZXCANARY": "x"}}, "DiagnosticReport.subject"),
+    ],
+)
+def test_an_element_that_is_none_is_not_quoted(
+    changes: dict[str, Any], at: str
+) -> None:
+    with pytest.raises(ReportRefusedError) as refused:
+        _read(make_report(**changes))
+
+    outcome = operation_outcome(refused.value)
+    assert outcome["issue"][0]["expression"] == [at]
+    assert "QZXCANARY" not in str(outcome)
