@@ -13,7 +13,16 @@ import typer
 
 from dicom_node import __version__
 from dicom_node.audit import configure_logging
-from dicom_node.cli import conformance, corrections, files, node, rules, users, work
+from dicom_node.cli import (
+    conformance,
+    corrections,
+    files,
+    node,
+    privacy,
+    rules,
+    users,
+    work,
+)
 from dicom_node.cli.common import fail
 from dicom_node.errors import NodeError, SettingsError
 
@@ -25,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ground a study's report phrases in its images, as a DICOM node or on files.",
 )
-for _group in (node, files, work):
+for _group in (node, files, privacy, work):
     app.add_typer(_group.commands)
 app.add_typer(conformance.conformance_commands, name="conformance")
 app.add_typer(corrections.correction_commands, name="corrections")
