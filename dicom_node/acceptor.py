@@ -51,6 +51,7 @@ from dicom_node.pdu import (
     encode_associate_accept,
     encode_associate_reject,
     encode_p_data,
+    not_a_request,
 )
 from dicom_node.receive import InstanceReceiver, Reception, StoreAnswer, StoreRequest
 from dicom_node.transport import PduSocket
@@ -137,6 +138,7 @@ class Acceptor:
         self.study_instance_uids: set[str] = set()
         """Studies that it brought something of."""
         self.address = address
+        self.certificate_sha256: str | None = None  # that the caller showed
         self.answered_at = time.monotonic()
         """When it was opened, or a request of it was answered last."""
         self._host = host
@@ -184,14 +186,11 @@ class Acceptor:
         limits = self._host.limits
         kind, length = self.pdus.next_pdu(idle_timeout_s=limits.pdu_timeout_s)
         if kind != PduType.ASSOCIATE_RQ:
-            raise ProtocolViolationError(
-                "something else before A-ASSOCIATE-RQ", reason=abort_reason_of(kind)
-            )
+            raise not_a_request(kind)
         if length > ASSOCIATION_LIMITS.associate_bytes:
             raise ProtocolViolationError("A-ASSOCIATE-RQ is too long")
         request = decode_associate_request(self.pdus.read(length))
-        rejection = self._host.admit(self, request, self.address)
-        if rejection is not None:
+        if (rejection := self._host.admit(self, request, self.address)) is not None:
             self.pdus.send(encode_associate_reject(rejection))
             return False
         self._calling_ae_title = request.calling_ae_title

@@ -6,20 +6,21 @@ What it speaks is `conformance.profile`; what a caller may ask of it is
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import structlog
 
 from conformance.profile import DICOM_APPLICATION_CONTEXT, REJECTIONS, Rejection
 from dicom_node.acceptor import Acceptor
-from dicom_node.config import CallerSettings, NodeSettings
-from dicom_node.errors import SettingsError
+from dicom_node.admission import Refusal, Refusals, may_call
+from dicom_node.audit import EventKind
+from dicom_node.config import NodeSettings
+from dicom_node.doors import Door
+from dicom_node.errors import PeerTooSlowError, TlsError, TransportError
 from dicom_node.normalized import CommitmentHandler
 from dicom_node.pdu import AssociateRequest
 from dicom_node.receive import (
@@ -31,9 +32,10 @@ from dicom_node.receive import (
 from dicom_node.shares import choose_to_end
 from dicom_node.spool import Spool
 from dicom_node.store import InstanceOutcome
+from dicom_node.tls import ServerFiles, ServerTls, fingerprint
 from dicom_node.transport import PduSocket
 
-__all__ = ["DicomServer", "OnRelease", "ServerStatistics", "may_call"]
+__all__ = ["DicomServer", "OnRelease", "ServerStatistics"]
 
 log = structlog.get_logger(__name__)
 
@@ -41,16 +43,16 @@ OnRelease = Callable[[frozenset[str]], None]
 """Told, when an association ends in any way, which studies it brought something of,
 from the thread that brought them: each association has a thread of its own."""
 
-_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-_BACKLOG = 256
 _EXTRA_CONNECTIONS = 256
 """Connections without an association yet. Beyond it the oldest is cut of the address
 that has most of them, so that those who connect and say nothing cannot keep out those
 who do."""
 
-_ACCEPT_PAUSE_S = 0.1
+_TRANSIENT = "limit"
+"""The one reason of a rejection that says nothing against the caller."""
+
 _STOP_STEP_S = 0.02
+_TLS_LINGER_S = 0.1
 _CUT_S = 5.0
 """How long threads have to notice that their connection was cut."""
 
@@ -71,6 +73,10 @@ class ServerStatistics:
     """By DIMSE status."""
     bytes_received: int
     """Of the associations that have ended and those that are open."""
+    tls_failed: int = 0
+    """Handshakes that did not succeed."""
+    turned_away: int = 0
+    """Connections of addresses that were refused too often."""
 
 
 class DicomServer:
@@ -92,6 +98,11 @@ class DicomServer:
         Keeps requests for storage commitment and reports of it.
     is_draining : callable, optional
         Returns whether new associations are refused until further notice.
+
+    Raises
+    ------
+    SettingsError
+        The certificates cannot be used.
 
     """
 
@@ -116,18 +127,36 @@ class DicomServer:
         self._lock = threading.Lock()
         self._acceptors: dict[Acceptor, threading.Thread] = {}
         self._admitted: set[Acceptor] = set()
-        self._accepted = self._aborted = self._bytes_received = 0
+        self._accepted = self._aborted = self._bytes_received = self._tls_failed = 0
         self._rejected = dict.fromkeys(REJECTIONS, 0)
         self._instances = {str(outcome): 0 for outcome in InstanceOutcome}
         self._refused: dict[int, int] = {}
-        self._listener: socket.socket | None = None
-        self._thread: threading.Thread | None = None
-        self._port = settings.node.port
+        self.refusals = Refusals(settings.limits.refusals_per_minute)
+        """Who was not let in, for the audit trail."""
+        node, secure = settings.node, settings.dicom_tls
+        files = ServerFiles.of(secure)
+        self.tls = None if files is None else ServerTls(files)
+        """How TLS is spoken; None: it is not."""
+        self._doors: list[Door] = []
+        if node.plain:
+            self._doors.append(Door(node.host, node.port, on_connection=self._open))
+        if self.tls is not None:
+            self._doors.append(
+                Door(node.host, secure.port, on_connection=self._open, tls=self.tls)
+            )
 
     @property
     def port(self) -> int:
-        """The port that the server listens on; the free one picked for 0."""
-        return self._port
+        """The port that the server listens on; the free one picked for 0.
+
+        The plain one where there is one.
+        """
+        return self._doors[0].port
+
+    @property
+    def tls_port(self) -> int | None:
+        """The port where TLS is spoken; None: nowhere."""
+        return next((one.port for one in self._doors if one.tls is not None), None)
 
     @property
     def is_stopping(self) -> bool:
@@ -148,40 +177,28 @@ class DicomServer:
                 instances_refused=dict(self._refused),
                 bytes_received=self._bytes_received
                 + sum(one.pdus.bytes_received for one in self._acceptors),
+                tls_failed=self._tls_failed,
+                turned_away=self.refusals.turned_away,
             )
 
     def start(self) -> None:
-        """Listen, in a thread of its own.
+        """Listen, on each port in a thread of its own.
 
         Raises
         ------
         SettingsError
-            The address or port cannot be listened on.
+            An address or port cannot be listened on.
 
         """
-        node = self._settings.node
-        try:
-            family = socket.getaddrinfo(
-                node.host, node.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0][0]
-            self._listener = socket.create_server(
-                (node.host, node.port),
-                family=family,
-                backlog=_BACKLOG,
-                dualstack_ipv6=node.host == "::" and socket.has_dualstack_ipv6(),
+        for door in self._doors:
+            door.open()
+            log.info(
+                "listening",
+                ae_title=self._settings.node.ae_title,
+                host=self._settings.node.host,
+                port=door.port,
+                tls=door.tls is not None,
             )
-        except OSError as error:
-            msg = f"cannot listen on {node.host}:{node.port}: {error.strerror}"
-            raise SettingsError(msg) from error
-        self._port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(
-            target=self._accept,
-            args=(self._listener,),
-            name="dicom-listener",
-            daemon=True,
-        )
-        self._thread.start()
-        log.info("listening", ae_title=node.ae_title, host=node.host, port=self._port)
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Stop listening, let requests that are under way finish, end the rest.
@@ -193,11 +210,8 @@ class DicomServer:
 
         """
         self._is_stopping.set()
-        if self._listener is not None:
-            # Closing alone does not wake a thread that waits in accept.
-            _shutdown_quietly(self._listener)
-        if self._thread is not None:
-            self._thread.join()
+        for door in self._doors:
+            door.close()
         deadline = time.monotonic() + grace_s
         while (left := self._open_acceptors()) and time.monotonic() < deadline:
             for acceptor in left:
@@ -211,7 +225,7 @@ class DicomServer:
         deadline = time.monotonic() + _CUT_S
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        log.info("stopped_listening", port=self._port)
+        log.info("stopped_listening", port=self.port)
 
     def admit(
         self, acceptor: Acceptor, request: AssociateRequest, address: str
@@ -228,11 +242,14 @@ class DicomServer:
             elif request.called_ae_title != node.ae_title:
                 reason = "called"
             elif not may_call(
-                self._settings.callers, request.calling_ae_title, address
+                self._settings.callers,
+                request.calling_ae_title,
+                address,
+                certificate_sha256=acceptor.certificate_sha256,
             ):
                 reason = "calling"
             elif self.is_stopping or is_draining or not self._make_room(address):
-                reason = "limit"
+                reason = _TRANSIENT
             if reason is None:
                 self._admitted.add(acceptor)
                 self._accepted += 1
@@ -246,6 +263,16 @@ class DicomServer:
             peer_address=address,
             reason=reason,
         )
+        if reason not in (None, _TRANSIENT):
+            self.refusals.note(
+                Refusal(
+                    EventKind.ASSOCIATION_REFUSED,
+                    address,
+                    reason,
+                    calling_ae_title=request.calling_ae_title,
+                    called_ae_title=request.called_ae_title,
+                )
+            )
         return None if reason is None else REJECTIONS[reason]
 
     def answered(self, answer: StoreAnswer) -> None:
@@ -275,25 +302,19 @@ class DicomServer:
         with self._lock:
             return list(self._acceptors)
 
-    def _accept(self, listener: socket.socket) -> None:
-        with listener:
-            while not self.is_stopping:
-                try:
-                    connection, address = listener.accept()
-                except OSError as error:
-                    if self.is_stopping:
-                        return
-                    # Out of file descriptors, or gone before it was accepted.
-                    log.warning("accept_failed", error=error.strerror)
-                    time.sleep(_ACCEPT_PAUSE_S)
-                    continue
-                self._open(connection, _plain_address(address[0]))
-
-    def _open(self, connection: socket.socket, address: str) -> None:
+    def _open(
+        self, connection: socket.socket, address: str, tls: ServerTls | None
+    ) -> None:
+        if self.refusals.turns_away(address):
+            connection.close()
+            return
         pdus = PduSocket(connection, pdu_timeout_s=self.limits.pdu_timeout_s)
         acceptor = Acceptor(self, pdus, address=address)
         thread = threading.Thread(
-            target=self._run, args=(acceptor,), name="dicom-association", daemon=True
+            target=self._run,
+            args=(acceptor, tls),
+            name="dicom-association",
+            daemon=True,
         )
         with self._lock:
             self._acceptors[acceptor] = thread
@@ -305,11 +326,35 @@ class DicomServer:
             self._forget(acceptor)
             pdus.close(linger_s=0.0)
 
-    def _run(self, acceptor: Acceptor) -> None:
+    def _run(self, acceptor: Acceptor, tls: ServerTls | None) -> None:
         try:
-            acceptor.run()
+            if tls is None or self._secure(acceptor, tls):
+                acceptor.run()
         finally:
             self._forget(acceptor)
+
+    def _secure(self, acceptor: Acceptor, tls: ServerTls) -> bool:
+        """Begin TLS; False: the peer did not manage, and its connection is closed."""
+        try:
+            shown = acceptor.pdus.secure(tls.context())
+        except TransportError as error:
+            acceptor.pdus.close(linger_s=_TLS_LINGER_S)
+            if isinstance(error, TlsError):
+                reason = str(error)
+                self.refusals.note(
+                    Refusal(EventKind.TLS_FAILED, acceptor.address, reason)
+                )
+            elif isinstance(error, PeerTooSlowError):
+                reason = "the handshake took too long"
+            else:
+                return False  # It hung up before it had said anything.
+            with self._lock:
+                self._tls_failed += 1
+            log.warning("tls_failed", peer_address=acceptor.address, reason=reason)
+            return False
+        if shown is not None:
+            acceptor.certificate_sha256 = fingerprint(shown)
+        return True
 
     def _forget(self, acceptor: Acceptor) -> None:
         with self._lock:
@@ -345,51 +390,3 @@ class DicomServer:
         yields.pdus.cut()
         log.warning("association_displaced", peer_address=yields.address)
         return True
-
-
-def may_call(
-    callers: Sequence[CallerSettings], calling_ae_title: str, address: str
-) -> bool:
-    """Return whether a caller is configured.
-
-    Parameters
-    ----------
-    callers : sequence of CallerSettings
-        Who may call; empty: every AE title from this machine.
-    calling_ae_title : str
-        What the caller says; empty where it is no AE title.
-    address : str
-        Where the connection comes from.
-
-    """
-    where = _parse_address(address)
-    if where is None or not calling_ae_title:
-        return False
-    if not callers:
-        return where.is_loopback
-    return any(
-        caller.ae_title == calling_ae_title
-        and where in ipaddress.ip_network(caller.address, strict=False)
-        for caller in callers
-    )
-
-
-def _parse_address(text: str) -> _Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
-
-
-def _plain_address(text: str) -> str:
-    """Return an address without its zone, IPv4 inside IPv6 as IPv4."""
-    address = _parse_address(text.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
-
-
-def _shutdown_quietly(listener: socket.socket) -> None:
-    try:
-        listener.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # It was not listening any more.

@@ -10,7 +10,8 @@ NodeError
 ├── TransportError
 │   ├── ConnectionLostError
 │   ├── PeerTooSlowError
-│   └── ProtocolViolationError
+│   ├── ProtocolViolationError
+│   └── TlsError
 ├── ImagingError
 │   ├── NotAnImageError
 │   ├── PixelDecodingError
@@ -80,6 +81,7 @@ __all__ = [
     "StoreError",
     "StoreRefusedError",
     "TakenOverError",
+    "TlsError",
     "TransportError",
     "WorkerLostError",
     "WorklistError",
@@ -148,6 +150,10 @@ class PeerTooSlowError(TransportError):
 
 class ProtocolViolationError(TransportError):
     """The peer broke a rule of PS3.7 or PS3.8, or one of our limits."""
+
+
+class TlsError(TransportError):
+    """The peer's TLS handshake did not succeed."""
 
 
 class ImagingError(NodeError):

@@ -37,7 +37,12 @@ __all__ = [
     "encode_associate_accept",
     "encode_associate_reject",
     "encode_p_data",
+    "not_a_request",
 ]
+
+
+_TLS_HANDSHAKE = 0x16
+"""First byte of a TLS connection: the content type, RFC 8446 5.1."""
 
 
 class PduType(IntEnum):
@@ -139,6 +144,14 @@ def abort_reason_of(kind: int) -> AbortReason:
     if kind in set(PduType):
         return AbortReason.UNEXPECTED_PDU
     return AbortReason.UNRECOGNIZED_PDU
+
+
+def not_a_request(kind: int) -> ProtocolViolationError:
+    """Say what a connection begins with where it does not with A-ASSOCIATE-RQ."""
+    what = "something else before A-ASSOCIATE-RQ"
+    if kind == _TLS_HANDSHAKE:
+        what = "TLS on the port for plain DICOM"
+    return ProtocolViolationError(what, reason=abort_reason_of(kind))
 
 
 def answer_context(proposed: ProposedContext) -> AnsweredContext:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
-from dicom_node.errors import ConnectionLostError, PeerTooSlowError
+from dicom_node.errors import ConnectionLostError, PeerTooSlowError, TlsError
 
 __all__ = ["BUFFER_BYTES", "PduSocket"]
 
@@ -21,6 +23,10 @@ BUFFER_BYTES = 1 << 17
 
 _PDU_HEADER = struct.Struct(">BxL")
 _LINGER_BYTES = 1 << 18
+_TLS_HANDSHAKE = 0x16
+"""First byte of a TLS connection: the content type, RFC 8446 5.1."""
+_ASSOCIATE_RQ = 0x01
+_Result = TypeVar("_Result")
 
 
 class PduSocket:
@@ -51,6 +57,42 @@ class PduSocket:
         self._readable.register(connection, select.POLLIN)
         self._writable = select.poll()
         self._writable.register(connection, select.POLLOUT)
+        self._is_interrupted = False
+
+    def secure(self, context: ssl.SSLContext) -> bytes | None:
+        """Begin TLS as the one that is called, before anything is read.
+
+        Returns
+        -------
+        bytes or None
+            The certificate (DER) that the peer showed and `context` trusts.
+
+        Raises
+        ------
+        TlsError
+            The peer does not speak TLS, or not as we ask; the message says which.
+        ConnectionLostError, PeerTooSlowError
+
+        """
+        deadline = time.monotonic() + self._timeout_s
+        try:
+            self._check_first_byte(deadline)
+            # The new object has the same descriptor, which the pollers know.
+            self._socket = secured = context.wrap_socket(
+                self._socket, server_side=True, do_handshake_on_connect=False
+            )
+            if self.is_cut:
+                _shut(secured, socket.SHUT_RDWR)
+            elif self._is_interrupted:
+                _shut(secured, socket.SHUT_RD)
+            self._retry(secured.do_handshake, deadline)
+        except ssl.SSLEOFError as error:
+            raise TlsError("it hung up in the handshake") from error
+        except ssl.SSLError as error:
+            raise TlsError(_reason_of(error)) from error
+        except (OSError, ValueError) as error:
+            raise ConnectionLostError from error
+        return secured.getpeercert(binary_form=True)
 
     def next_pdu(self, *, idle_timeout_s: float) -> tuple[int, int]:
         """Wait for a PDU and return its type and the length of what follows.
@@ -121,13 +163,16 @@ class PduSocket:
         while view:
             try:
                 view = view[self._socket.send(view) :]
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantWriteError):
                 self._wait(self._writable, deadline)
+            except ssl.SSLWantReadError:
+                self._wait(self._readable, deadline)
             except OSError as error:
                 raise ConnectionLostError from error
 
     def interrupt(self) -> None:
         """Make the reading thread find the connection closed. From any thread."""
+        self._is_interrupted = True
         _shut(self._socket, socket.SHUT_RD)
 
     def cut(self) -> None:
@@ -149,23 +194,32 @@ class PduSocket:
         """
         deadline = time.monotonic() + linger_s
         budget = _LINGER_BYTES
+        if isinstance(self._socket, ssl.SSLSocket):
+            _say_goodbye(self._socket)
         _shut(self._socket, socket.SHUT_WR)
         try:
             while budget > 0 and linger_s > 0:
                 self._deadline = deadline
-                self._fill()
+                # What comes now is thrown away: it need not be deciphered.
+                self._receive(socket.socket.recv_into)
                 budget -= self._high
         except (ConnectionLostError, PeerTooSlowError):
             budget = 0  # The peer has closed, or had its moment.
         self._socket.close()
 
     def _fill(self) -> None:
+        self._receive(type(self._socket).recv_into)
+
+    def _receive(self, receive: Callable[[socket.socket, memoryview], int]) -> None:
         self._low = self._high = 0
         while True:
             try:
-                count = self._socket.recv_into(self._view)
-            except BlockingIOError:
+                count = receive(self._socket, self._view)
+            except (BlockingIOError, ssl.SSLWantReadError):
                 self._wait(self._readable, self._deadline)
+                continue
+            except ssl.SSLWantWriteError:
+                self._wait(self._writable, self._deadline)
                 continue
             except OSError as error:
                 raise ConnectionLostError from error
@@ -175,14 +229,49 @@ class PduSocket:
             self.bytes_received += count
             return
 
+    def _check_first_byte(self, deadline: float) -> None:
+        first = self._retry(lambda: self._socket.recv(1, socket.MSG_PEEK), deadline)
+        if not first:
+            raise ConnectionLostError
+        if first[0] == _ASSOCIATE_RQ:
+            raise TlsError("an association without TLS")
+        if first[0] != _TLS_HANDSHAKE:
+            raise TlsError("something else than TLS")
+
+    def _retry(self, attempt: Callable[[], _Result], deadline: float) -> _Result:
+        while True:
+            try:
+                return attempt()
+            except (BlockingIOError, ssl.SSLWantReadError):
+                self._wait(self._readable, deadline)
+            except ssl.SSLWantWriteError:
+                self._wait(self._writable, deadline)
+
     def _wait(self, poller: select.poll, deadline: float) -> None:
         left_s = deadline - time.monotonic()
         if left_s <= 0 or not poller.poll(left_s * 1000 + 1):
             raise PeerTooSlowError
 
 
+def _reason_of(error: ssl.SSLError) -> str:
+    """Return why a handshake failed, in OpenSSL's words; the peer's are not quoted."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    name = error.reason or "it failed"
+    return name.replace("_", " ").lower()
+
+
+def _say_goodbye(connection: ssl.SSLSocket) -> None:
+    """Send close_notify and wait for none: what follows is not data (RFC 8446 6.1)."""
+    try:
+        connection.unwrap()
+    except (OSError, ValueError):
+        return  # Its answer is not there yet, or the peer was faster.
+
+
 def _shut(connection: socket.socket, how: int) -> None:
     try:
-        connection.shutdown(how)
+        # The plain method: that of a TLS socket would take TLS off under its reader.
+        socket.socket.shutdown(connection, how)
     except OSError:
         return  # The peer was faster.

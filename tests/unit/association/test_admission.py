@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.association import may_call
+from dicom_node.admission import may_call
 from dicom_node.config import CallerSettings
 from dicom_node.errors import SettingsError
 from tests.builders.dicom_server import running_server

@@ -1,0 +1,129 @@
+"""Where connections come in: a port that is listened on, plain or over TLS."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+import structlog
+
+from dicom_node.errors import SettingsError
+from dicom_node.tls import ServerTls
+
+__all__ = ["Door", "OnConnection"]
+
+log = structlog.get_logger(__name__)
+
+OnConnection: TypeAlias = Callable[[socket.socket, str, ServerTls | None], None]
+"""Told of a connection, the address that it comes from, and how TLS is spoken on it;
+from the thread that accepts, which nothing may hold up."""
+
+_BACKLOG = 256
+_ACCEPT_PAUSE_S = 0.1
+
+
+class Door:
+    """A port, listened on in a thread of its own.
+
+    Parameters
+    ----------
+    host, port : str, int
+        Where; port 0 picks a free one.
+    on_connection : OnConnection
+        Takes what comes.
+    tls : ServerTls, optional
+        How TLS is spoken there; None: it is not.
+
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        on_connection: OnConnection,
+        tls: ServerTls | None = None,
+    ) -> None:
+        self.port = port
+        """The port that is listened on; the free one picked for 0, once it is open."""
+        self.tls = tls
+        self._host = host
+        self._on_connection = on_connection
+        self._is_closing = threading.Event()
+        self._listener: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Listen.
+
+        Raises
+        ------
+        SettingsError
+            The address or port cannot be listened on.
+
+        """
+        try:
+            family = socket.getaddrinfo(
+                self._host,
+                self.port,
+                type=socket.SOCK_STREAM,
+                flags=socket.AI_PASSIVE,
+            )[0][0]
+            self._listener = socket.create_server(
+                (self._host, self.port),
+                family=family,
+                backlog=_BACKLOG,
+                dualstack_ipv6=self._host == "::" and socket.has_dualstack_ipv6(),
+            )
+        except OSError as error:
+            msg = f"cannot listen on {self._host}:{self.port}: {error.strerror}"
+            raise SettingsError(msg) from error
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(
+            target=self._accept,
+            args=(self._listener,),
+            name="dicom-tls-listener" if self.tls else "dicom-listener",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._is_closing.set()
+        if self._listener is not None:
+            # Closing alone does not wake a thread that waits in accept.
+            _shutdown_quietly(self._listener)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with listener:
+            while not self._is_closing.is_set():
+                try:
+                    connection, address = listener.accept()
+                except OSError as error:
+                    if self._is_closing.is_set():
+                        return
+                    # Out of file descriptors, or gone before it was accepted.
+                    log.warning("accept_failed", error=error.strerror)
+                    time.sleep(_ACCEPT_PAUSE_S)
+                    continue
+                self._on_connection(connection, _plain_address(address[0]), self.tls)
+
+
+def _plain_address(text: str) -> str:
+    """Return an address without its zone, IPv4 inside IPv6 as IPv4."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
+
+
+def _shutdown_quietly(listener: socket.socket) -> None:
+    try:
+        listener.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # It was not listening any more.
