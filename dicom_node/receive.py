@@ -258,15 +258,17 @@ class Reception:
             raise DatasetMismatchError
         self._receiver.check(header)
         sha256 = self._digest.hexdigest()
-        path = writer.commit(sha256)
-        self._writer = None
-        return self._receiver.keep(
+        # Until `keep` the file is refused with whatever refuses the instance.
+        answer = self._receiver.keep(
             request,
             header=header,
-            path=path,
+            path=writer.commit(sha256),
             sha256=sha256,
             size_bytes=writer.size_bytes,
         )
+        writer.keep()
+        self._writer = None
+        return answer
 
     def _fail(self, error: Exception) -> None:
         self._failure = error

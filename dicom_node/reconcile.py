@@ -1,7 +1,8 @@
 """After a crash: make files and rows agree again.
 
-What never became whole is deleted (nobody was told that it arrived), a file without
-a row gets one, and a row without its file is told aloud: that is a lost instance.
+What never became whole is deleted (nobody was told that it arrived), and so is what
+was refused; any other file without a row gets one, and a row without its file is told
+aloud: that is a lost instance.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class ReconcileReport:
     """Files without a row that cannot be read, or are not what their name says."""
     missing: int
     """Rows whose file is gone or has another size."""
+    refused: int = 0
+    """Files without a row that were deleted: whoever sent them was told so."""
 
 
 def reconcile(store: Store, spool: Spool, *, before: datetime) -> ReconcileReport:
@@ -57,22 +60,26 @@ def reconcile(store: Store, spool: Spool, *, before: datetime) -> ReconcileRepor
         The database could not answer.
 
     """
-    reindexed = unreadable = 0
+    reindexed = unreadable = refused = 0
     for paths in _batches(_files(spool, before)):
         known = store.known_paths(path.as_posix() for path in paths)
         for path in paths:
             if path.as_posix() in known:
                 continue
-            if _reindex(store, spool.data_dir, path):
+            if _was_refused(spool, path):
+                refused += 1
+            elif _reindex(store, spool.data_dir, path):
                 reindexed += 1
             else:
                 unreadable += 1
-    report = ReconcileReport(reindexed, unreadable, _missing(store, spool.data_dir))
+    missing = _missing(store, spool.data_dir)
+    report = ReconcileReport(reindexed, unreadable, missing, refused)
     log.info(
         "reconciled",
         reindexed=report.reindexed,
         unreadable=report.unreadable,
         missing=report.missing,
+        refused=report.refused,
     )
     return report
 
@@ -91,6 +98,13 @@ def _files(spool: Spool, before: datetime) -> Iterator[Path]:
 def _batches(paths: Iterator[Path]) -> Iterator[list[Path]]:
     while batch := list(islice(paths, _BATCH)):
         yield batch
+
+
+def _was_refused(spool: Spool, path: Path) -> bool:
+    try:
+        return spool.remove_if_refused(path)
+    except OSError:
+        return False  # `_reindex` tells why it cannot be read
 
 
 def _reindex(store: Store, data_dir: Path, path: Path) -> bool:

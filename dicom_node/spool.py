@@ -5,6 +5,9 @@
 
 A file that has its final name is complete. The same bytes always get the same name,
 so storing them twice changes nothing, whoever else is storing them at the moment.
+A file whose reception was refused after all (the database did not answer) loses its
+write permission: that needs no room on a full disk, and is removed when the database
+says that no row names it, now or at the next start.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from dicom_node.errors import OutOfResourcesError, SettingsError
@@ -25,6 +30,7 @@ __all__ = ["Spool", "SpoolWriter", "sync_path", "write_whole"]
 _PART = ".part"
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
+_REFUSED_MODE = 0o400
 
 
 class Spool:
@@ -49,8 +55,10 @@ class Spool:
         self._min_free_bytes = min_free_bytes
         self._incoming = data_dir / "incoming"
         self._instances = data_dir / "instances"
-        self._is_suspect = threading.Event()
+        self._suspicion: str | None = None
         self._lock = threading.Lock()
+        self._held: Counter[Path] = Counter()
+        self._refused: set[Path] = set()
         self._synced_folders: set[Path] = set()
         try:
             for folder in (data_dir, self._incoming, self._instances):
@@ -74,10 +82,11 @@ class Spool:
         try:
             if shutil.disk_usage(self.data_dir).free < self._min_free_bytes:
                 raise OutOfResourcesError("less disk is free than is reserved")
-            if self._is_suspect.is_set():
+            if self._suspicion is not None:
                 self._probe()
             return SpoolWriter(self, self._incoming / f"{secrets.token_hex(16)}{_PART}")
         except OSError as error:
+            self.distrust(error)
             raise _out_of_resources(error) from error
 
     def final_path(self, sha256: str) -> Path:
@@ -100,13 +109,105 @@ class Spool:
             for path in sorted(folder.glob("*.dcm")):
                 yield path.relative_to(self.data_dir)
 
-    def distrust(self) -> None:
-        """Note that a sync failed: nothing is opened before the disk proves itself.
+    def distrust(self, error: OSError) -> None:
+        """Note that the disk failed: nothing is opened before it proves itself.
 
-        The kernel reports such a failure once and then forgets the bytes, so a
-        second try on the same file would seem to succeed.
+        The kernel reports a failed sync once and then forgets the bytes, so a second
+        try on the same file would seem to succeed.
         """
-        self._is_suspect.set()
+        self._suspicion = _cause(error)
+
+    def trouble(self) -> str | None:
+        """Say why the disk takes no file; it is tried when it has failed before."""
+        if self._suspicion is not None:
+            try:
+                self._probe()
+            except OSError as error:
+                return f"the disk takes no file: {_cause(error)}"
+        return None
+
+    def hold(self, final: Path) -> None:
+        """Begin to use a final path; `settle` ends it."""
+        with self._lock:
+            self._held[final] += 1
+
+    def release(self, final: Path) -> None:
+        """End to use a final path that nothing was put at."""
+        with self._lock:
+            self._held[final] -= 1
+            if not self._held[final]:
+                del self._held[final]
+
+    def settle(self, final: Path, *, is_kept: bool) -> None:
+        """Note whether a file at its final path is kept, or its reception refused.
+
+        Parameters
+        ----------
+        final : pathlib.Path
+            Relative to the data folder.
+        is_kept : bool
+            Whether a row names it.
+
+        """
+        with self._lock:
+            self._held[final] -= 1
+            if is_kept:
+                self._refused.discard(final)
+            elif not self._held[final]:
+                self._refused.add(final)
+                with contextlib.suppress(OSError):
+                    (self.data_dir / final).chmod(_REFUSED_MODE)
+            if not self._held[final]:
+                del self._held[final]
+
+    def remove_refused(self, known: Callable[[Iterable[str]], set[str]]) -> int:
+        """Delete the files that were refused and that no row names.
+
+        Parameters
+        ----------
+        known : callable
+            Returns which of these paths have a row: a database that did not answer
+            may have kept it all the same.
+
+        Returns
+        -------
+        int
+            How many were deleted.
+
+        """
+        with self._lock:
+            asked = set(self._refused)
+        if not asked:
+            return 0
+        rows = known([path.as_posix() for path in asked])
+        removed = 0
+        with self._lock:
+            # Whoever stored the same bytes since then has taken it out of the set, or
+            # holds it.
+            for path in asked & self._refused - self._held.keys():
+                if path.as_posix() in rows:
+                    (self.data_dir / path).chmod(_FILE_MODE)
+                else:
+                    (self.data_dir / path).unlink(missing_ok=True)
+                    removed += 1
+                self._refused.discard(path)
+        return removed
+
+    def remove_if_refused(self, final: Path) -> bool:
+        """Delete a file that no row names if its reception was refused.
+
+        Raises
+        ------
+        OSError
+            It cannot be looked at or deleted.
+
+        """
+        with self._lock:
+            path = self.data_dir / final
+            if final in self._held or path.stat().st_mode & stat.S_IWUSR:
+                return False
+            path.unlink()
+            return True
 
     def make_folder(self, folder: Path) -> None:
         """Make the folder of a final path, with its own name synced.
@@ -124,7 +225,7 @@ class Spool:
         write_whole(
             self._incoming / f"{secrets.token_hex(16)}{_PART}", b"probe"
         ).unlink()
-        self._is_suspect.clear()
+        self._suspicion = None
 
 
 class SpoolWriter:
@@ -138,6 +239,7 @@ class SpoolWriter:
         self.path = path
         self.size_bytes = 0
         self._spool = spool
+        self._final: Path | None = None
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, _FILE_MODE)
 
@@ -150,11 +252,12 @@ class SpoolWriter:
                 self.size_bytes += written
                 view = view[written:]
         except OSError as error:
+            self._spool.distrust(error)
             self.abort()
             raise _out_of_resources(error) from error
 
     def commit(self, sha256: str) -> Path:
-        """Make the file durable under the name of its hash.
+        """Make the file durable under the name of its hash; then `keep` or `abort`.
 
         Returns
         -------
@@ -164,23 +267,33 @@ class SpoolWriter:
         """
         final = self._spool.final_path(sha256)
         target = self._spool.data_dir / final
+        self._spool.hold(final)
         try:
-            try:
-                self._spool.make_folder(target.parent)
-                os.fsync(self._descriptor)
-                self._close()
-                self.path.replace(target)
-                sync_path(target.parent)
-            except OSError:
-                self._spool.distrust()
-                raise
+            self._spool.make_folder(target.parent)
+            os.fsync(self._descriptor)
+            self._close()
+            self.path.replace(target)
+            self._final = final
+            sync_path(target.parent)
         except OSError as error:
+            self._spool.distrust(error)
+            if self._final is None:
+                self._spool.release(final)
             self.abort()
             raise _out_of_resources(error) from error
         return final
 
+    def keep(self) -> None:
+        """Note that a row names the file."""
+        final, self._final = self._final, None
+        if final is not None:
+            self._spool.settle(final, is_kept=True)
+
     def abort(self) -> None:
-        """Forget the file. Without effect after `commit` or `abort`."""
+        """Forget the file. Without effect after `keep` or `abort`."""
+        final, self._final = self._final, None
+        if final is not None:
+            self._spool.settle(final, is_kept=False)
         # The bytes are thrown away, so it does not matter whether they reached the
         # disk; a name that cannot be removed now is a leftover of the next start.
         with contextlib.suppress(OSError):
@@ -238,6 +351,9 @@ def sync_path(path: Path) -> None:
 
 
 def _out_of_resources(error: OSError) -> OutOfResourcesError:
+    return OutOfResourcesError(f"the disk did not take the instance: {_cause(error)}")
+
+
+def _cause(error: OSError) -> str:
     # The path in the error's own text is left out: only the cause is told.
-    cause = os.strerror(error.errno or errno.EIO)
-    return OutOfResourcesError(f"the disk did not take the instance: {cause}")
+    return os.strerror(error.errno or errno.EIO)

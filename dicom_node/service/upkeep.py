@@ -18,12 +18,13 @@ from dicom_node.workflows import Workflows
 __all__ = ["Upkeep"]
 
 _HOUSEKEEPING_S = 60.0
+_REFUSED_S = 2.0
 
 log = structlog.get_logger(__name__)
 
 
 class Upkeep:
-    """Two threads: one assembles studies, one looks after what was left.
+    """Three threads: one assembles studies, two look after what was left.
 
     Parameters
     ----------
@@ -63,11 +64,12 @@ class Upkeep:
             for name, target in (
                 ("assembly", self._assemble),
                 ("housekeeping", self._keep_house),
+                ("refusals", self._remove_refused),
             )
         ]
 
     def start(self) -> None:
-        """Start both threads."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
@@ -104,7 +106,12 @@ class Upkeep:
             if not self._is_reconciled:
                 self._survives(self._reconcile)
 
-    def _survives(self, task: Callable[[], None]) -> bool:
+    def _remove_refused(self) -> None:
+        # What was refused while the database was away takes room until it is back.
+        while not self._stop_asked.wait(_REFUSED_S):
+            self._survives(lambda: self._spool.remove_refused(self._store.known_paths))
+
+    def _survives(self, task: Callable[[], object]) -> bool:
         """Do a round of a background loop; return whether its trouble will pass."""
         try:
             task()

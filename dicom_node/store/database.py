@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import exc as sql_errors
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from dicom_node.errors import SettingsError, StoreError
+from dicom_node.store.claim import Claim
+from dicom_node.store.patience import make_server_engine
 
 __all__ = ["BUSY_TIMEOUT_S", "Database", "database_url"]
 
@@ -21,7 +24,18 @@ BUSY_TIMEOUT_S = 10
 """How long a write waits for another process's lock; the peer that waits for our
 answer has its own time limit, 30 s is common."""
 
+_LINE_S = 10.0
+"""How long a change waits for those before it: a database that hangs must not add up
+the time that each of them waits."""
+
 _MAX_BATCH = 64
+
+_AWAY = (
+    sql_errors.OperationalError,
+    sql_errors.InterfaceError,
+    sql_errors.TimeoutError,
+)
+"""Errors that every other change would meet too."""
 
 Result = TypeVar("Result")
 
@@ -80,6 +94,9 @@ class Database:
         self.url = database_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _make_engine(self.url)
+        self.fence: Callable[[Connection], None] | None = None
+        """Asked at the beginning of each transaction that writes; what it raises ends
+        the transaction."""
         self._writer = threading.Lock()
         self._queue: list[_Waiting[Any]] = []
         self._queue_lock = threading.Lock()
@@ -102,40 +119,70 @@ class Database:
             raise _store_error(error, self.url) from error
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, is_patient: bool = False) -> Iterator[Connection]:
         """Open a transaction that is durable when the block ends.
 
         One thread of the process writes at a time: on SQLite there is no more to
         win, on PostgreSQL it makes every check in the block free of races.
 
+        Parameters
+        ----------
+        is_patient : bool
+            Whether each statement may take as long as it takes, as migrations may.
+
         Raises
         ------
         StoreError
             The database could not answer; nothing was changed.
+        TakenOverError
+            Another node works on the database now; nothing was changed.
 
         """
-        with self._writer:
-            try:
-                with (
-                    self.engine.connect().execution_options(
-                        is_write=True
-                    ) as connection,
-                    connection.begin(),
-                ):
-                    yield connection
-            except SQLAlchemyError as error:
-                raise _store_error(error, self.url) from error
+        if not self._writer.acquire(timeout=_LINE_S):
+            raise self._busy()
+        try:
+            with (
+                self.engine.connect().execution_options(is_write=True) as connection,
+                connection.begin(),
+            ):
+                if is_patient and not self.is_sqlite:
+                    _wait_for_ever(connection)
+                if self.fence is not None:
+                    self.fence(connection)
+                yield connection
+        except SQLAlchemyError as error:
+            raise _store_error(error, self.url) from error
+        finally:
+            self._writer.release()
+
+    def check(self) -> None:
+        """Ask whether this process may still write.
+
+        Raises
+        ------
+        TakenOverError
+            Another node works on the database now.
+        StoreError
+            The database could not answer.
+
+        """
+        if self.fence is not None:
+            with self.read() as connection:
+                self.fence(connection)
 
     def commit_together(self, change: Callable[[Connection], Result]) -> Result:
         """Make a change durable, in one commit with those of other threads.
 
         A commit waits for the disk; fifty associations that wait for the same one
-        are as fast as one. A change that fails takes no other with it.
+        are as fast as one. A change that fails takes no other with it; a database
+        that is away is waited for once, not by each.
 
         Raises
         ------
         StoreError
             The database could not answer; the change was not made.
+        TakenOverError
+            Another node works on the database now.
 
         """
         waiting: _Waiting[Result] = _Waiting(change)
@@ -144,12 +191,25 @@ class Database:
         while not waiting.is_done:
             # Who waits here finds, when its turn comes, that the one before has
             # committed its change too, or commits for all that wait by then.
-            with self._turn:
+            if not self._turn.acquire(timeout=_LINE_S):
+                if self._withdraw(waiting):
+                    raise self._busy()
+                continue  # it is being committed: how that ends must be known
+            try:
                 if not waiting.is_done:
                     self._commit_batch()
+            finally:
+                self._turn.release()
         if waiting.error is not None:
             raise waiting.error
         return waiting.result  # type: ignore[return-value]
+
+    def _withdraw(self, waiting: _Waiting[Any]) -> bool:
+        with self._queue_lock:
+            if waiting not in self._queue:
+                return False
+            self._queue.remove(waiting)
+            return True
 
     def _commit_batch(self) -> None:
         with self._queue_lock:
@@ -158,9 +218,13 @@ class Database:
         try:
             with self.write() as connection:
                 results = [one.change(connection) for one in batch]
-        except Exception:  # noqa: BLE001 - each change meets its own error below
+        except Exception as error:  # noqa: BLE001 - raised in the threads that wait
             for one in batch:
-                self._commit_alone(one)
+                if isinstance(error, StoreError) and error.is_away:
+                    one.error = type(error)(str(error), is_away=True)
+                    one.is_done = True
+                else:  # each meets its own
+                    self._commit_alone(one)
             return
         for one, result in zip(batch, results, strict=True):
             one.result = result
@@ -174,19 +238,22 @@ class Database:
             waiting.error = error
         waiting.is_done = True
 
+    def make_claim(self) -> Claim | None:
+        """Make the claim of one node on the database; None on SQLite."""
+        return None if self.is_sqlite else Claim(self.url)
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
 
+    def _busy(self) -> StoreError:
+        where = self.url.database or "" if self.is_sqlite else _server(self.url)
+        return StoreError(f"{where}: other changes wait for it too long", is_away=True)
+
 
 def _make_engine(url: URL) -> Engine:
     if url.get_backend_name() == "postgresql":
-        return create_engine(
-            url,
-            pool_pre_ping=True,
-            pool_size=8,
-            connect_args={"options": "-c synchronous_commit=on", "connect_timeout": 5},
-        )
+        return make_server_engine(url, pool_size=8)
     if url.database and url.database != ":memory:":
         # SQLite also takes a URI in the place of the path.
         folder = Path(url.database.removeprefix("file:")).parent
@@ -212,6 +279,18 @@ def _make_engine(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
     return engine
+
+
+def _wait_for_ever(connection: Connection) -> None:
+    # Until it is back in the pool.
+    driver: Any = connection.connection.dbapi_connection
+    driver.patience_s = None
+    for limit in ("statement_timeout", "lock_timeout"):
+        connection.execute(text(f"SET LOCAL {limit} = 0"))
+
+
+def _server(url: URL) -> str:
+    return f"{url.host or 'localhost'}:{url.port or 5432}"
 
 
 _SQLITE_CAUSES = {
@@ -247,8 +326,8 @@ def _store_error(error: SQLAlchemyError, url: URL) -> StoreError:
         name = getattr(cause, "sqlite_errorname", "")
         known = (text for key, text in _SQLITE_CAUSES.items() if name.startswith(key))
     else:
-        where = f"{url.host or 'localhost'}:{url.port or 5432}"
+        where = _server(url)
         said = str(cause)
         known = (text for key, text in _SERVER_CAUSES.items() if key in said)
     what = next(known, f"the database could not answer ({type(cause).__name__})")
-    return StoreError(f"{where}: {what}")
+    return StoreError(f"{where}: {what}", is_away=isinstance(error, _AWAY))

@@ -58,6 +58,12 @@ class Store:
     url : str
         SQLAlchemy URL of a SQLite file or a PostgreSQL database.
 
+    Attributes
+    ----------
+    turn : Claim or None
+        Which node works on the database; None on SQLite, where the lock of the data
+        folder says so.
+
     Raises
     ------
     StoreError
@@ -90,15 +96,21 @@ class Store:
 
     def close(self) -> None:
         """Close every connection."""
+        if self.turn is not None:
+            self.turn.close()
         self._database.close()
 
     def migrate(self) -> None:
         """Bring the tables to the current schema, from nothing or an older one."""
-        with self._database.write() as connection:
+        with self._database.write(is_patient=True) as connection:
             migrate(connection)
 
     def claim(self, node_id: str) -> bool:
-        """Make a node the database's owner; False: another one is."""
+        """Make a node the database's owner; False: another one is.
+
+        On PostgreSQL a new epoch begins: who wrote before, and still runs, can write no
+        more.
+        """
         with self._database.write() as connection:
             # One statement: of two nodes that start at once, one is the first.
             connection.execute(
@@ -108,7 +120,29 @@ class Store:
                 ),
                 {"node_id": node_id},
             )
-            return connection.scalar(select(owner.c.node_id)) == node_id
+            if connection.scalar(select(owner.c.node_id)) != node_id:
+                return False
+            epoch = None if self.turn is None else self.turn.begin(connection)
+        if self.turn is not None and epoch is not None:
+            self.turn.hold(epoch)
+            self._database.fence = self.turn.check
+        return True
+
+    @property
+    def epoch(self) -> int | None:
+        """Which node in the line of those that worked this one is; None on SQLite."""
+        return None if self.turn is None else self.turn.epoch
+
+    def check_claim(self) -> None:
+        """Ask whether this process may still write: before an effect outside.
+
+        Raises
+        ------
+        TakenOverError
+            Another node works on the database now.
+
+        """
+        self._database.check()
 
     def ping(self) -> None:
         """Ask the database for a sign of life."""
@@ -118,7 +152,7 @@ class Store:
     def record_instance(self, instance: ReceivedInstance) -> _instances.InstanceOutcome:
         """Record an instance whose file is durable; safe to acknowledge after it."""
         is_fetched = self.retrievals.is_fetching(instance.study_instance_uid)
-        return self._database.commit_together(
+        outcome = self._database.commit_together(
             lambda connection: _instances.insert_instance(
                 connection, instance, is_fetched=is_fetched
             )

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, WorkflowStatus
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url
 
 from dicom_node.config import NodeSettings
 
@@ -26,14 +26,26 @@ _VERSION = "1"
 """Names the shape of the workflows: recovery takes up those of this shape."""
 
 
-def engine_configuration(settings: NodeSettings) -> DBOSConfig:
-    """Return the settings of DBOS: beside the images, or in the node's PostgreSQL."""
+def engine_configuration(settings: NodeSettings, engine: Engine | None) -> DBOSConfig:
+    """Return the settings of DBOS: beside the images, or in the node's PostgreSQL.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+        Data folder and database.
+    engine : sqlalchemy.Engine or None
+        Connections to PostgreSQL that are closed to a node that was taken over: what
+        such a node took from a queue would be done by nobody.
+
+    """
     data_dir = settings.node.data_dir.resolve()
     url = make_url(settings.database_url)
     if url.get_backend_name() == "sqlite":
         url = make_url(f"sqlite:///{data_dir / 'dbos.sqlite'}")
         _use_write_ahead_log(data_dir / "dbos.sqlite")
+    more: DBOSConfig = {} if engine is None else {"system_database_engine": engine}
     return DBOSConfig(
+        **more,
         name="dicom-node",
         system_database_url=url.render_as_string(hide_password=False),
         application_version=_VERSION,

@@ -21,6 +21,7 @@ from dicom_node.errors import (
     NodeError,
     OutOfResourcesError,
     StoreError,
+    TakenOverError,
     WorkerLostError,
 )
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
@@ -139,6 +140,8 @@ class Processing:
         """Process a version; False: try again later. A door: errors become states."""
         try:
             self._process_once(version_id, run, model)
+        except TakenOverError:
+            raise  # nothing can be noted: the work is another node's
         except (
             StoreError,
             OutOfResourcesError,
@@ -185,10 +188,12 @@ class Processing:
         )
         if work is None:
             return
-        folder = self._data_dir / RESULTS / _folder_name(work)
+        name, epoch = _folder_name(work), self._store.epoch
+        folder = self._data_dir / RESULTS / _of_epoch(name, epoch)
         part = self._data_dir / _UNFINISHED / folder.name
         # Of a try that did not get as far as its rows.
-        shutil.rmtree(folder, ignore_errors=True)
+        for parent in (folder.parent, part.parent):
+            _remove_tries(parent, name, epoch)
         objects = self._make(work, part, work.predecessors, model)
         replaced = self._store.supersede_results(
             version_id,
@@ -246,6 +251,21 @@ class Processing:
 def _folder_name(work: Work) -> str:
     key = work.key
     return work_name(key)[:32]
+
+
+def _of_epoch(name: str, epoch: int | None) -> str:
+    """Return the folder of a run: a node that was taken over has another one.
+
+    It may go on after it was stopped, and must not touch what took its place.
+    """
+    return name if epoch is None else f"{name}.{epoch}"
+
+
+def _remove_tries(parent: Path, name: str, epoch: int | None) -> None:
+    for path in (parent / name, *parent.glob(f"{name}.*")):
+        made_in = path.suffix[1:]
+        if not made_in or (epoch is not None and int(made_in) <= epoch):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _reason(error: Exception) -> str:

@@ -174,6 +174,7 @@ class Steps:
 
     @contextmanager
     def _step(self) -> Iterator[None]:
+        self._store.check_claim()  # what another node took over is done by it
         with self._lock:
             self.running += 1
         try:

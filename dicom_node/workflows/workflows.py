@@ -130,7 +130,9 @@ class Workflows:
 
         """
         try:
-            configuration = engine_configuration(self._settings)
+            turn = self._store.turn
+            engine = None if turn is None else turn.workflow_engine()
+            configuration = engine_configuration(self._settings, engine)
         except sqlite3.Error as error:
             msg = f"the workflow database cannot be opened ({type(error).__name__})"
             raise StoreError(msg) from error

@@ -1,0 +1,115 @@
+"""Connections to PostgreSQL that give up: nobody waits for a server that hangs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import psycopg
+from psycopg.abc import RV, PQGen
+from sqlalchemy import URL, Engine, create_engine, event
+
+__all__ = ["CONNECT_ARGUMENTS", "PATIENCE_S", "PatientConnection", "make_server_engine"]
+
+PATIENCE_S = 10.0
+"""How long an answer of the server is waited for, in seconds: the peer that waits for
+ours gives up after 30 s. A server that is stopped keeps the connection and none of its
+own time limits, so this one is ours."""
+
+_STATEMENT_MS = 8_000
+"""The server ends a statement itself before we end the connection."""
+
+_LOCK_MS = 5_000
+
+_IDLE_IN_TRANSACTION_MS = 10_000
+"""The locks of a node that hangs are free after this long."""
+
+_POOL_WAIT_S = 10.0
+
+CONNECT_ARGUMENTS: dict[str, Any] = {
+    "connect_timeout": 5,
+    # A machine that is gone says nothing: ask it.
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""What every connection is opened with."""
+
+_COMMON = (
+    "-c synchronous_commit=on "
+    f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS}"
+)
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection that is closed when the server does not answer in time."""
+
+    patience_s: float | None = PATIENCE_S
+    """None: for ever, as a migration of large tables needs it."""
+
+    def wait(self, gen: PQGen[RV], *arguments: Any, **options: Any) -> RV:
+        """Wait for the server, not longer than `patience_s`."""
+        if self.patience_s is None:
+            return super().wait(gen, *arguments, **options)
+        return super().wait(
+            self._patiently(gen, self.patience_s), *arguments, **options
+        )
+
+    def _patiently(self, gen: PQGen[RV], patience_s: float) -> PQGen[RV]:
+        end = time.monotonic() + patience_s
+        try:
+            wanted = next(gen)
+            while True:
+                # The driver sends an empty answer now and then while nothing happens.
+                ready = yield wanted
+                if not ready and time.monotonic() > end:
+                    gen.close()
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(
+                        "timeout: the server does not answer"
+                    )
+                wanted = gen.send(ready)
+        except StopIteration as ended:
+            result: RV = ended.value
+            return result
+
+
+def make_server_engine(
+    url: URL, *, pool_size: int, max_overflow: int = 10, has_time_limits: bool = True
+) -> Engine:
+    """Make an engine whose connections are `PatientConnection`.
+
+    Parameters
+    ----------
+    url : sqlalchemy.URL
+        Of a PostgreSQL database.
+    pool_size, max_overflow : int
+        Connections that are kept, and how many more may be open.
+    has_time_limits : bool
+        Whether the server ends long statements and waits for locks.
+
+    """
+    options = _COMMON
+    if has_time_limits:
+        options += f" -c statement_timeout={_STATEMENT_MS} -c lock_timeout={_LOCK_MS}"
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        pool_timeout=_POOL_WAIT_S,
+        connect_args={**CONNECT_ARGUMENTS, "options": options},
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: Any, _record: Any, cargs: Any, cparams: Any) -> Any:
+        return PatientConnection.connect(*cargs, **cparams)
+
+    @event.listens_for(engine, "checkin")
+    def _checkin(connection: Any, _record: Any) -> None:
+        if connection is not None:
+            connection.patience_s = PATIENCE_S
+
+    return engine
