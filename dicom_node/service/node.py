@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from types import FrameType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -23,7 +23,7 @@ from dicom_node.association import DicomServer
 from dicom_node.audit import Counters, EventKind, configure_logging
 from dicom_node.commitment import CommitmentService
 from dicom_node.config import NodeSettings
-from dicom_node.errors import NodeError, RuleError, SettingsError, StoreError
+from dicom_node.errors import RuleError, SettingsError, StoreError
 from dicom_node.inbox import ReportInbox
 from dicom_node.private_memory import keep_memory_private
 from dicom_node.reports import DocumentReader
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from dicom_node.service.web_door import WebDoor
     from dicom_node.web.parts import NodeNumbers
 
-__all__ = ["NodeService"]
+__all__ = ["TAKEN_OVER", "NodeService"]
 
 _SIGNAL_LOOK_S = 0.2
 """How often the main thread looks for a signal that came just before its wait."""
@@ -57,6 +57,11 @@ _STOP_GRACE_S = 5
 """Work that takes longer is left to the next start: it is durable."""
 
 _ACCEPT_GRACE_S = 10.0
+_LEAVE_GRACE_S = 2.0
+
+TAKEN_OVER = 75
+"""Exit code when another node has taken over, sysexits' EX_TEMPFAIL: started again,
+this one waits for the other."""
 
 log = structlog.get_logger(__name__)
 
@@ -78,14 +83,15 @@ class NodeService:
     ) -> None:
         self._settings = settings
         self._data_dir = settings.node.data_dir.resolve()
-        self._processor = processor or PipelineProcessor(settings)
         self._registry = CollectorRegistry()
         self._counters = Counters(self._registry)
+        self._processor = processor or PipelineProcessor(settings)
         self._hl7: Hl7Listener | None = None
         self._documents = DocumentReader()
         self._drains = False
         self._drain_looked_at = -_DRAIN_LOOK_S
         self._started_at = datetime.now(UTC)
+        self._claim = NodeClaim(settings)
 
     def __enter__(self) -> Self:
         self.start()
@@ -267,15 +273,26 @@ class NodeService:
         configure_logging(level=self._settings.node.log_level)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)
-        self.start()
-        # A signal that comes just before a wait does not end it: look now and then.
-        while asked.empty():
-            time.sleep(_SIGNAL_LOOK_S)
-        self.stop()
+        Spool(self._data_dir, min_free_bytes=0)  # makes the folders
+        if self._claim.take(is_cancelled=lambda: not asked.empty()) is not None:
+            self.start()
+            # A signal that comes just before a wait does not end it: look now and then.
+            while asked.empty():
+                if self._claim.is_taken_over:
+                    self._leave()
+                time.sleep(_SIGNAL_LOOK_S)
+            self.stop()
         # Everything is durable and closed. A library's thread that waits for a peer,
         # the model or its own queue would hold the process.
         logging.shutdown()
         os._exit(0)
+
+    def _leave(self) -> NoReturn:
+        """End at once, with what is under way refused: another node has taken over."""
+        log.error("node_taken_over", epoch=self._claim.epoch)
+        self._server.stop(_LEAVE_GRACE_S)
+        logging.shutdown()
+        os._exit(TAKEN_OVER)
 
     def examine(self) -> HealthReport:
         """Look at everything the node needs to do its work."""
@@ -292,21 +309,6 @@ class NodeService:
                 ("audit", self._check_audit),
             )
         )
-
-    def _claim_database(self) -> None:
-        try:
-            node_id = read_node_id(self._data_dir / "node-id")
-            self._store.migrate()
-            if not self._store.claim(node_id):
-                msg = (
-                    "node.database_url: this database belongs to a node with another "
-                    "data folder; every node needs a database of its own"
-                )
-                raise SettingsError(msg)
-        except NodeError:
-            self._store.close()
-            os.close(self._lock_file)
-            raise
 
     def _read_pdf(self, data: bytes) -> str:
         return self._documents.read_bytes(data, kind="pdf")
@@ -355,16 +357,20 @@ class NodeService:
                 self._drains = bool(self._store.switches.get(DRAINING))
             except StoreError:
                 return self._drains  # who sends is told that the database is away
-        return self._drains
+        return self._drains or self._claim.trouble is not None
 
     def _check_work(self) -> str | None:
+        if self._claim.trouble is not None:
+            return self._claim.trouble
         if self._is_draining():
             return "it drains: nothing new is accepted"
         return None
 
     def _check_disk(self) -> str | None:
         reserved = self._settings.limits.min_free_bytes
-        return check_disk(self._data_dir, min_free_bytes=reserved)
+        return check_disk(self._data_dir, min_free_bytes=reserved) or (
+            self._spool.trouble()
+        )
 
     def _check_database(self) -> str | None:
         try:
