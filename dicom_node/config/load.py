@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -63,11 +64,12 @@ def load_settings(
     try:
         return NodeSettings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(_describe(error)) from error
+        raise SettingsError(_describe(error, values)) from error
 
 
 def _merge_environment(values: dict[str, Any], environment: Mapping[str, str]) -> None:
-    lists, tables = _lists(), set(NodeSettings.model_fields) - _lists()
+    lists = _lists()
+    tables = sorted(set(NodeSettings.model_fields) - lists, key=len, reverse=True)
     for name, text in environment.items():
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
@@ -76,7 +78,6 @@ def _merge_environment(values: dict[str, Any], environment: Mapping[str, str]) -
             continue
         if _is_kubernetes(name.removeprefix(ENVIRONMENT_PREFIX), text):
             continue
-        table, _, item = key.partition("_")
         if key in lists:
             try:
                 values[key] = json.loads(text)
@@ -84,9 +85,12 @@ def _merge_environment(values: dict[str, Any], environment: Mapping[str, str]) -
                 msg = f"{name} is not a JSON list: {error}"
                 raise SettingsError(msg) from error
             continue
-        if table not in tables or not item:
+        # A table's own name may hold an underscore.
+        table = next((one for one in tables if key.startswith(f"{one}_")), None)
+        if table is None:
             msg = f"{name} is not a setting"
             raise SettingsError(msg)
+        item = key.removeprefix(f"{table}_")
         section = values.setdefault(table, {})
         if not isinstance(section, dict):
             msg = f"{table}: must be a table"
@@ -116,10 +120,62 @@ def _is_kubernetes(key: str, text: str) -> bool:
     return _KUBERNETES.fullmatch(key) is not None
 
 
-def _describe(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors(include_input=False, include_url=False):
-        key = ".".join(str(part) for part in item["loc"])
-        what = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
-        lines.append(f"{key}: {what}" if key else what)
-    return "; ".join(lines)
+def _describe(error: ValidationError, values: Mapping[str, Any]) -> str:
+    """Say each problem in a line of its own, in the words of the settings file."""
+    return "\n".join(
+        f"{_where(item['loc'], values)}: {_what(item, values)}"
+        for item in error.errors(include_input=False, include_url=False)
+    )
+
+
+def _where(location: tuple[int | str, ...], values: Any) -> str:
+    """Name a key as the file does; an entry of a list by its name where it has one."""
+    said = ""
+    for part in location:
+        if isinstance(part, int):
+            values = values[part] if part < len(values) else None
+            name = values.get("name") if isinstance(values, dict) else None
+            said += f"[{name or part + 1}]"
+        else:
+            values = values.get(part) if isinstance(values, dict) else None
+            said += f".{part}" if said else part
+    return said or "settings"
+
+
+def _what(item: Any, values: Mapping[str, Any]) -> str:
+    kind, told = item["type"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(
+            str(item["loc"][-1]), _known_keys(item["loc"][:-1]), n=1
+        )
+        return "there is no such key" + (f"; did you mean {near[0]}?" if near else "")
+    if kind == "missing":
+        return "it must be given"
+    if kind == "literal_error":
+        return f"it must be {told['expected']}"
+    if kind.startswith("int_"):
+        return "it must be a whole number"
+    if kind.startswith("float_"):
+        return "it must be a number"
+    if kind.startswith("bool_"):
+        return "it must be true or false"
+    if kind.startswith("string_type"):
+        return "it must be text"
+    text = str(item["msg"]).removeprefix("Value error, ")
+    return text.replace("Input should be", "it must be").replace(
+        "String should", "it should"
+    )
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the table at a place of the settings."""
+    model: Any = NodeSettings
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return []
+        kinds = (field.annotation, *typing.get_args(field.annotation))
+        model = next((one for one in kinds if hasattr(one, "model_fields")), None)
+    return list(getattr(model, "model_fields", {}))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,9 @@ def test_the_environment_wins_over_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("[node]\nprot = 1\n", "node.prot"),
+        ("[node]\nprot = 1\n", "node.prot: there is no such key; did you mean port?"),
+        ("[dicom_tls]\nenabeld = 1\n", "dicom_tls.enabeld: .* did you mean enabled"),
+        ("[node]\nport = 1.5\n", "node.port: it must be a whole number"),
         ("[nodes]\nport = 1\n", "nodes"),
         ("[node]\nport = 99999\n", "node.port"),
         ("[node]\nport = 'x'\n", "node.port"),
@@ -86,9 +89,12 @@ def test_the_environment_wins_over_the_file(tmp_path):
         ("[node]\nae_title = ''\n", "node.ae_title"),
         ("[node]\nae_title = 'A\\\\B'\n", "node.ae_title"),
         ("[node]\nquiet_time_s = 0\n", "node.quiet_time_s"),
-        ("[[callers]]\nae_title = 'A'\naddress = 'nowhere'\n", "callers.0.address"),
-        ("[[callers]]\naddress = '10.0.0.1'\n", "callers.0.ae_title"),
-        ("[[destinations]]\nname = 'a/b'\n", "destinations.0.name"),
+        ("[[callers]]\nae_title = 'A'\naddress = 'nowhere'\n", "callers[1].address"),
+        (
+            "[[callers]]\naddress = '10.0.0.1'\n",
+            "callers[1].ae_title: it must be given",
+        ),
+        ("[[destinations]]\nname = 'a/b'\n", "destinations[a/b].name"),
         ("node = 1\n", "node"),
         ("[node\n", "TOML"),
         ("[model]\nengine = 'gpt'\n", "model.engine: 'gpt' is none of: grounded-gen"),
@@ -101,8 +107,22 @@ def test_the_environment_wins_over_the_file(tmp_path):
     ],
 )
 def test_a_wrong_key_or_value_is_named(tmp_path, text, named):
-    with pytest.raises(SettingsError, match=named.replace(".", r"\.")):
+    pattern = re.sub(r"([\[\].?])(?!\*)", r"\\\1", named)
+    with pytest.raises(SettingsError, match=pattern):
         load_settings(_write(tmp_path, text), {})
+
+
+def test_every_problem_has_a_line_of_its_own(tmp_path):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(_write(tmp_path, "[node]\nprot = 1\nport = 'x'\n"), {})
+
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_table_with_two_words_can_be_set_by_the_environment():
+    settings = load_settings(None, {"DICOM_NODE_DICOM_TLS_PORT": "2763"})
+
+    assert settings.dicom_tls.port == 2763
 
 
 @pytest.mark.parametrize(
