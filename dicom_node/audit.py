@@ -117,6 +117,12 @@ class Counters:
             ["channel", "outcome"],
             registry=registry,
         )
+        self.model_fallbacks = Counter(
+            "dicom_node_model_fallbacks",
+            "Series that a model answered with fewer pictures at once, or on the CPU.",
+            ["to"],
+            registry=registry,
+        )
 
 
 def configure_logging(

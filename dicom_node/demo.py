@@ -287,5 +287,5 @@ def _paint(
         for path in received
         if pydicom.dcmread(path, specific_tags=["Modality"]).Modality == "SEG"
     ]
-    with PixelReader(LimitSettings()) as reader:
+    with PixelReader(LimitSettings(), scratch_dir=out_dir) as reader:
         return write_overlays(segmentations, series, reader, out_dir)

@@ -84,9 +84,11 @@ def ground_files(
         raise SettingsError(msg)
     reasons = [f"{one.path.name}: {one.reason.reason}" for one in gathered.left_out]
     done: list[ProcessedStudy] = []
+    _make_folder(out_dir)
     with (
-        PixelReader(settings.limits) as reader,
-        GroundingWorker(settings.model) as grounder,
+        # Files without a name, on the disk that the results go to.
+        PixelReader(settings.limits, scratch_dir=out_dir) as reader,
+        GroundingWorker(settings.model, scratch_dir=out_dir) as grounder,
         DocumentReader() as documents,
     ):
         rooms = Rooms(reader=reader, grounder=grounder, documents=documents)
@@ -125,9 +127,17 @@ def ground_files(
     return FilesOutcome(studies=tuple(done), reasons=tuple(reasons))
 
 
-def _make_ready(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"--out {folder}: {error.strerror}"
+        raise SettingsError(msg) from error
+
+
+def _make_ready(folder: Path) -> None:
+    _make_folder(folder)
+    try:
         remove_previous_result(folder)
     except OSError as error:
         msg = f"--out {folder}: {error.strerror}"

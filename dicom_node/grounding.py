@@ -283,10 +283,7 @@ class GroundingWorker:
                     tell=progress,
                     files=files,
                 )
-                if answer.get("kind") == DeviceLostError.__name__:
-                    # Nothing in that process can use the device again.
-                    self._child.kill()
-                    raise ProcessLostError(answer["error"], timed_out=False)
+                self._check_device(answer)
             except ProcessLostError as error:
                 self._identity = None
                 if error.timed_out:
@@ -310,6 +307,12 @@ class GroundingWorker:
                 self._losses.pop(uid, None)
                 return _result(answer, GroundingError, "the model failed")
         raise WorkerLostError  # unreachable: the last attempt returns or raises
+
+    def _check_device(self, answer: Answer) -> None:
+        if answer.get("kind") == DeviceLostError.__name__:
+            # Nothing in that process can use the device again.
+            self._child.kill()
+            raise ProcessLostError(answer["error"], timed_out=False)
 
     def _tell_fallbacks(self, uid: str, answers: Answer) -> None:
         for what in answers["fallbacks"]:

@@ -94,11 +94,16 @@ def export(
     from dicom_node.corrections.export import export_corrections
     from dicom_node.corrections.pseudonyms import SALT_FILE, Pseudonyms
     from dicom_node.imaging import PixelReader
+    from dicom_node.scratch import scratch_folder
 
     with _open(config) as (settings, store):
         data_dir = settings.node.data_dir.resolve()
         names = Pseudonyms.read(salt or data_dir / SALT_FILE)
-        with PixelReader(settings.limits) as reader, progress_bar() as bar:
+        scratch = scratch_folder(data_dir)
+        with (
+            PixelReader(settings.limits, scratch_dir=scratch) as reader,
+            progress_bar() as bar,
+        ):
             task = bar.add_task("studies", total=None)
             found = export_corrections(
                 store,

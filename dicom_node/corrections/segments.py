@@ -72,8 +72,10 @@ def _frames(ds: Dataset) -> Iterator[npt.NDArray[Any]]:
     rows, columns = int(ds.Rows), int(ds.Columns)
     count = int(ds.NumberOfFrames)
     if ds.file_meta.TransferSyntaxUID.is_encapsulated:
-        pixels = np.asarray(ds.pixel_array).reshape(count, rows, columns)
-        yield from pixels
+        # RLE Lossless, of the node's own making, and by Python alone: a compiled
+        # decoder may end the process over a damaged file.
+        ds.pixel_array_options(decoding_plugin="pydicom")
+        yield from np.asarray(ds.pixel_array).reshape(count, rows, columns)
         return
     size = rows * columns
     data = np.frombuffer(ds.PixelData, np.uint8)

@@ -21,6 +21,7 @@ from dicom_node.errors import DicomwebError, PixelDecodingError
 from dicom_node.imaging import PixelReader
 from dicom_node.receive import InstanceLedger, InstanceReceiver
 from dicom_node.records import StoredInstance
+from dicom_node.scratch import scratch_folder
 from dicom_node.spool import Spool
 from dicom_node.store import CatalogueInstance, CatalogueStore
 
@@ -75,7 +76,11 @@ class DicomwebService:
         )
         self.metadata = MetadataCache(spool.data_dir)
         self.searcher = Searcher(self.library, self.metadata)
-        self._reader = PixelReader(settings.limits, processes=_DECODERS)
+        self._reader = PixelReader(
+            settings.limits,
+            processes=_DECODERS,
+            scratch_dir=scratch_folder(spool.data_dir),
+        )
         self._spool = spool
         self._ledger = ledger
         self._on_release = on_release

@@ -28,6 +28,7 @@ from dicom_node.inbox import ReportInbox
 from dicom_node.private_memory import keep_memory_private
 from dicom_node.reports import DocumentReader
 from dicom_node.rules import RuleBook
+from dicom_node.scratch import clear_scratch
 from dicom_node.service.claim import NodeClaim
 from dicom_node.service.rooms import (
     make_audit,
@@ -85,7 +86,9 @@ class NodeService:
         self._data_dir = settings.node.data_dir.resolve()
         self._registry = CollectorRegistry()
         self._counters = Counters(self._registry)
-        self._processor = processor or PipelineProcessor(settings)
+        self._processor = processor or PipelineProcessor(
+            settings, counters=self._counters
+        )
         self._hl7: Hl7Listener | None = None
         self._documents = DocumentReader()
         self._drains = False
@@ -275,6 +278,7 @@ class NodeService:
             signal.signal(number, ask)
         Spool(self._data_dir, min_free_bytes=0)  # makes the folders
         if self._claim.take(is_cancelled=lambda: not asked.empty()) is not None:
+            clear_scratch(self._data_dir)
             self.start()
             # A signal that comes just before a wait does not end it: look now and then.
             while asked.empty():

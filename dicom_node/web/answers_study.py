@@ -194,6 +194,8 @@ class ModelAnswer(Answer):
     name: str
     version: str
     sha256: str
+    computed_on: tuple[str, ...] = ()
+    """The devices that it answered on"""
 
 
 class ObjectAnswer(Answer):

@@ -14,6 +14,7 @@ from starlette.responses import StreamingResponse
 
 from dicom_node import __version__
 from dicom_node.rules import try_rules
+from dicom_node.scratch import scratch_folder
 from dicom_node.store import DeliveryState, VersionState
 from dicom_node.store.switches import DRAINING, PAUSED
 from dicom_node.web.access import Admin, require
@@ -104,7 +105,7 @@ def make_operations_router() -> APIRouter:
             raise HTTPException(503, "others are trying rules; try again")
         try:
             async with uploaded_file(
-                request, folder=parts.data_dir, most_bytes=_TRIED_BYTES
+                request, folder=scratch_folder(parts.data_dir), most_bytes=_TRIED_BYTES
             ) as path:
                 trial = await run_in_threadpool(try_rules, [path], parts.settings.rules)
         finally:

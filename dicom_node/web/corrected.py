@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fastapi import HTTPException
 
 from dicom_node.audit import EventKind
+from dicom_node.scratch import scratch_folder
 from dicom_node.web.shown import find_version
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ class CorrectedResults:
                 read = corrected.read_corrected(
                     parts.store, version, newest, data_dir=parts.data_dir
                 )
-                found = self._kept[key] = _make(read, verifier)
+                scratch = scratch_folder(parts.data_dir)
+                found = self._kept[key] = _make(read, verifier, scratch=scratch)
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
@@ -100,10 +102,12 @@ class CorrectedResults:
         return found
 
 
-def _make(read: Corrected, verifier: Verifier | None) -> CorrectedFiles:
+def _make(
+    read: Corrected, verifier: Verifier | None, *, scratch: Path
+) -> CorrectedFiles:
     from dicom_node.corrections.corrected import make_corrected_objects
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         made = make_corrected_objects(read, out_dir=Path(folder), verifier=verifier)
         files = {one.path.name: one.path.read_bytes() for one in made}
     return CorrectedFiles(files, made[-1].reference.sop_instance_uid)

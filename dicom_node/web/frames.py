@@ -19,6 +19,8 @@ from dicom_node.errors import NodeError, OutOfResourcesError
 from dicom_node.records import ImageSeries
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dicom_node.config import LimitSettings
     from dicom_node.imaging import Display, PixelReader
 
@@ -64,11 +66,20 @@ class FrameCache:
         What decoding may cost.
     max_bytes : int
         Memory for decoded frames.
+    scratch_dir : pathlib.Path, optional
+        As for `PixelReader`.
 
     """
 
-    def __init__(self, limits: LimitSettings, *, max_bytes: int = _MAX_BYTES) -> None:
+    def __init__(
+        self,
+        limits: LimitSettings,
+        *,
+        max_bytes: int = _MAX_BYTES,
+        scratch_dir: Path | None = None,
+    ) -> None:
         self._limits = limits
+        self._scratch_dir = scratch_dir
         self._max_bytes = max_bytes
         self._frames: OrderedDict[tuple[str, int], ShownFrame] = OrderedDict()
         self._bytes = 0
@@ -197,7 +208,7 @@ class FrameCache:
             if self._is_closed:
                 raise OutOfResourcesError("the node is stopping")
             if self._reader is None:
-                self._reader = PixelReader(self._limits)
+                self._reader = PixelReader(self._limits, scratch_dir=self._scratch_dir)
                 self._reader.start()
             return self._reader
 

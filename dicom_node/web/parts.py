@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings
 from dicom_node.dicomweb import DicomwebService
+from dicom_node.scratch import scratch_folder
 from dicom_node.store import Store
 from dicom_node.web.access import Access
 from dicom_node.web.changes import Changes
@@ -155,7 +156,9 @@ def make_parts(
         now=now,
         results=Results(data_dir),
         report_texts=ReportTexts(),
-        frames=FrameCache(settings.limits),
+        frames=FrameCache(
+            settings.limits, scratch_dir=scratch_folder(settings.node.data_dir)
+        ),
         series=SeriesFinder(),
         segments=SegmentReader(),
         corrected=CorrectedResults(),

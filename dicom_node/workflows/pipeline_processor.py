@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node import __version__
+from dicom_node.audit import Counters
 from dicom_node.backoff import delivery_delay_s
 from dicom_node.config import ModelSettings, NodeSettings
 from dicom_node.errors import ModelLoadError, NodeError, WorkerLostError
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
+from dicom_node.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from dicom_node.grounding import Grounder, ModelIdentity
@@ -45,6 +47,8 @@ class PipelineProcessor:
         Models, limits and the destinations' profiles.
     make_grounder : callable, optional
         Makes who grounds with a model; a `GroundingWorker` when absent.
+    counters : Counters, optional
+        Counts what the models fell back to.
 
     """
 
@@ -53,7 +57,9 @@ class PipelineProcessor:
         settings: NodeSettings,
         *,
         make_grounder: Callable[[ModelSettings], Grounder] | None = None,
+        counters: Counters | None = None,
     ) -> None:
+        self._counters = counters
         self._settings = settings
         self._make_grounder = make_grounder or self._make_worker
         self._losses: Counter[tuple[str, str]] = Counter()
@@ -205,7 +211,18 @@ class PipelineProcessor:
     def _make_worker(self, settings: ModelSettings) -> Grounder:
         from dicom_node.grounding import GroundingWorker
 
-        return GroundingWorker(settings)
+        # Once at a time: whoever waits behind a study that ends the process goes
+        # before its next try.
+        return GroundingWorker(
+            settings,
+            scratch_dir=scratch_folder(self._settings.node.data_dir),
+            attempts=1,
+            on_fallback=self._count_fallback,
+        )
+
+    def _count_fallback(self, to: str) -> None:
+        if self._counters is not None:
+            self._counters.model_fallbacks.labels(to).inc()
 
     def _open(self, model: str | None) -> Rooms:
         # Imported here: what receives must listen before all this is loaded.
@@ -220,7 +237,10 @@ class PipelineProcessor:
                 msg = f"a rule names the model {model}, which is not configured"
                 raise ModelLoadError(msg)
             if self._reader is None:
-                self._reader = PixelReader(self._settings.limits)
+                self._reader = PixelReader(
+                    self._settings.limits,
+                    scratch_dir=scratch_folder(self._settings.node.data_dir),
+                )
             if self._documents is None:
                 self._documents = DocumentReader()
             if model not in self._grounders:
