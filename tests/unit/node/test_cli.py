@@ -62,7 +62,7 @@ def test_an_unknown_key_is_bad_usage_and_named(run, tmp_path, command):
     code, _, err = run(command, "--config", config)
 
     assert code == 2
-    assert "node.prot: unknown key" in err
+    assert "node.prot: there is no such key; did you mean port?" in err
 
 
 def test_a_missing_path_is_bad_usage(run, tmp_path):
