@@ -25,6 +25,7 @@ __all__ = [
     "application_start",
     "application_stop",
     "association_refused",
+    "certificate_expires",
     "sign_in_refused",
     "signed_in",
     "signed_out",
@@ -87,6 +88,11 @@ def association_refused(batch: Batch) -> AuditMessage:
 def tls_failed(batch: Batch) -> AuditMessage:
     """Tell that a peer's certificate or handshake was not accepted."""
     return _node_alert(batch, batch.text("calling_ae_title") or "unknown")
+
+
+def certificate_expires(batch: Batch) -> AuditMessage:
+    """Tell that a certificate of the node's own ends soon, or has ended."""
+    return _alert(batch, DCM.SecurityConfiguration, what=f"certificate {batch.subject}")
 
 
 def _activity(batch: Batch, kind: Code) -> AuditMessage:

@@ -52,13 +52,16 @@ def person_participant(
 
 
 def peer_address(settings: NodeSettings, name: str) -> tuple[str, str]:
-    """Return how a configured destination or archive is called, and where it is."""
+    """Return how a destination, archive or remote is called, and where it is."""
     for one in settings.destinations:
         if one.name == name:
             return one.ae_title or name, one.host or one.url or ""
     for archive in settings.archives:
         if archive.name == name:
             return archive.ae_title or name, archive.host or archive.url or ""
+    for remote in settings.remotes:
+        if remote.name == name:
+            return remote.ae_title, remote.host
     return name, ""
 
 

@@ -64,6 +64,10 @@ MESSAGES: Mapping[EventKind, Audited | NotAudited] = MappingProxyType(
         EventKind.RESULT_DELIVERED: Audited(transfers.delivered, _RECEIVER),
         EventKind.DELIVERY_FAILED: Audited(transfers.not_sent, _RECEIVER),
         EventKind.DELIVERY_DEAD: Audited(transfers.given_up, _RECEIVER),
+        EventKind.STUDY_EXPORTED: Audited(transfers.sent),
+        EventKind.REMOTE_RESULT_RECEIVED: Audited(transfers.received, _SENDER),
+        EventKind.REMOTE_ANSWERED: _NO_ACCESS,
+        EventKind.REMOTE_FAILED: _NO_ACCESS,
         EventKind.WORKITEM_CLAIMED: _WORKLIST,
         EventKind.WORKITEM_ENDED: _WORKLIST,
         EventKind.COMMITMENT_REQUESTED: _NO_MESSAGE,
@@ -80,6 +84,7 @@ MESSAGES: Mapping[EventKind, Audited | NotAudited] = MappingProxyType(
         EventKind.REPORT_VERIFIED: Audited(access.report_verified),
         EventKind.ASSOCIATION_REFUSED: Audited(changes.association_refused),
         EventKind.TLS_FAILED: Audited(changes.tls_failed),
+        EventKind.CERTIFICATE_EXPIRES: Audited(changes.certificate_expires),
     }
 )
 """Every kind of event: what it becomes, or why it becomes nothing."""
