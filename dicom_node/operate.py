@@ -21,12 +21,25 @@ class Remaining:
     queued: int
     """Versions that wait for the worker or are with it."""
     undelivered: int
-    """Results that a destination lacks."""
+    """Results that a destination lacks, or has not committed to."""
+    untried: int
+    """Parcels among them that were not sent yet."""
+    away: tuple[str, ...]
+    """Destinations that did not take what they were sent: waiting for them has no
+    end, and a node that starts again sends it again."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether the node can be stopped without leaving work."""
-        return not (self.collecting or self.queued or self.undelivered)
+        """Whether the node can be stopped without leaving work that it can do."""
+        return not (self.collecting or self.queued or self.untried)
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        said = (
+            f"{self.collecting} studies collect, {self.queued} wait for the worker, "
+            f"{self.undelivered} results are undelivered"
+        )
+        return f"{said} (waiting for {', '.join(self.away)})" if self.away else said
 
 
 def set_paused(settings: NodeSettings, paused: bool, *, by: str = "terminal") -> None:
@@ -67,6 +80,7 @@ def read_remaining(settings: NodeSettings) -> Remaining:
     require_database(settings)
     with Store(settings.database_url) as store:
         counts = store.counts()
+        parcels = store.pending_parcels()
     waits = (DeliveryState.PENDING, DeliveryState.STORED)
     return Remaining(
         collecting=counts.studies.get(StudyState.COLLECTING, 0),
@@ -74,6 +88,8 @@ def read_remaining(settings: NodeSettings) -> Remaining:
         undelivered=sum(
             number for (_, state), number in counts.deliveries.items() if state in waits
         ),
+        untried=sum(not one.attempts for one in parcels),
+        away=tuple(sorted({one.destination for one in parcels if one.attempts})),
     )
 
 

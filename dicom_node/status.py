@@ -131,6 +131,8 @@ def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
             for one in study.deliveries
         ]
         yield Text("\n".join(lines))
+    if not status.snapshot.studies:
+        yield Text(f"nothing was received yet (data folder {status.data_dir})")
     destinations = Table("Destination", "Delivered", "Stored", "Waiting", "Given up")
     for one in status.snapshot.destinations:
         destinations.add_row(

@@ -107,7 +107,10 @@ def resume(config: ConfigOption = None) -> None:
 def drain(
     config: ConfigOption = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Return when nothing is left to do.")
+        bool,
+        typer.Option(
+            "--wait", help="Return when all is done but what absent destinations lack."
+        ),
     ] = False,
 ) -> None:
     """Accept no new association and finish what is here, to stop without loss."""
@@ -116,19 +119,18 @@ def drain(
     settings = load_settings(config)
     set_draining(settings, True)
     left = read_remaining(settings)
+    said = ""
     with ERR.status("draining") as told:
         while wait and not left.is_empty:
-            told.update(
-                f"draining: {left.collecting} studies collect, {left.queued} wait for "
-                f"the worker, {left.undelivered} results are undelivered"
-            )
+            told.update(f"draining: {left}")
+            # Without a terminal nothing moves: what changes gets a line.
+            if not ERR.is_terminal and said != (said := str(left)):
+                ERR.print(f"draining: {left}", soft_wrap=True)
             time.sleep(1.0)
             left = read_remaining(settings)
-    if left.is_empty:
+    if not left.is_empty:
+        OUT.print(f"draining: {left}", soft_wrap=True)
+    elif left.undelivered:
+        OUT.print(f"the node can be stopped: {left}; kept for its next start")
+    else:
         OUT.print("nothing is left to do: the node can be stopped")
-        return
-    OUT.print(
-        f"draining: {left.collecting} studies collect, {left.queued} wait for the "
-        f"worker, {left.undelivered} results are undelivered",
-        soft_wrap=True,
-    )

@@ -190,6 +190,24 @@ def test_a_draining_node_finishes_and_refuses_what_is_new(tmp_path: Path) -> Non
     assert problems["work"] == "it drains: nothing new is accepted"
 
 
+def test_draining_does_not_wait_for_a_destination_that_is_away(tmp_path: Path) -> None:
+    away = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
+    settings = settings_in(tmp_path, destinations=[away])
+    with running(settings) as (node, _):
+        send(node, tmp_path, "1.1")
+        set_draining(settings, True)
+        wait_until(
+            lambda: (left := read_remaining(settings)).is_empty and left.away,
+            timeout_s=30,
+            what="the end of the work that can be done",
+            interval_s=0.05,
+        )
+        left = read_remaining(settings)
+
+    assert left.undelivered > 0
+    assert str(left).endswith("are undelivered (waiting for pacs)")
+
+
 def test_a_node_with_a_rule_that_cannot_be_understood_does_not_start(
     tmp_path: Path,
 ) -> None:
