@@ -13,13 +13,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tests.builders.node import write_settings
 from tests.builders.process import free_port, wait_for_port
@@ -29,6 +30,8 @@ __all__ = ["WatchedNode", "run_watched"]
 
 _ROOT = Path(__file__).parents[2]
 _START_S = 60.0
+_SAME = 3
+"""It holds the same this often, one look after the other: it is steady."""
 _EXPECTED = frozenset(
     {"ProtocolViolationError", "PeerTooSlowError", "ConnectionLostError"}
 )
@@ -115,14 +118,28 @@ def run_watched(folder: Path, *, more: str = "") -> Iterator[WatchedNode]:
             wait_for_port(
                 port, timeout_s=_START_S, what=lambda: node_log.read_text()[-3000:]
             )
-        yield WatchedNode(
+        node = WatchedNode(
             pid, dicom_port, web_port, hl7_port, folder / "data", node_log
         )
+        _wait_until_steady(node)
+        yield node
     finally:
         status = template.stop(pid)
     if status:
         msg = f"the node ended with {status}\n{node_log.read_text()[-3000:]}"
         raise AssertionError(msg)
+
+
+def _wait_until_steady(node: WatchedNode) -> None:
+    """Wait for what the node gets ready in the background once it has started."""
+    same = 0
+    before = node.hold()
+    end = time.monotonic() + _START_S
+    while same < _SAME and time.monotonic() < end:
+        time.sleep(0.2)
+        now = node.hold()
+        same = same + 1 if now == before else 0
+        before = now
 
 
 class _Template:
@@ -167,9 +184,8 @@ class _Template:
 
 
 def _serve() -> None:
-    from dicom_node.config import load_settings
-    from dicom_node.service import NodeService
-    from tests.builders.study_processor import QuickProcessor
+    # Imported before any fork, so that a node need not.
+    import tests.builders.study_processor  # noqa: F401
 
     print("ready", flush=True)
     for line in sys.stdin:
@@ -178,27 +194,26 @@ def _serve() -> None:
             assert threading.active_count() == 1
             pid = os.fork()
             if pid == 0:
-                _become(
-                    lambda: NodeService(
-                        load_settings(Path(words[0]), {}),
-                        processor=QuickProcessor(delay_s=0.1, objects=1),
-                    ).run_forever(),
-                    Path(words[1]),
-                )
+                _become(Path(words[0]), Path(words[1]))
             print(pid, flush=True)
         else:
             print(_end(words[0]), flush=True)
 
 
-def _become(node: Any, log: Path) -> None:
+def _become(config: Path, log: Path) -> NoReturn:
     """Be the node; never return."""
+    from dicom_node.config import load_settings
+    from dicom_node.service import NodeService
+    from tests.builders.study_processor import QuickProcessor
+
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
         os.dup2(2, 1)
-        node()
+        processor = QuickProcessor(delay_s=0.1, objects=1)
+        NodeService(load_settings(config, {}), processor=processor).run_forever()
         os._exit(0)
-    except BaseException:
+    except Exception:  # noqa: BLE001 - its text goes to the log, its status is told
         traceback.print_exc()
     finally:
         os._exit(1)

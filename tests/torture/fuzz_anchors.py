@@ -1,0 +1,91 @@
+"""DCMTK's storescp and Orthanc under the same hostile peers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.builders.network import loopback_network
+from tests.builders.orthanc import ORTHANC, run_orthanc
+from tests.builders.process import Program, free_port
+from tests.builders.storescp import STORESCP
+from tests.torture.bystander import echo
+from tests.torture.outcome import Figure, Tell, seen
+from tests.torture.resources import Resources, sample, sample_children
+from tests.torture.settling import MEBIBYTE
+
+__all__ = ["measure_anchors"]
+
+
+def measure_anchors(
+    work: Path, attack: Callable[[int], object], *, tell: Tell
+) -> Mapping[str, tuple[Figure, ...]]:
+    """Run an attack on a port of each; return whether it lives and what it holds."""
+    work.mkdir(parents=True, exist_ok=True)
+    found: dict[str, tuple[Figure, ...]] = {}
+    if STORESCP.exists():
+        tell("storescp --fork")
+        port = free_port()
+        command = [STORESCP, "--fork", "--bit-preserving", "--promiscuous"]
+        command += ["--accept-all", "--output-directory", work, str(port)]
+        with Program(command, log_path=work / "storescp.log") as program:
+            program.wait_for_port(port)
+            found["storescp --fork"] = _measure(
+                program.process.pid, port, attack, called="STORESCP"
+            )
+    if ORTHANC.exists():
+        tell("Orthanc")
+        with (
+            loopback_network(),
+            run_orthanc(work / "orthanc", ae_title="GROUNDING") as orthanc,
+        ):
+            pid = _find(work / "orthanc" / "orthanc.json")
+            found["Orthanc"] = _measure(
+                pid, orthanc.dicom_port, attack, called="GROUNDING"
+            )
+    return found
+
+
+def _measure(
+    pid: int, port: int, attack: Callable[[int], object], *, called: str
+) -> tuple[Figure, ...]:
+    def hold() -> Resources:
+        return sample(pid) + sample_children(pid)
+
+    base = hold()
+    try:
+        attack(port)
+        is_reachable = True
+    except OSError:
+        is_reachable = False
+    time.sleep(2.0)
+    try:
+        grown = (hold().rss_bytes - base.rss_bytes) / MEBIBYTE
+    except ProcessLookupError:
+        return (seen("alive", "no"),)
+    began = time.monotonic()
+    try:
+        echo(port, called=called)
+        answer: float | str = round(time.monotonic() - began, 2)
+    except (OSError, AssertionError):
+        answer = "none"
+    return (
+        seen("alive", "yes" if is_reachable else "yes, but unreachable"),
+        seen("memory grown", round(grown, 1), "MiB"),
+        seen("C-ECHO afterwards", answer, "s"),
+    )
+
+
+def _find(argument: Path) -> int:
+    """Return the process that was started with an argument."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if str(argument).encode() in words:
+                return int(folder.name)
+    msg = f"nothing runs with {argument}"
+    raise ProcessLookupError(msg)

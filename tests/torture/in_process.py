@@ -1,0 +1,103 @@
+"""An acceptor without a network: what a caller sends lies ready, answers are kept."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from conformance.profile import Rejection
+from dicom_node.acceptor import Acceptor
+from dicom_node.config import LimitSettings
+from dicom_node.errors import TransportError
+from dicom_node.normalized import CommitmentHandler
+from dicom_node.pdu import AssociateRequest
+from dicom_node.receive import InstanceReceiver, StoreAnswer
+from dicom_node.spool import Spool
+from dicom_node.transport import PduSocket
+from tests.builders.dicom_server import MemoryLedger
+
+__all__ = ["InProcessHost"]
+
+
+class InProcessHost:
+    """The server around acceptors that are run one after the other.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where instances are kept.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.limits = LimitSettings(min_free_bytes=0)
+        self.commitments: CommitmentHandler | None = None
+        self.spool = Spool(folder, min_free_bytes=0)
+        self.receiver = InstanceReceiver(self.spool, MemoryLedger())
+        self.is_stopping = False
+        self.admitted = self.ended_count = 0
+        self.statuses: Counter[int] = Counter()
+        self.uncaught: Counter[str] = Counter()
+        """What ended an acceptor and is not the caller's doing."""
+
+    def admit(
+        self, acceptor: Acceptor, request: AssociateRequest, address: str
+    ) -> Rejection | None:
+        """Let everybody in."""
+        self.admitted += 1
+        return None
+
+    def answered(self, answer: StoreAnswer) -> None:
+        """Count an answer."""
+        self.statuses[int(answer.status)] += 1
+
+    def ended(self, acceptor: Acceptor, *, is_aborted: bool) -> None:
+        """Count an end."""
+        self.ended_count += 1
+
+    def run(self, pieces: Sequence[bytes]) -> bytes:
+        """Serve a caller that sends these pieces and closes; return the answers."""
+        line = _Line(pieces)
+        pdus = PduSocket(line, pdu_timeout_s=5.0)
+        _Watched(self, pdus, address="127.0.0.1").run()
+        return bytes(line.sent)
+
+
+class _Watched(Acceptor):
+    """Tells its host what was raised in it."""
+
+    _host: InProcessHost
+
+    def _log_abort(self, error: Exception) -> None:
+        if not isinstance(error, TransportError):
+            self._host.uncaught[f"{type(error).__name__}: {error}"] += 1
+
+
+class _Line(socket.socket):
+    """A socket that nobody is at the other end of."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._pieces = [piece for piece in pieces if piece]
+        self.sent = bytearray()
+
+    def recv_into(self, buffer: Any, *_: Any) -> int:
+        if not self._pieces:
+            return 0
+        piece = self._pieces[0]
+        count = min(len(piece), len(buffer))
+        buffer[:count] = piece[:count]
+        self._pieces[0] = piece[count:]
+        if not self._pieces[0]:
+            del self._pieces[0]
+        return count
+
+    def send(self, data: Any, *_: Any) -> int:
+        self.sent += data
+        return len(data)
+
+    def setsockopt(self, *_: Any) -> None:
+        """TCP has options that this has not."""
