@@ -25,11 +25,14 @@ from pathlib import Path
 
 from dicom_node.errors import OutOfResourcesError, SettingsError
 
-__all__ = ["Spool", "SpoolWriter", "sync_path", "write_whole"]
+__all__ = ["Spool", "SpoolWriter", "make_durable", "sync_path", "write_whole"]
 
 _PART = ".part"
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
+_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL})
+"""What a folder says in which this user made no name: it may not be read, or is part
+of a system that cannot be written."""
 _REFUSED_MODE = 0o400
 
 
@@ -61,9 +64,7 @@ class Spool:
         self._refused: set[Path] = set()
         self._synced_folders: set[Path] = set()
         try:
-            for folder in (data_dir, self._incoming, self._instances):
-                folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            sync_path(data_dir)
+            make_durable(data_dir, "incoming", "instances")
         except OSError as error:
             is_file = isinstance(error, FileExistsError)
             what = "it is not a folder" if is_file else error.strerror
@@ -305,6 +306,36 @@ class SpoolWriter:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def make_durable(data_dir: Path, *names: str) -> None:
+    """Make folders below the data folder, so that a power cut does not take them.
+
+    A new folder is a name in the one above it, and so on up: what is in it is no more
+    durable than those names, whoever made them and did not sync them.
+
+    Parameters
+    ----------
+    data_dir : pathlib.Path
+        The data folder; made when absent.
+    *names : str
+        What is in it.
+
+    Raises
+    ------
+    OSError
+        They cannot be made, or may not be durable.
+
+    """
+    for folder in (data_dir, *(data_dir / name for name in names)):
+        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    sync_path(data_dir)
+    for folder in data_dir.resolve().parents:
+        try:
+            sync_path(folder)
+        except OSError as error:
+            if error.errno not in _NOT_OURS:
+                raise
 
 
 def write_whole(path: Path, data: bytes) -> Path:

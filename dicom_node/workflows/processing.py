@@ -25,7 +25,7 @@ from dicom_node.errors import (
     WorkerLostError,
 )
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
-from dicom_node.spool import sync_path
+from dicom_node.spool import make_durable, sync_path
 from dicom_node.store import Store, Work
 from dicom_node.workflows.names import work_name
 
@@ -131,8 +131,7 @@ class Processing:
         self._data_dir = settings.node.data_dir.resolve()
         self._counts_preliminary = settings.reports.preliminary
         self._profiles = {one.name: one.profile for one in settings.destinations}
-        for name in (RESULTS, _UNFINISHED):
-            (self._data_dir / name).mkdir(parents=True, exist_ok=True)
+        make_durable(self._data_dir, RESULTS, _UNFINISHED)
 
     def process(
         self, version_id: int, run: int, *, is_last: bool, model: str | None = None

@@ -8,7 +8,7 @@ import json
 import sqlite3
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,8 +65,17 @@ class CrashingNode:
         """Look at what a crash interrupted."""
         self.interrupted.update(_interrupted(self.data_dir, self.url))
 
-    def finish(self) -> tuple[Figure, ...]:
-        """Let it finish its work undisturbed, and judge what came of everything."""
+    def finish(
+        self, *, at_the_end: Callable[[], None] = lambda: None
+    ) -> tuple[Figure, ...]:
+        """Let it finish its work undisturbed, and judge what came of everything.
+
+        Parameters
+        ----------
+        at_the_end : callable
+            Called when it is finished and killed, before it is judged.
+
+        """
         with self.listening():
             stuck = self.senders.finish()
             with Store(self.url) as store:
@@ -76,6 +85,7 @@ class CrashingNode:
                     what=lambda: f"{store.counts()}\n{self.forked.tail()}",
                 )
             leftovers = wait_for_leftovers(self.data_dir)
+        at_the_end()
         with Store(self.url) as store:
             figures = self._judge(store)
         return (
@@ -117,6 +127,7 @@ class CrashingNode:
                 0,
             ),
             at_most("results not delivered", abs(delivered - len(by_uid)), 0),
+            at_most("result files lost or damaged", _damaged(self.data_dir), 0),
             seen("results delivered", len(by_uid)),
             seen("of these sent again, same UID and bytes", resent),
         )
@@ -211,6 +222,20 @@ def _results_without_row(data_dir: Path) -> list[Path]:
         for one in (data_dir / "results").glob("*")
         if f"results/{one.name}" not in named
     ]
+
+
+def _damaged(data_dir: Path) -> int:
+    """Count results that a row vouches for and whose file has not its bytes."""
+    path = data_dir / "node.sqlite"
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT path, sha256 FROM results").fetchall()
+    return sum(not _has_hash(data_dir / name, sha256) for name, sha256 in rows)
+
+
+def _has_hash(path: Path, sha256: str) -> bool:
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
 
 
 def _interrupted(data_dir: Path, url: str) -> set[str]:

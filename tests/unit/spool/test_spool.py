@@ -13,6 +13,8 @@ import pytest
 
 from dicom_node.errors import OutOfResourcesError, SettingsError
 from dicom_node.spool import Spool, write_whole
+from tests.torture.durable_tree import Variant
+from tests.torture.power_disk import PowerDisk
 
 SHA = "ab" + "0" * 62
 
@@ -204,3 +206,17 @@ def test_write_whole_replaces_or_leaves_alone(
 
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_data_folder_that_is_new_survives_a_power_cut(tmp_path: Path) -> None:
+    with PowerDisk(tmp_path / "disk", log_path=tmp_path / "log") as disk:
+        data_dir = disk.folder / "srv" / "node" / "data"
+        # As a command that looked first, and did not sync, may have left it.
+        data_dir.parent.mkdir(parents=True)
+        writer = Spool(data_dir, min_free_bytes=0).open()
+        writer.write(b"whole")
+        path = writer.commit("ab" * 32)
+
+        disk.cut(Variant.ALL, seed=0)
+
+        assert (data_dir / path).read_bytes() == b"whole"
