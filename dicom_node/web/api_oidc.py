@@ -50,7 +50,12 @@ def make_oidc_router() -> APIRouter:
         )
         return response
 
-    @router.get(f"{_PATH}/callback", response_class=HTMLResponse)
+    # With HTMLResponse as its class the document would call problems HTML, too.
+    @router.get(
+        f"{_PATH}/callback",
+        response_class=Response,
+        responses={200: {"content": {"text/html": {}}}},
+    )
     def finish(parts: Parts, request: Request) -> Response:
         """Take whom the provider sends back."""
         if parts.provider is None:

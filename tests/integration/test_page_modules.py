@@ -185,3 +185,15 @@ def _shown(values: np.ndarray, case: dict[str, Any]) -> np.ndarray:
         centre, width = centre - 0.5, width - 1
     above = values - centre + width / 2
     return np.clip(above / max(width, 1e-9), 0, 1) * 255
+
+
+@pytest.mark.peers
+def test_characters_that_nobody_sees_are_shown() -> None:
+    said = {
+        "liver\nis\tlarge, \u00e4 \u0645 \U0001d6fc": "liver\nis\tlarge, \u00e4 \u0645 \U0001d6fc",
+        "no\u202eton\u202c": "no\ufffdton\ufffd",
+        "a\x00\x1b[31m\x7f\x85": "a\u2400\u241b[31m\u2421\ufffd",
+        "\u2066x\u2069\u200b\ufeff": "\ufffdx\ufffd\ufffd\ufffd",
+    }
+
+    assert _run({"texts": list(said)})["texts"] == list(said.values())

@@ -2,7 +2,7 @@
 // standard input, what the functions answer goes as JSON to standard output.
 //
 // cases: {parse: [path], cut: [{text, spans}], runs: [{bitmap, columns}], lines: [{rows, columns, from, to, radius}],
-//         windows: [{centre, width, voi, low, high}]}
+//         windows: [{centre, width, voi, low, high}], texts: [text]}
 import fs from 'node:fs';
 import vm from 'node:vm';
 
@@ -11,6 +11,7 @@ const cases = JSON.parse(fs.readFileSync(0, 'utf8'));
 const { cutAtSpans } = await import(new URL('view/spans.js', pages));
 const { fromRuns, toRuns } = await import(new URL('view/masks.js', pages));
 const { paintLine } = await import(new URL('view/edit.js', pages));
+const { visible } = await import(new URL('common/dom.js', pages));
 const { lookupTable } = await import(new URL('view/pixels.js', pages));
 
 const answer = {
@@ -34,6 +35,7 @@ const answer = {
     paintLine(bitmap, rows, columns, { from, to, radius, value: 1 });
     return [...bitmap];
   }),
+  texts: (cases.texts ?? []).map(visible),
   windows: (cases.windows ?? []).map(({ centre, width, voi, low, high }) =>
     [...lookupTable({ centre, width, voi, isInverted: false }, low, high)].map(pixel => pixel & 0xff)),
 };

@@ -2,6 +2,12 @@
 
 /** @typedef {Node | string | number | null | undefined | false} Child */
 
+/**
+ * Characters that nobody sees and that change what others mean: controls but for tab
+ * and line ends, and those that turn the direction of a text (UAX #9) or have no width.
+ */
+const UNSEEN = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]/g;
+
 const SVG = 'http://www.w3.org/2000/svg';
 const SYMBOLS = new URL('../icons.svg', import.meta.url).pathname; // beside this very version
 
@@ -25,7 +31,7 @@ export function h(tag, attributes = {}, ...children) {
     else if (name === 'variables') setVariables(element, value);
     else if (name === 'value') Object.assign(element, { value });
     else if (value === true) element.setAttribute(name, '');
-    else if (value !== false && value != null) element.setAttribute(name, String(value));
+    else if (value !== false && value != null) element.setAttribute(name, visible(String(value)));
   }
   element.append(...present(children));
   return element;
@@ -41,6 +47,21 @@ export function setVariables(element, variables) {
   for (const [name, value] of Object.entries(variables)) {
     element.style.setProperty(name, String(value));
   }
+}
+
+/**
+ * Show what nobody would see: a picture of each control character, U+FFFD for the rest.
+ * As many characters come out as went in.
+ *
+ * @param {string} text
+ * @returns {string}
+ */
+export function visible(text) {
+  return text.replace(UNSEEN, one => {
+    const code = one.charCodeAt(0);
+    if (code < 0x20) return String.fromCharCode(0x2400 + code);
+    return code === 0x7f ? '\u2421' : '\ufffd';
+  });
 }
 
 /**
@@ -85,7 +106,7 @@ export function icon(name) {
  * @param {string} text
  */
 export function announce(text) {
-  byId('announcement').textContent = text;
+  byId('announcement').textContent = visible(text);
 }
 
 /**
@@ -107,6 +128,6 @@ export function toast(text, tone = 'good') {
 function present(children) {
   return children.flat().flatMap(child => {
     if (child === null || child === undefined || child === false || child === '') return [];
-    return [child instanceof Node ? child : String(child)];
+    return [child instanceof Node ? child : visible(String(child))];
   });
 }

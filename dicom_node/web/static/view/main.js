@@ -1,7 +1,7 @@
 /** The study page: a study's report on one side, its images on the other. */
 
 import { getJson, isOutdated } from '../common/api.js';
-import { announce, byId, fill, h } from '../common/dom.js';
+import { announce, byId, fill, h, visible } from '../common/dom.js';
 import { dicomDate, personName, stateLabel } from '../common/format.js';
 import { watch } from '../common/live.js';
 import { openPage, reportProblem, showLive } from '../common/masthead.js';
@@ -150,7 +150,7 @@ function openSeries(series, frame) {
 function drawHead() {
   const { study: one, warning } = detail;
   const name = personName(one.patient_name);
-  document.title = `${name} · ${one.study_description || 'study'} · dicom-node`;
+  document.title = visible(`${name} · ${one.study_description || 'study'} · dicom-node`);
   fill(
     byId('study-head'),
     h('h1', {}, name),

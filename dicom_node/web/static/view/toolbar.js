@@ -1,6 +1,6 @@
 /** The controls over the image stack, and the words that lie on its corners. */
 
-import { byId, fill, h, icon } from '../common/dom.js';
+import { byId, fill, h, icon, visible } from '../common/dom.js';
 
 /** @typedef {import('./stack.js').Stack} Stack */
 /** @typedef {import('./overlay.js').Overlay} Overlay */
@@ -109,7 +109,7 @@ export class Toolbar {
     byId('corner-slice').textContent = series.frames > 1 ? `${shown + 1} / ${series.frames}` : '';
     byId('corner-window').textContent = `W ${Math.round(width * slope)}  L ${Math.round(centre * slope + intercept)}`;
     byId('corner-zoom').textContent = `${Math.round(camera.zoom * 100)} %`;
-    byId('corner-series').textContent = [series.modality, series.description].filter(Boolean).join(' · ');
+    byId('corner-series').textContent = visible([series.modality, series.description].filter(Boolean).join(' · '));
     for (const side of /** @type {const} */ (['left', 'right', 'top', 'bottom'])) {
       byId(`side-${side}`).textContent = series.sides?.[side] ?? '';
     }
