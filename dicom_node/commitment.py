@@ -62,7 +62,7 @@ def peer_of(ae_title: str, settings: NodeSettings) -> DicomPeer | None:
     for caller in settings.callers:
         if caller.ae_title == ae_title and caller.port is not None:
             host = ipaddress.ip_network(caller.address, strict=False).network_address
-            return DicomPeer(ae_title, ae_title, str(host), caller.port)
+            return DicomPeer(ae_title, ae_title, str(host), caller.port, caller.tls)
     known = [one.peer for one in settings.destinations if one.kind == "dimse"]
     known += [one.peer for one in settings.archives if one.kind != "dicomweb"]
     return next((one for one in known if one.ae_title == ae_title), None)

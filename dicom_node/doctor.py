@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from dicom_node.atna import check_repository
 from dicom_node.config import NodeSettings
 from dicom_node.deliver import check
 from dicom_node.errors import (
@@ -23,16 +24,20 @@ from dicom_node.errors import (
     StoreError,
 )
 from dicom_node.grounding import GroundingWorker
-from dicom_node.hl7.certificate import make_tls_context, valid_until
 from dicom_node.retrieve import check_archive
 from dicom_node.rules import RuleBook
 from dicom_node.service import LOCK_FILE
+from dicom_node.service.guard import SOON_DAYS
 from dicom_node.store import Store
+from dicom_node.tls import (
+    ServerFiles,
+    certificates_of,
+    is_readable_by_others,
+    server_context,
+    valid_until,
+)
 
 __all__ = ["DoctorFinding", "examine"]
-
-_SOON_DAYS = 30
-"""A certificate that ends sooner is told as trouble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ def examine(settings: NodeSettings) -> tuple[DoctorFinding, ...]:
         _ports,
         _callers,
         _hl7,
+        _certificates,
         _destinations,
         _archives,
         _audit,
@@ -113,7 +119,9 @@ def _ports(settings: NodeSettings) -> Iterator[DoctorFinding]:
     if _is_running(settings):
         yield DoctorFinding(True, f"the node is running on {node.host}:{node.port}")
         return
-    wanted = [("DICOM", node.host, node.port)]
+    wanted = [("DICOM", node.host, node.port)] if node.plain else []
+    if settings.dicom_tls.enabled:
+        wanted.append(("DICOM TLS", node.host, settings.dicom_tls.port))
     if settings.web.enabled:
         wanted.append(("web", settings.web.host, settings.web.port))
     if settings.hl7.enabled:
@@ -175,19 +183,39 @@ def _hl7(settings: NodeSettings) -> Iterator[DoctorFinding]:
     count = len(settings.hl7.callers)
     who = f"{count} networks" if count else "only this machine"
     yield DoctorFinding(True, f"HL7: {who} may send reports")
-    if settings.hl7.certificate is None:
-        return
-    what = f"HL7 certificate {settings.hl7.certificate}"
-    try:
-        make_tls_context(settings.hl7)
-        ends = valid_until(settings.hl7.certificate)
-    except SettingsError as error:
-        yield DoctorFinding(False, str(error))
-        return
-    is_good = ends > datetime.now(UTC)
-    is_ending = ends < datetime.now(UTC) + timedelta(days=_SOON_DAYS)
-    said = "is valid until" if is_good else "has expired on"
-    yield DoctorFinding(is_good and not is_ending, f"{what} {said} {ends:%Y-%m-%d}")
+
+
+def _certificates(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    for table in (settings.dicom_tls, settings.hl7, settings.web):
+        files = ServerFiles.of(table) if table.enabled else None
+        if files is None:
+            continue
+        try:
+            server_context(files)
+        except SettingsError as error:
+            yield DoctorFinding(False, str(error))
+    for one in certificates_of(settings):
+        try:
+            ends = valid_until(one)
+        except SettingsError as error:
+            yield DoctorFinding(False, str(error))
+            continue
+        now = datetime.now(UTC)
+        what = "certificate" if one.private_key else "list"
+        is_good = ends > now
+        # A list is made anew every few days.
+        is_ending = one.private_key and ends < now + timedelta(days=SOON_DAYS)
+        said = "is valid until" if is_good else "has expired on"
+        yield DoctorFinding(
+            is_good and not is_ending,
+            f"{one.use} {what} {one.path} {said} {ends:%Y-%m-%d}",
+        )
+        if one.private_key is not None and is_readable_by_others(one.private_key):
+            yield DoctorFinding(
+                False,
+                f"{one.use}.private_key {one.private_key}: every user of this machine "
+                "may read it: chmod o-r, and give it to the node's user or group",
+            )
 
 
 def _destinations(settings: NodeSettings) -> Iterator[DoctorFinding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,8 @@ from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.config import DicomPeer
-from dicom_node.errors import AssociationRefusedError
+from dicom_node.errors import AssociationRefusedError, SettingsError
+from dicom_node.tls import client_context
 
 __all__ = ["NO_CONTEXT_ACCEPTED", "Link", "Timeouts", "associate", "has_address"]
 
@@ -53,7 +55,14 @@ class Timeouts:
 class _ClosedSocket(AssociationSocket):
     """A socket that is closed, not only dropped, when nobody answers."""
 
+    link: Link | None = None
+    """Who is told that TLS failed."""
+
     def _shutdown_socket(self) -> None:
+        # pynetdicom logs why it could not connect, and tells nobody.
+        error = sys.exc_info()[1]
+        if self.link is not None and isinstance(error, ssl.SSLError):
+            self.link.tls_trouble = _tls_trouble(error)
         super()._shutdown_socket()
         if self.socket is not None:
             self.socket.close()
@@ -65,6 +74,9 @@ class _Entity(AE):
     make_dimse: Callable[[Association], DIMSEServiceProvider] | None = None
     """Makes who puts messages together; pynetdicom's own when None."""
 
+    link: Link | None = None
+    """Who is told that TLS failed."""
+
     def _create_socket(
         self,
         assoc: Association,
@@ -75,6 +87,7 @@ class _Entity(AE):
             assoc.dimse = self.make_dimse(assoc)
         opened = _ClosedSocket(assoc, address=address)
         opened.tls_args = tls_args
+        opened.link = self.link
         return opened
 
 
@@ -88,6 +101,8 @@ class Link:
         self.is_closed = threading.Event()
         self.was_aborted = threading.Event()
         """The peer sent an A-ABORT: it is there, and does not want this."""
+        self.tls_trouble: str | None = None
+        """Why TLS failed."""
 
     def receive(self, event: evt.Event) -> None:
         """Note an A-ABORT."""
@@ -150,7 +165,7 @@ def associate(
     entity.dimse_timeout = timeouts.response_s
     entity.network_timeout = timeouts.response_s
     entity.make_dimse = make_dimse
-    link = Link()
+    link = entity.link = Link()
     handlers: list[Any] = [
         (evt.EVT_CONN_OPEN, lambda _event: link.was_open.set()),
         (evt.EVT_CONN_CLOSE, link.close),
@@ -169,6 +184,7 @@ def associate(
             build_role(one, scu_role=False, scp_role=True) for one in stored_classes
         ],
         evt_handlers=handlers,
+        tls_args=_tls_args(peer),
     )
     if not association.is_established:
         answer = association.acceptor.primitive
@@ -178,6 +194,10 @@ def associate(
             msg = NO_CONTEXT_ACCEPTED
         elif link.was_open.is_set():
             msg = "it aborted the association or did not answer"
+            if peer.tls is not None and not link.was_aborted.is_set():
+                msg += ", or does not accept this node's certificate"
+        elif link.tls_trouble is not None:
+            msg = link.tls_trouble
         else:
             msg = "it cannot be reached"
         raise AssociationRefusedError(msg)
@@ -189,6 +209,23 @@ def associate(
             if on_report is not None:
                 _let_answers_go(association)
             association.release()
+
+
+def _tls_args(peer: DicomPeer) -> tuple[ssl.SSLContext, str] | None:
+    if peer.tls is None:
+        return None
+    try:
+        # Made for each association: certificates may have been renewed.
+        return client_context(peer.tls), peer.tls.server_name or peer.host
+    except SettingsError as error:
+        raise AssociationRefusedError(str(error)) from error
+
+
+def _tls_trouble(error: ssl.SSLError) -> str:
+    """Return why TLS failed, in OpenSSL's words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    return f"TLS failed: {(error.reason or 'it hung up').replace('_', ' ').lower()}"
 
 
 def _let_answers_go(association: Association) -> None:

@@ -89,7 +89,10 @@ def ask_for_a_study(destination: DestinationSettings) -> None:
 
 def _client(destination: DestinationSettings, *, timeout_s: float) -> httpx.Client:
     return http_client(
-        destination.url or "", token_file=destination.token_file, timeout_s=timeout_s
+        destination.url or "",
+        token_file=destination.token_file,
+        tls=destination.tls,
+        timeout_s=timeout_s,
     )
 
 

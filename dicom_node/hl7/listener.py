@@ -19,9 +19,9 @@ import structlog
 from dicom_node.config import Hl7Settings
 from dicom_node.errors import ProtocolViolationError, SettingsError
 from dicom_node.hl7.answering import Answering
-from dicom_node.hl7.certificate import make_tls_context
 from dicom_node.hl7.framing import FrameReader, frame
 from dicom_node.shares import choose_to_end
+from dicom_node.tls import ServerFiles, ServerTls
 
 __all__ = ["Hl7Listener", "Hl7Statistics", "is_allowed"]
 
@@ -77,7 +77,8 @@ class Hl7Listener:
         self._accepted = self._refused = self._cut = 0
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
-        self._tls: ssl.SSLContext | None = None
+        self.tls: ServerTls | None = None
+        """How TLS is spoken; None: it is not."""
         self._port = settings.port
 
     @property
@@ -112,7 +113,8 @@ class Hl7Listener:
 
         """
         one = self._settings
-        self._tls = make_tls_context(one)
+        files = ServerFiles.of(one)
+        self.tls = None if files is None else ServerTls(files)
         try:
             family = socket.getaddrinfo(one.host, one.port, type=socket.SOCK_STREAM)
             self._listener = socket.create_server(
@@ -133,7 +135,7 @@ class Hl7Listener:
         )
         self._thread.start()
         log.info(
-            "hl7_listening", host=one.host, port=self._port, tls=self._tls is not None
+            "hl7_listening", host=one.host, port=self._port, tls=self.tls is not None
         )
 
     def stop(self, grace_s: float = 10.0) -> None:
@@ -197,7 +199,8 @@ class Hl7Listener:
 
     def _run(self, connection: _Connection) -> None:
         try:
-            if not connection.secure(self._tls):
+            context = None if self.tls is None else self.tls.context()
+            if not connection.secure(context):
                 self._count(refused=1)
                 return
             self._serve(connection)

@@ -35,7 +35,10 @@ def check_archive(settings: ArchiveSettings, *, ae_title: str) -> str:
     """
     if settings.url is not None:
         client = http_client(
-            settings.url, token_file=settings.token_file, timeout_s=_PATIENCE_S
+            settings.url,
+            token_file=settings.token_file,
+            tls=settings.tls,
+            timeout_s=_PATIENCE_S,
         )
         with client:
             WebArchive(client, deadline=Deadline(_PATIENCE_S)).ping()

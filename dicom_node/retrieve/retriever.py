@@ -326,6 +326,7 @@ class ArchiveRetriever:
                 http_client(
                     settings.url,
                     token_file=settings.token_file,
+                    tls=settings.tls,
                     timeout_s=settings.timeout_s,
                 ),
                 arrivals=arrivals,

@@ -32,6 +32,7 @@ from dicom_node.scratch import clear_scratch
 from dicom_node.service.claim import NodeClaim
 from dicom_node.service.rooms import (
     make_audit,
+    make_guard,
     make_hl7,
     make_retrieve_line,
     make_retriever,
@@ -45,6 +46,7 @@ from dicom_node.workflows import DRAINING, PipelineProcessor, StudyProcessor, Wo
 
 if TYPE_CHECKING:
     from dicom_node.hl7 import Hl7Listener
+    from dicom_node.service.guard import Guard
     from dicom_node.service.web_door import WebDoor
     from dicom_node.web.parts import NodeNumbers
 
@@ -90,6 +92,7 @@ class NodeService:
             settings, counters=self._counters
         )
         self._hl7: Hl7Listener | None = None
+        self._guard: Guard | None = None
         self._documents = DocumentReader()
         self._drains = False
         self._drain_looked_at = -_DRAIN_LOOK_S
@@ -107,6 +110,11 @@ class NodeService:
     def port(self) -> int:
         """The DICOM port that it listens on."""
         return self._server.port
+
+    @property
+    def tls_port(self) -> int | None:
+        """The port where DICOM is spoken over TLS; None: nowhere."""
+        return self._server.tls_port
 
     @property
     def web_port(self) -> int | None:
@@ -217,6 +225,11 @@ class NodeService:
         )
         if self._hl7 is not None:
             self._hl7.start()
+        self._guard = make_guard(
+            settings, self._store, server=self._server, others=(self._hl7, self._web)
+        )
+        self._registry.register(self._guard)
+        self._guard.start()
         self._upkeep.start()
         if self._audit is not None:
             self._audit.start()
@@ -228,6 +241,7 @@ class NodeService:
             "node_started",
             version=__version__,
             port=self.port,
+            tls_port=self.tls_port,
             web_port=self.web_port,
             hl7_port=self.hl7_port,
             leftovers=leftovers,
@@ -253,6 +267,8 @@ class NodeService:
         if self._web is not None:
             self._web.stop()
         self._documents.close()
+        if self._guard is not None:
+            self._guard.stop()
         try:
             self._store.record_event(EventKind.NODE_STOPPED)
         except StoreError as error:
@@ -311,7 +327,9 @@ class NodeService:
                 ("work", self._check_work),
                 ("model", self._check_model),
                 ("audit", self._check_audit),
-            )
+                ("certificates", self._check_certificates),
+            ),
+            [("certificates", self._warn_of_certificates)],
         )
 
     def _read_pdf(self, data: bytes) -> str:
@@ -381,7 +399,7 @@ class NodeService:
             self._store.ping()
         except StoreError as error:
             return str(error)
-        return None
+        return self._store.trouble
 
     def _check_dicom(self) -> str | None:
         if self._server.is_stopping:
@@ -399,6 +417,12 @@ class NodeService:
 
     def _check_audit(self) -> str | None:
         return None if self._audit is None else self._audit.trouble
+
+    def _check_certificates(self) -> str | None:
+        return None if self._guard is None else self._guard.trouble
+
+    def _warn_of_certificates(self) -> str | None:
+        return None if self._guard is None else self._guard.warning
 
     def _check_files(self) -> str | None:
         missing = self._upkeep.missing_files

@@ -5,14 +5,16 @@ Each is imported where it is made: a node does not load what it does not use.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dicom_node.assembly import Assembler, system_clock
+from dicom_node.association import DicomServer
 from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings
 from dicom_node.inbox import ReportInbox
 from dicom_node.receive import InstanceReceiver
+from dicom_node.service.guard import Guard
 from dicom_node.spool import Spool
 from dicom_node.store import Store
 
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
     from dicom_node.atna import AuditService
     from dicom_node.hl7 import Hl7Listener
     from dicom_node.retrieve import ArchiveRetriever, RetrieveLine
+    from dicom_node.service.web_door import WebDoor
     from dicom_node.worklist import WorklistPerformer
 
 __all__ = [
     "make_audit",
+    "make_guard",
     "make_hl7",
     "make_retrieve_line",
     "make_retriever",
@@ -45,6 +49,36 @@ def make_audit(settings: NodeSettings, store: Store) -> AuditService | None:
     from dicom_node.atna import AuditService
 
     return AuditService(settings, store, clock=system_clock)
+
+
+def make_guard(
+    settings: NodeSettings,
+    store: Store,
+    *,
+    server: DicomServer,
+    others: Sequence[Hl7Listener | WebDoor | None],
+) -> Guard:
+    """Make what looks after access and certificates.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+        Whose certificates there are.
+    store : Store
+        Keeps the audit trail.
+    server : DicomServer
+        Who refuses.
+    others : sequence of Hl7Listener, WebDoor or None
+        Who else may speak TLS.
+
+    """
+    return Guard(
+        settings,
+        store,
+        refusals=server.refusals,
+        tls=[server.tls, *(one.tls for one in others if one is not None)],
+        clock=system_clock,
+    )
 
 
 def make_retriever(

@@ -12,6 +12,7 @@ from dicom_node.config import NodeSettings
 from dicom_node.dicomweb import DicomwebService
 from dicom_node.spool import Spool
 from dicom_node.store import Store
+from dicom_node.tls import ServerTls
 from dicom_node.web import HealthReport
 from dicom_node.web.app import make_app
 from dicom_node.web.parts import NodeNumbers, make_parts
@@ -81,6 +82,11 @@ class WebDoor:
             read_pdf=read_pdf,
         )
         self._server = WebServer(make_app(parts), settings.web, parts=parts)
+
+    @property
+    def tls(self) -> ServerTls | None:
+        """How HTTPS is spoken; None: it is not."""
+        return self._server.tls
 
     @property
     def port(self) -> int:

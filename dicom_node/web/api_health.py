@@ -30,7 +30,7 @@ class Ready(BaseModel):
 
 
 class Health(BaseModel):
-    """Every check: ``ok``, or what is wrong."""
+    """Every check: ``ok``, or what is wrong, or will be unless somebody sees to it."""
 
     status: Literal["ready", "not ready"]
     version: str
@@ -65,7 +65,11 @@ def make_health_router() -> APIRouter:
         return Health(
             status="ready" if report.is_ready else "not ready",
             version=__version__,
-            checks={name: report.problems.get(name, "ok") for name in report.checks},
+            checks={
+                **dict.fromkeys(report.checks, "ok"),
+                **report.warnings,
+                **report.problems,
+            },
         )
 
     @router.get(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = ["Check", "HealthReport", "check_disk", "examine"]
@@ -15,10 +15,14 @@ Check = Callable[[], str | None]
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """What every check said; ``problems`` maps its name to what is wrong."""
+    """What every check said; ``problems`` maps its name to what is wrong.
+
+    ``warnings`` maps a name to what will be wrong unless somebody sees to it.
+    """
 
     checks: tuple[str, ...]
     problems: dict[str, str]
+    warnings: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_ready(self) -> bool:
@@ -26,12 +30,16 @@ class HealthReport:
         return not self.problems
 
 
-def examine(checks: Sequence[tuple[str, Check]]) -> HealthReport:
-    """Run every check, each with a name."""
+def examine(
+    checks: Sequence[tuple[str, Check]], warnings: Sequence[tuple[str, Check]] = ()
+) -> HealthReport:
+    """Run every check, each with a name, and what warns of trouble to come."""
     found = {name: check() for name, check in checks}
+    soon = {name: check() for name, check in warnings}
     return HealthReport(
         checks=tuple(found),
         problems={name: what for name, what in found.items() if what is not None},
+        warnings={name: what for name, what in soon.items() if what is not None},
     )
 
 

@@ -130,6 +130,16 @@ class NodeCollector(Collector):
             value=numbers.open_associations,
         )
         yield CounterMetricFamily(
+            f"{_PREFIX}_tls_handshakes_failed",
+            "TLS handshakes with DICOM callers that did not succeed.",
+            value=numbers.tls_failed,
+        )
+        yield CounterMetricFamily(
+            f"{_PREFIX}_connections_turned_away",
+            "DICOM connections closed unheard: their address was refused too often.",
+            value=numbers.turned_away,
+        )
+        yield CounterMetricFamily(
             f"{_PREFIX}_received_bytes",
             "Bytes received over DICOM.",
             value=numbers.bytes_received,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from dicom_node.config import WebSettings
 from dicom_node.errors import SettingsError
+from dicom_node.tls import ServerFiles, ServerTls
 from dicom_node.web.connections import make_protocol
 from dicom_node.web.parts import WebParts
 
@@ -33,6 +36,11 @@ class WebServer:
     parts : WebParts, optional
         What is started and ended with it.
 
+    Raises
+    ------
+    SettingsError
+        The certificate cannot be used.
+
     """
 
     def __init__(
@@ -40,9 +48,13 @@ class WebServer:
     ) -> None:
         self._settings = settings
         self._parts = parts
+        files = ServerFiles.of(settings)
+        self.tls = None if files is None else ServerTls(files)
+        """How TLS is spoken; None: it is not."""
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                ssl_context_factory=None if self.tls is None else _https(self.tls),
                 http=make_protocol(settings),
                 log_config=None,
                 access_log=False,
@@ -101,3 +113,15 @@ class WebServer:
             self._thread.join(_START_S)
         if self._socket is not None:
             self._socket.close()
+
+
+def _https(tls: ServerTls) -> Callable[..., ssl.SSLContext]:
+    """Return what makes the context that uvicorn keeps."""
+
+    def make(*_: object) -> ssl.SSLContext:
+        context = tls.context()
+        # Certificates that are renewed come in here.
+        context.sni_callback = tls.by_name
+        return context
+
+    return make

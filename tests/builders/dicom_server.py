@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.association import DicomServer
-from dicom_node.config import CallerSettings, LimitSettings, NodeSection, NodeSettings
+from dicom_node.config import (
+    CallerSettings,
+    DicomTlsSettings,
+    LimitSettings,
+    NodeSection,
+    NodeSettings,
+)
 from dicom_node.normalized import CommitmentHandler
 from dicom_node.records import ReceivedInstance
 from dicom_node.spool import Spool
@@ -79,11 +85,14 @@ def running_server(
     ledger: MemoryLedger | None = None,
     min_free_bytes: int = 0,
     commitments: CommitmentHandler | None = None,
+    tls: DicomTlsSettings | None = None,
+    plain: bool = True,
     **limits: Any,
 ) -> Iterator[RunningServer]:
     """Run the server while the block lasts, with limits fit for tests."""
     settings = NodeSettings(
-        node=NodeSection(port=0, data_dir=data_dir),
+        node=NodeSection(port=0, data_dir=data_dir, plain=plain),
+        dicom_tls=tls or DicomTlsSettings(),
         limits=LimitSettings(
             **{"pdu_timeout_s": 5.0, "idle_timeout_s": 5.0, "max_associations": 16}
             | limits,

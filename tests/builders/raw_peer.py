@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -150,12 +151,23 @@ class RawPeer:
     """A connection to the server under test."""
 
     def __init__(
-        self, port: int, *, timeout_s: float = 5.0, source: str = "127.0.0.1"
+        self,
+        port: int,
+        *,
+        timeout_s: float = 5.0,
+        source: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.socket = socket.create_connection(
             ("127.0.0.1", port), timeout_s, source_address=(source, 0)
         )
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            try:
+                self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1")
+            except OSError:
+                self.socket.close()
+                raise
 
     def __enter__(self) -> RawPeer:
         return self
