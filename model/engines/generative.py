@@ -62,10 +62,9 @@ class GenerativeEngine(SliceEngine):
     presence_threshold = 0.25
     """A written box is an answer; below this its digits were guessed."""
 
+    architectures = _DIALECTS.keys()
+
     def _prepare(self) -> None:
-        if self.checkpoint.architecture not in _DIALECTS:
-            known = ", ".join(sorted(_DIALECTS))
-            raise EngineError(f"{self.checkpoint.architecture} is none of: {known}")
         self._dialect = _DIALECTS[self.checkpoint.architecture]
         self._tokenizer = self.checkpoint.tokenizer()
         pattern = re.compile(self._dialect.token)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.engines.checkpoint import EngineError, tokenize_whole
+from model.engines.checkpoint import tokenize_whole
 from model.engines.planes import Finding
 from model.engines.slices import SliceEngine
 
@@ -28,10 +28,9 @@ class Sam3Engine(SliceEngine):
 
     presence_threshold = 0.5
     pictures_at_once = 1
+    architectures = frozenset({"Sam3Model"})
 
     def _prepare(self) -> None:
-        if self.checkpoint.architecture != "Sam3Model":
-            raise EngineError(f"{self.checkpoint.architecture} is not Sam3Model")
         self._tokenizer = self.checkpoint.tokenizer()
         text = self.network.config.text_config
         self._tokens = min(_TEXT_TOKENS, int(text.max_position_embeddings))

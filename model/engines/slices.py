@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class SliceEngine(ABC):
     presence_threshold = 0.35
     """IDEA's own box threshold for Grounding DINO."""
     pictures_at_once = 4
+    architectures: Collection[str]
+    """Names of the transformers classes that it can ask."""
 
     def __init__(
         self,
@@ -58,7 +60,9 @@ class SliceEngine(ABC):
         presence_threshold: float | None = None,
     ) -> None:
         self.checkpoint = EngineCheckpoint.open(Path(folder))
-        self.network = load_network(self.checkpoint, device=device)
+        self.network = load_network(
+            self.checkpoint, device=device, architectures=self.architectures
+        )
         self.pictures = PictureSettings.load(self.checkpoint.folder)
         self.device = device
         if presence_threshold is not None:

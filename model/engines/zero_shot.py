@@ -30,22 +30,24 @@ _TASK_TOKENS = 77
 _NMS_IOU = 0.5
 
 
+_READERS = {
+    "GroundingDinoForObjectDetection": "_caption",
+    "MMGroundingDinoForObjectDetection": "_caption",
+    "OwlViTForObjectDetection": "_queries",
+    "Owlv2ForObjectDetection": "_queries",
+    "OmDetTurboForObjectDetection": "_classes",
+}
+"""How each architecture is asked."""
+
+
 class ZeroShotEngine(SliceEngine):
     """Boxes for phrases from a zero-shot detector."""
 
+    architectures = _READERS.keys()
+
     def _prepare(self) -> None:
         self._tokenizer = self.checkpoint.tokenizer()
-        readers = {
-            "GroundingDinoForObjectDetection": self._caption,
-            "MMGroundingDinoForObjectDetection": self._caption,
-            "OwlViTForObjectDetection": self._queries,
-            "Owlv2ForObjectDetection": self._queries,
-            "OmDetTurboForObjectDetection": self._classes,
-        }
-        if self.checkpoint.architecture not in readers:
-            known = ", ".join(sorted(readers))
-            raise EngineError(f"{self.checkpoint.architecture} is none of: {known}")
-        self._read = readers[self.checkpoint.architecture]
+        self._read = getattr(self, _READERS[self.checkpoint.architecture])
 
     def see(
         self, pictures: NDArray[np.uint8], phrases: Sequence[str]

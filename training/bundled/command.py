@@ -12,8 +12,10 @@ from pathlib import Path
 
 from dicom_node.opendata import cache_folder, fetch_totalsegmentator
 from model import bundled_checkpoint
-from model.config import MedGLIPConfig
+from model.config import CONFIG_FILE, MedGLIPConfig
+from model.files import write_manifest
 from model.inference import GroundingModel
+from model.medglip import WEIGHTS_FILE
 from training.bundled.card import write_card
 from training.bundled.cases import ct_case, picture_cases
 from training.bundled.development import (
@@ -88,6 +90,7 @@ def checkpoint_command(options: argparse.Namespace) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in (*_BUNDLE, CALIBRATION_FILE, EVALUATION_FILE, TRAINING_FILE):
         shutil.copyfile(options.checkpoint / name, target / name)
+    write_manifest(target, (CONFIG_FILE, WEIGHTS_FILE))
     sys.stdout.write(f"{target}\n")
 
 
@@ -99,6 +102,7 @@ def calibrate_command(options: argparse.Namespace) -> None:
         model, list(_development(model.config, lexicon)), lexicon
     )
     config.save(options.checkpoint)
+    write_manifest(options.checkpoint, (CONFIG_FILE, WEIGHTS_FILE))
     text = json.dumps(report, indent=1, sort_keys=True) + "\n"
     (options.checkpoint / CALIBRATION_FILE).write_text(text, encoding="utf-8")
     sys.stdout.write(text)
