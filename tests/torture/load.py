@@ -85,6 +85,10 @@ class Acknowledged:
         with self.lock:
             self.studies[sample.study][sample.uid] = sample
 
+    def count(self) -> int:
+        with self.lock:
+            return sum(map(len, self.studies.values()))
+
     def samples(self) -> list[Sample]:
         with self.lock:
             return [one for group in self.studies.values() for one in group.values()]
@@ -123,10 +127,20 @@ class Senders:
         How.
     seed : int
         Of sizes and UIDs.
+    timeouts : Timeouts
+        How long the peer may take.
 
     """
 
-    def __init__(self, folder: Path, peer: DicomPeer, *, load: Load, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        peer: DicomPeer,
+        *,
+        load: Load,
+        seed: int,
+        timeouts: Timeouts = _TIMEOUTS,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.acknowledged = Acknowledged()
         self.failures: Counter[str] = Counter()
@@ -136,6 +150,7 @@ class Senders:
         self._peer = peer
         self._load = load
         self._seed = seed
+        self._timeouts = timeouts
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(number,), daemon=True)
@@ -154,6 +169,10 @@ class Senders:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
+
+    def turn_to(self, peer: DicomPeer) -> None:
+        """Send to another peer from the next try on."""
+        self._peer = peer
 
     def finish(self, timeout_s: float = 120.0) -> int:
         """Begin no further study; return how many senders did not get through."""
@@ -216,7 +235,7 @@ class Senders:
                 list(left),
                 self._peer,
                 ae_title="PACS",
-                timeouts=_TIMEOUTS,
+                timeouts=self._timeouts,
                 on_outcome=note,
             )
             if left:

@@ -1,0 +1,233 @@
+"""Soak: many senders for a long time; nothing fails, and nothing grows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node.config import DicomPeer
+from dicom_node.deliver import Timeouts
+from dicom_node.store import Store
+from tests.builders.archive import Archive
+from tests.builders.process import Program, free_port, wait_until
+from tests.torture.load import Load, Senders
+from tests.torture.outcome import Figure, Outcome, Scale, Tell, at_least, at_most, seen
+from tests.torture.resources import Resources, sample, slope
+
+__all__ = ["run"]
+
+_SEED = 14
+_PER = 10_000
+_MIB = 1 << 20
+_ROOT = Path(__file__).parents[2]
+_CURVE = _ROOT / "artifacts" / "torture"
+_PATIENT = Timeouts(connect_s=30.0, associate_s=30.0, response_s=60.0)
+_SIZES = ((4 << 10, 0.7), (64 << 10, 0.25), (512 << 10, 0.05))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How long, and how much is warm-up."""
+
+    warm_up_s: float
+    soak_s: float
+    load: Load
+    every_s: float
+
+
+_MANY = Load(50, 100, _SIZES, study_pause_s=2.0, image_pause_s=0.2, late=0)
+_PLANS = {
+    Scale.SHORT: _Plan(
+        2, 4, Load(6, 40, _SIZES, study_pause_s=3.0, image_pause_s=0.05, late=0), 0.25
+    ),
+    Scale.FULL: _Plan(60, 300, _MANY, 1),
+    Scale.SOAK: _Plan(300, 3600, _MANY, 5),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What the node held when it had acknowledged so many instances."""
+
+    seconds: float
+    instances: int
+    held: Resources
+
+
+def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
+    """Send for a long time, look at the process now and then, write the curve."""
+    plan = _PLANS[scale]
+    work.mkdir(exist_ok=True)
+    port = free_port()
+    peer = DicomPeer(name="node", ae_title="GROUNDING", host="127.0.0.1", port=port)
+    with Archive() as pacs:
+        config = _settings(work, port, pacs)
+        command = [sys.executable, "-m", "tests.builders.quick_node", str(config)]
+        with Program(command, log_path=work / "node.log", cwd=_ROOT) as program:
+            program.wait_for_port(port)
+            pid = program.process.pid
+            with Senders(
+                work / "sent", peer, load=plan.load, seed=_SEED, timeouts=_PATIENT
+            ) as senders:
+                moments = _watch(plan, pid, senders, tell)
+                stuck = senders.finish()
+            program.check_alive()
+            finished = _wait_finished(work, program)
+            rested = _rest(pid, moments)
+    curve = _write_curve(moments, scale)
+    tell(f"curve: {curve}")
+    warm = [one for one in moments if one.seconds >= plan.warm_up_s]
+    return Outcome(
+        (
+            seen("senders", plan.load.senders),
+            seen("minutes", round(plan.soak_s / 60, 1)),
+            at_least("acknowledged instances", moments[-1].instances, 1),
+            at_most("instances refused or unanswered", senders.failures.total(), 0),
+            at_most("senders that did not get through", stuck, 0),
+            at_most("studies not finished", finished, 0),
+            *_growth(warm, scale),
+            seen("memory after it", round(rested.rss_bytes / _MIB), "MiB"),
+            at_most(
+                "threads at rest, over the most under load",
+                max(0, rested.threads - max(one.held.threads for one in warm)),
+                0,
+            ),
+        ),
+        notes=(
+            "the results are a quick stand-in's; everything else is the node, with "
+            "SQLite; its memory is the process's own, the model's is a child's",
+        ),
+    )
+
+
+def _growth(warm: Sequence[_Moment], scale: Scale) -> tuple[Figure, ...]:
+    """Judge what grows after the warm-up, for each 10,000 instances."""
+
+    def per_many(what: Callable[[Resources], float]) -> float:
+        return round(slope([(one.instances, what(one.held)) for one in warm]) * _PER, 2)
+
+    memory = per_many(lambda held: held.rss_bytes / _MIB)
+    first, last = warm[0].held, warm[-1].held
+    grown = (last.rss_bytes - first.rss_bytes) / _MIB
+    if scale is Scale.SHORT:
+        # Seconds show no slope: only that nothing runs away.
+        return (
+            at_most("memory more than after the warm-up", round(grown, 1), 64, "MiB"),
+            at_most("threads more", last.threads - first.threads, 20),
+            at_most("descriptors more", last.descriptors - first.descriptors, 40),
+        )
+    return (
+        at_most("memory for each 10,000 instances", memory, 1, "MiB"),
+        seen("memory from warm-up to end", round(grown, 1), "MiB"),
+        at_most(
+            "threads for each 10,000 instances", per_many(lambda one: one.threads), 1
+        ),
+        at_most(
+            "descriptors for each 10,000 instances",
+            per_many(lambda one: one.descriptors),
+            1,
+        ),
+        seen("threads under load", last.threads),
+        seen("descriptors under load", last.descriptors),
+    )
+
+
+def _settings(work: Path, port: int, pacs: Archive) -> Path:
+    config = work / "node.toml"
+    config.write_text(
+        "[node]\n"
+        f"port = {port}\n"
+        f"data_dir = {json.dumps(str(work / 'data'))}\n"
+        "quiet_time_s = 1.0\n"
+        "[web]\nenabled = false\n"
+        "[limits]\nmin_free_bytes = 0\n"
+        "[[destinations]]\n"
+        'name = "pacs"\nae_title = "ARCHIVE"\nhost = "127.0.0.1"\n'
+        f"port = {pacs.destination.port}\n"
+    )
+    return config
+
+
+def _watch(plan: _Plan, pid: int, senders: Senders, tell: Tell) -> list[_Moment]:
+    began = time.monotonic()
+    moments: list[_Moment] = []
+    told = 0.0
+    while (seconds := time.monotonic() - began) < plan.warm_up_s + plan.soak_s:
+        instances = senders.acknowledged.count()
+        moments.append(_Moment(seconds, instances, sample(pid)))
+        if seconds - told > 30:
+            told = seconds
+            rss = moments[-1].held.rss_bytes // _MIB
+            tell(f"{seconds:.0f} s, {instances} instances, {rss} MiB")
+        time.sleep(plan.every_s)
+    return moments
+
+
+def _wait_finished(work: Path, program: Program) -> int:
+    """Wait for the last study; return how many are not done."""
+    with Store(f"sqlite:///{work / 'data' / 'node.sqlite'}") as store:
+
+        def is_done() -> bool:
+            program.check_alive()
+            counts = store.counts()
+            return (
+                set(counts.studies) == {"done"}
+                and not counts.queued_versions
+                and {state for _, state in counts.deliveries} == {"delivered"}
+            )
+
+        wait_until(is_done, timeout_s=600, what=lambda: str(store.counts()))
+        counts = store.counts()
+        return sum(counts.studies.values()) - counts.studies.get("done", 0)
+
+
+def _rest(pid: int, moments: list[_Moment]) -> Resources:
+    time.sleep(2.0)
+    held = sample(pid)
+    last = moments[-1]
+    moments.append(_Moment(last.seconds + 2.0, last.instances, held))
+    return held
+
+
+def _write_curve(moments: Sequence[_Moment], scale: Scale) -> Path:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    _CURVE.mkdir(parents=True, exist_ok=True)
+    path = _CURVE / f"14-soak-{scale}.csv"
+    rows = [
+        (
+            round(one.seconds, 2),
+            one.instances,
+            one.held.rss_bytes,
+            one.held.threads,
+            one.held.descriptors,
+        )
+        for one in moments
+    ]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("seconds", "instances", "rss_bytes", "threads", "descriptors"))
+        writer.writerows(rows)
+    figure, axes = plt.subplots(3, 1, sharex=True, figsize=(8, 8))
+    columns = list(zip(*rows, strict=True))
+    for axis, name, values in zip(
+        axes,
+        ("memory, MiB", "threads", "descriptors"),
+        ([value / _MIB for value in columns[2]], columns[3], columns[4]),
+        strict=True,
+    ):
+        axis.plot(columns[0], values)
+        axis.set_ylabel(name)
+        axis.set_ylim(bottom=0)
+    axes[-1].set_xlabel("seconds")
+    figure.savefig(path.with_suffix(".png"))
+    plt.close(figure)
+    return path
