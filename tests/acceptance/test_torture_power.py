@@ -9,7 +9,12 @@ import pytest
 from tests.torture.outcome import Scale, check
 from tests.torture.row_02_power import run
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.slow,
+    pytest.mark.peers,
+    pytest.mark.timeout(600),
+]
 
 
 def test_nothing_acknowledged_is_lost_by_a_power_cut(tmp_path: Path) -> None:

@@ -208,6 +208,7 @@ def test_write_whole_replaces_or_leaves_alone(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.peers
 def test_a_data_folder_that_is_new_survives_a_power_cut(tmp_path: Path) -> None:
     with PowerDisk(tmp_path / "disk", log_path=tmp_path / "log") as disk:
         data_dir = disk.folder / "srv" / "node" / "data"

@@ -13,6 +13,8 @@ from dicom_node.spool import sync_path
 from tests.torture.durable_tree import Variant
 from tests.torture.power_disk import PowerDisk
 
+pytestmark = pytest.mark.peers
+
 
 def test_of_what_was_not_synced_nothing_is_left(tmp_path: Path) -> None:
     with PowerDisk(tmp_path / "disk", log_path=tmp_path / "log") as disk:
