@@ -115,9 +115,11 @@ def test_who_is_turned_away_is_closed_unheard_and_others_are_served(
         capture_logs() as logs,
     ):
         for _ in range(3):
-            with RawPeer(running.port, source="127.0.0.2") as peer:
-                with pytest.raises(AssertionError):
-                    peer.associate(VERIFICATION, calling="EVIL")
+            with (
+                RawPeer(running.port, source="127.0.0.2") as peer,
+                pytest.raises(AssertionError),
+            ):
+                peer.associate(VERIFICATION, calling="EVIL")
         for _ in range(5):
             with RawPeer(running.port, source="127.0.0.2") as peer:
                 assert peer.is_closed()
