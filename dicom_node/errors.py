@@ -38,6 +38,7 @@ NodeError
 ├── AuditError
 ├── DeidentificationError
 ├── RemoteModelError
+│   └── RemoteWaitsError
 └── StoreError
     └── TakenOverError
 """
@@ -73,6 +74,7 @@ __all__ = [
     "ProtocolViolationError",
     "ReceiveError",
     "RemoteModelError",
+    "RemoteWaitsError",
     "ReportError",
     "ReportRefusedError",
     "RetrieveError",
@@ -273,3 +275,7 @@ class DeidentificationError(NodeError):
 
 class RemoteModelError(NodeError):
     """A remote model did not give what it was asked for."""
+
+
+class RemoteWaitsError(RemoteModelError):
+    """The results of a remote model have not come yet."""

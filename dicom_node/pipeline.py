@@ -39,6 +39,7 @@ from dicom_node.records import (
     StudyResult,
 )
 from dicom_node.regions import check_answer, make_phrase_results
+from dicom_node.remote import RemoteModel
 from dicom_node.reports import (
     DocumentReader,
     collect_phrases,
@@ -71,7 +72,7 @@ class Rooms:
     """The rooms that keep processes: they decode pixels, ground phrases, read PDFs."""
 
     reader: PixelReader
-    grounder: Grounder
+    grounder: Grounder | RemoteModel
     documents: DocumentReader = field(default_factory=DocumentReader)
 
 
@@ -124,6 +125,8 @@ def interpret(
     ------
     ModelLoadError
         There is no model to ask.
+    RemoteWaitsError
+        The model is remote and has not answered yet.
     WorkerLostError
         The model's process ended over a series, and ``may_retry`` is true. All other
         trouble with one series ends in ``StudyResult.not_processed`` with its reason.
@@ -145,14 +148,19 @@ def interpret(
     not_processed = [*left_out, *gathered.not_processed]
     if not asked and any(not one.is_weak for one in reports):
         not_processed.append(NotProcessed("", _NOT_UNDERSTOOD))
+    grounder = rooms.grounder
+    if isinstance(grounder, RemoteModel):
+        grounder = answer = grounder.ask(ready, series=series, phrases=asked)
+        not_processed += answer.told
     grounded: list[tuple[ImageSeries, tuple[GroundedPrompt, ...]]] = []
     for image_series in series:
         try:
             answers = _ground_series(
                 image_series,
                 asked,
-                rooms,
-                progress,
+                rooms.reader,
+                grounder,
+                progress=progress,
                 with_probabilities=with_probabilities,
             )
         except ModelLoadError:
@@ -164,7 +172,7 @@ def interpret(
             not_processed.append(NotProcessed(uid, str(error)))
         else:
             grounded.append((image_series, answers))
-    identity = rooms.grounder.identity
+    identity = grounder.identity
     computed_on = sorted(
         {one.computed_on for _, found in grounded for one in found} - {""}
     )
@@ -232,7 +240,7 @@ def process_study(
 
     Raises
     ------
-    ModelLoadError, WorkerLostError
+    ModelLoadError, RemoteWaitsError, WorkerLostError
         As `interpret`.
     ObjectError
         An object could not be made, or breaks a rule of the standard.
@@ -278,9 +286,10 @@ def profiles_of(settings: NodeSettings, *, with_pages: bool = True) -> tuple[str
 def _ground_series(
     series: ImageSeries,
     phrases: Sequence[Phrase],
-    rooms: Rooms,
-    progress: Progress | None,
+    reader: PixelReader,
+    grounder: Grounder,
     *,
+    progress: Progress | None,
     with_probabilities: bool,
 ) -> tuple[GroundedPrompt, ...]:
     # What the report negates is reported and never drawn, so it is never asked.
@@ -296,8 +305,8 @@ def _ground_series(
         if progress is not None:
             progress("ground", done, total)
 
-    pixels = rooms.reader.read(series)
-    answers = rooms.grounder.ground(
+    pixels = reader.read(series)
+    answers = grounder.ground(
         series,
         pixels,
         prompts,

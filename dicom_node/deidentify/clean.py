@@ -35,9 +35,6 @@ _PUBLIC_SCHEMES = frozenset(
 )
 """Coding schemes whose codes are published (PS3.16 8); others may say anything."""
 
-_PUBLIC_ROOTS = ("1.2.840.10008.", "2.16.840.1.113883.6.")
-"""UIDs of the standard, and of published coding schemes: they name nobody."""
-
 _CODE_TEXT = frozenset(
     {"CodeValue", "LongCodeValue", "CodeMeaning", "CodingSchemeVersion"}
 )
@@ -231,9 +228,7 @@ class _Cleaner:
 
     def _uid(self, value: str) -> str:
         value = value.strip(" \0")
-        if not value or value.startswith(_PUBLIC_ROOTS):
-            return value
-        return self._pseudonyms.uid(value)
+        return self._pseudonyms.uid(value) if value else value
 
     def _checked(self, value: str) -> str:
         return DUMMY_TEXT if self._words.are_in(value) else value

@@ -27,6 +27,7 @@ told whose it is, and with it everything that left can: it belongs into a backup
 nowhere else."""
 
 _KEY_BYTES = 32
+_PUBLIC_ROOTS = ("1.2.840.10008.", "2.16.840.1.113883.6.")
 _LEAST_DAYS = 31
 _DAYS = 3650
 """Dates go back by so many days at most, and by a month at least."""
@@ -76,7 +77,12 @@ class Pseudonyms:
         self._occasion = occasion
 
     def uid(self, original: str) -> str:
-        """Return the UID below 2.25 (PS3.5 B.2) that stands for another."""
+        """Return the UID below 2.25 (PS3.5 B.2) that stands for another.
+
+        UIDs of the standard, and of published coding schemes, name nobody and stay.
+        """
+        if original.startswith(_PUBLIC_ROOTS):
+            return original
         digest = self._digest("uid", self._occasion, original)
         # RFC 9562 5.8: a UUID of version 8 holds what its maker wants.
         number = bytearray(digest[:16])

@@ -34,6 +34,7 @@ from dicom_node.service.rooms import (
     make_audit,
     make_guard,
     make_hl7,
+    make_remotes,
     make_retrieve_line,
     make_retriever,
     make_worklist,
@@ -168,6 +169,12 @@ class NodeService:
         self._workflows = Workflows(
             settings, self._store, self._processor, counters=self._counters
         )
+        self._remotes = make_remotes(
+            settings,
+            self._store,
+            self._processor,
+            on_due=self._workflows.version_due,
+        )
         self._workflows.launch()
         self._assembler = Assembler(
             self._store,
@@ -219,6 +226,8 @@ class NodeService:
             self._retrieve.start()
         if self._worklist is not None:
             self._worklist.start()
+        if self._remotes is not None:
+            self._remotes.start()
         self._web = self._start_web()
         self._hl7 = make_hl7(
             settings, self._inbox, counters=self._counters, read_pdf=self._read_pdf
@@ -262,6 +271,8 @@ class NodeService:
             self._retrieve.stop()
         if self._worklist is not None:
             self._worklist.stop(_ACCEPT_GRACE_S)
+        if self._remotes is not None:
+            self._remotes.stop()
         self._workflows.stop(grace_s=_STOP_GRACE_S)
         self._processor.stop()
         if self._web is not None:

@@ -16,19 +16,23 @@ from dicom_node.inbox import ReportInbox
 from dicom_node.receive import InstanceReceiver
 from dicom_node.service.guard import Guard
 from dicom_node.spool import Spool
-from dicom_node.store import Store
+from dicom_node.store import Store, VersionKey
+from dicom_node.workflows import PipelineProcessor, StudyProcessor
 
 if TYPE_CHECKING:
     from dicom_node.atna import AuditService
     from dicom_node.hl7 import Hl7Listener
+    from dicom_node.remote import RemoteGateway
     from dicom_node.retrieve import ArchiveRetriever, RetrieveLine
     from dicom_node.service.web_door import WebDoor
     from dicom_node.worklist import WorklistPerformer
+
 
 __all__ = [
     "make_audit",
     "make_guard",
     "make_hl7",
+    "make_remotes",
     "make_retrieve_line",
     "make_retriever",
     "make_worklist",
@@ -108,6 +112,36 @@ def make_retrieve_line(
     from dicom_node.retrieve import RetrieveLine
 
     return RetrieveLine(retriever, store, clock=system_clock)
+
+
+def make_remotes(
+    settings: NodeSettings,
+    store: Store,
+    processor: StudyProcessor,
+    *,
+    on_due: Callable[[VersionKey], None],
+) -> RemoteGateway | None:
+    """Make who asks remote models; None without any, or for another processor.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+        The remotes.
+    store : Store
+        Keeps what was sent and what came back.
+    processor : StudyProcessor
+        Told whom to ask.
+    on_due : callable
+        Told which version can go on.
+
+    """
+    if not settings.remotes or not isinstance(processor, PipelineProcessor):
+        return None
+    from dicom_node.remote import RemoteGateway
+
+    gateway = RemoteGateway(settings, store, clock=system_clock, on_due=on_due)
+    processor.remotes = gateway
+    return gateway
 
 
 def make_worklist(

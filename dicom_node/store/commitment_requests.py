@@ -14,7 +14,7 @@ from dicom_node.audit import EventKind
 from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
 from dicom_node.store.outbox import GIVE_UP_AFTER
-from dicom_node.store.schema import commitments, instances
+from dicom_node.store.schema import commitments, instances, remote_answers
 
 __all__ = ["CommitmentRequestStore", "CommitmentTask", "KeptInstance", "SopPair"]
 
@@ -177,18 +177,19 @@ class CommitmentRequestStore:
         found: dict[str, list[KeptInstance]] = {}
         with self._database.read() as connection:
             for at in range(0, len(sop_instance_uids), _CHUNK):
-                rows = connection.execute(
-                    select(
-                        instances.c.sop_class_uid,
-                        instances.c.sop_instance_uid,
-                        instances.c.path,
-                        instances.c.sha256,
-                    ).where(
-                        instances.c.sop_instance_uid.in_(
-                            sop_instance_uids[at : at + _CHUNK]
-                        )
+                wanted = sop_instance_uids[at : at + _CHUNK]
+                rows = [
+                    row
+                    for table in (instances, remote_answers)
+                    for row in connection.execute(
+                        select(
+                            table.c.sop_class_uid,
+                            table.c.sop_instance_uid,
+                            table.c.path,
+                            table.c.sha256,
+                        ).where(table.c.sop_instance_uid.in_(wanted))
                     )
-                )
+                ]
                 for row in rows:
                     found.setdefault(row.sop_instance_uid, []).append(
                         KeptInstance(row[0], row[1], Path(row.path), row.sha256)

@@ -15,7 +15,13 @@ from dicom_node.records import ReceivedInstance
 from dicom_node.store.describe import describe_study
 from dicom_node.store.events import record_event
 from dicom_node.store.report_joins import meet_reports
-from dicom_node.store.schema import StudyState, events, instances, studies
+from dicom_node.store.schema import (
+    StudyState,
+    events,
+    instances,
+    remote_answers,
+    studies,
+)
 
 __all__ = [
     "InstanceOutcome",
@@ -146,11 +152,14 @@ def sender_of(instance: ReceivedInstance) -> dict[str, str]:
 
 def known_paths(connection: Connection, paths: Iterable[str]) -> set[str]:
     """Return which of these relative paths a row vouches for."""
-    return set(
-        connection.scalars(
-            select(instances.c.path).where(instances.c.path.in_(list(paths)))
+    wanted = list(paths)
+    return {
+        path
+        for table in (instances, remote_answers)
+        for path in connection.scalars(
+            select(table.c.path).where(table.c.path.in_(wanted))
         )
-    )
+    }
 
 
 def recorded_files(

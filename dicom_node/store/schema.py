@@ -37,6 +37,7 @@ __all__ = [
     "instances",
     "metadata",
     "owner",
+    "remote_answers",
     "remote_studies",
     "reports",
     "results",
@@ -455,6 +456,24 @@ remote_studies = Table(
 )
 """Versions whose de-identified copy was sent to a remote model, under which study
 UID, and whether its results have come back."""
+
+remote_answers = Table(
+    "remote_answers",
+    metadata,
+    _key(),
+    Column("remote_study_id", ForeignKey("remote_studies.id")),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("sop_instance_uid", String(64), nullable=False),
+    Column("path", String(255), nullable=False, unique=True),
+    Column("sha256", String(64), nullable=False),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Index(None, "remote_study_id"),
+    Index(None, "sop_instance_uid"),
+    sqlite_autoincrement=True,
+)
+"""What came back from remote models, in no study of the node's own. Without a remote
+study: a remote sent what it was not asked for; it is kept and never read."""
 
 events = Table(
     "events",

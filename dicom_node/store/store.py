@@ -36,6 +36,7 @@ from dicom_node.store.details import DetailStore
 from dicom_node.store.events import record_event
 from dicom_node.store.migration import migrate
 from dicom_node.store.pages import PageStore
+from dicom_node.store.remote_studies import RemoteStudyStore
 from dicom_node.store.reports import ReportStore
 from dicom_node.store.retrievals import RetrievalStore
 from dicom_node.store.schema import owner, studies
@@ -76,6 +77,7 @@ class Store:
         self.catalogue = CatalogueStore(self._database)
         self.commitments = CommitmentStore(self._database)
         self.commitment_requests = CommitmentRequestStore(self._database)
+        self.remotes = RemoteStudyStore(self._database)
         self.retrievals = RetrievalStore(self._database)
         self.reports = ReportStore(self._database)
         self.switches = SwitchStore(self._database)
@@ -144,6 +146,17 @@ class Store:
         """
         self._database.check()
 
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written, by the last try; `prove` tries again."""
+        return self._database.trouble
+
+    def prove(self) -> None:
+        """Write nothing, durably, if the last change was not made."""
+        if self._database.trouble is not None:
+            with self._database.write():
+                pass
+
     def ping(self) -> None:
         """Ask the database for a sign of life."""
         with self._database.read() as connection:
@@ -153,8 +166,11 @@ class Store:
         """Record an instance whose file is durable; safe to acknowledge after it."""
         is_fetched = self.retrievals.is_fetching(instance.study_instance_uid)
         outcome = self._database.commit_together(
-            lambda connection: _instances.insert_instance(
-                connection, instance, is_fetched=is_fetched
+            lambda connection: (
+                self.remotes.keep_answer(connection, instance)
+                or _instances.insert_instance(
+                    connection, instance, is_fetched=is_fetched
+                )
             )
         )
         if outcome is _instances.InstanceOutcome.DUPLICATE:

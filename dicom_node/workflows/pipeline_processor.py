@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dicom_node.grounding import Grounder, ModelIdentity
     from dicom_node.imaging import PixelReader
     from dicom_node.pipeline import Rooms
+    from dicom_node.remote import RemoteGateway, RemoteModel
     from dicom_node.reports import DocumentReader
 
 __all__ = ["PipelineProcessor"]
@@ -59,6 +60,8 @@ class PipelineProcessor:
         make_grounder: Callable[[ModelSettings], Grounder] | None = None,
         counters: Counters | None = None,
     ) -> None:
+        self.remotes: RemoteGateway | None = None
+        """Who asks the remote models that rules name."""
         self._counters = counters
         self._settings = settings
         self._make_grounder = make_grounder or self._make_worker
@@ -105,18 +108,29 @@ class PipelineProcessor:
             There is no such model, or it cannot be loaded.
 
         """
-        identity = self._open(model).grounder.identity
         reports = self._settings.reports
         parts = [
-            identity.name,
-            identity.version,
-            identity.sha256,
+            *self._model_parts(model),
             __version__,
             reports.preliminary,
             reports.tags,
             reports.vocabulary,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _model_parts(self, model: str | None) -> tuple[str, ...]:
+        remote = self._remote(model)
+        if remote is not None:
+            return ("remote", remote.name)
+        identity = self._open_grounder(model).identity
+        return identity.name, identity.version, identity.sha256
+
+    def _remote(self, model: str | None) -> RemoteModel | None:
+        from dicom_node.remote import RemoteModel
+
+        if self.remotes is None or model is None or not self.remotes.is_remote(model):
+            return None
+        return RemoteModel(self.remotes, model)
 
     def start(self) -> None:
         """Load the model in the background, again when it is lost, and tell trouble.
@@ -157,7 +171,7 @@ class PipelineProcessor:
 
         Raises
         ------
-        ModelLoadError, WorkerLostError, ObjectError
+        ModelLoadError, RemoteWaitsError, WorkerLostError, ObjectError
             As `pipeline.process_study`.
 
         """
@@ -186,7 +200,7 @@ class PipelineProcessor:
         while not self._is_stopped.wait(delay_s):
             delay_s = _LOOK_S
             try:
-                grounder = self._open(None).grounder
+                grounder = self._open_grounder(None)
                 if failures == 0 and _is_ready(grounder):
                     continue
                 load = getattr(grounder, "load", None)
@@ -230,12 +244,8 @@ class PipelineProcessor:
         from dicom_node.pipeline import Rooms
         from dicom_node.reports import DocumentReader
 
+        grounder = self._remote(model) or self._open_grounder(model)
         with self._lock:
-            if self._is_stopped.is_set():
-                raise WorkerLostError("the node is stopping")
-            if model not in self._models:
-                msg = f"a rule names the model {model}, which is not configured"
-                raise ModelLoadError(msg)
             if self._reader is None:
                 self._reader = PixelReader(
                     self._settings.limits,
@@ -243,13 +253,20 @@ class PipelineProcessor:
                 )
             if self._documents is None:
                 self._documents = DocumentReader()
+            return Rooms(
+                reader=self._reader, grounder=grounder, documents=self._documents
+            )
+
+    def _open_grounder(self, model: str | None) -> Grounder:
+        with self._lock:
+            if self._is_stopped.is_set():
+                raise WorkerLostError("the node is stopping")
+            if model not in self._models:
+                msg = f"a rule names the model {model}, which is not configured"
+                raise ModelLoadError(msg)
             if model not in self._grounders:
                 self._grounders[model] = self._make_grounder(self._models[model])
-            return Rooms(
-                reader=self._reader,
-                grounder=self._grounders[model],
-                documents=self._documents,
-            )
+            return self._grounders[model]
 
 
 def _stop(grounders: Sequence[Grounder]) -> None:

@@ -20,6 +20,7 @@ from dicom_node.errors import (
     ModelLoadError,
     NodeError,
     OutOfResourcesError,
+    RemoteWaitsError,
     StoreError,
     TakenOverError,
     WorkerLostError,
@@ -141,6 +142,12 @@ class Processing:
             self._process_once(version_id, run, model)
         except TakenOverError:
             raise  # nothing can be noted: the work is another node's
+        except RemoteWaitsError as error:
+            if self._is_stopping.is_set():
+                raise
+            # How long it is waited for is the remote's setting.
+            self._wait(version_id, run, str(error))
+            return False
         except (
             StoreError,
             OutOfResourcesError,

@@ -245,6 +245,10 @@ class Workflows:
                 now=self._clock(),
             )
 
+    def version_due(self, key: VersionKey) -> None:
+        """Go on at once with a version that waits for its time."""
+        hurry(work_name(key))
+
     def study_requested(self, study: CollectingStudy) -> None:
         """Do at once what is still to be done for a study."""
         for key in self._store.unfinished_versions():

@@ -56,3 +56,32 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_remote_studies_state"), "remote_studies", ["state"])
+    op.create_table(
+        "remote_answers",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("remote_study_id", sa.Integer(), nullable=True),
+        sa.Column("sop_class_uid", sa.String(64), nullable=False),
+        sa.Column("sop_instance_uid", sa.String(64), nullable=False),
+        sa.Column("path", sa.String(255), nullable=False),
+        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("calling_ae_title", sa.String(16), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["remote_study_id"],
+            ["remote_studies.id"],
+            name=op.f("fk_remote_answers_remote_study_id"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_remote_answers")),
+        sa.UniqueConstraint("path", name=op.f("uq_remote_answers_path")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        op.f("ix_remote_answers_remote_study_id"),
+        "remote_answers",
+        ["remote_study_id"],
+    )
+    op.create_index(
+        op.f("ix_remote_answers_sop_instance_uid"),
+        "remote_answers",
+        ["sop_instance_uid"],
+    )
