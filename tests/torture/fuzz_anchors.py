@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from tests.builders.network import loopback_network
 from tests.builders.orthanc import ORTHANC, run_orthanc
@@ -17,9 +18,12 @@ from tests.torture.settling import MEBIBYTE
 
 __all__ = ["measure_anchors"]
 
+_Attack: TypeAlias = Callable[[int, str], Sequence[Figure]]
+"""Attacks a port of an AE of that title, and returns what it saw."""
+
 
 def measure_anchors(
-    work: Path, attack: Callable[[int], object], *, tell: Tell
+    work: Path, attack: _Attack, *, tell: Tell
 ) -> Mapping[str, tuple[Figure, ...]]:
     """Run an attack on a port of each; return whether it lives and what it holds."""
     work.mkdir(parents=True, exist_ok=True)
@@ -48,14 +52,15 @@ def measure_anchors(
 
 
 def _measure(
-    pid: int, port: int, attack: Callable[[int], object], *, called: str
+    pid: int, port: int, attack: _Attack, *, called: str
 ) -> tuple[Figure, ...]:
     def hold() -> Resources:
         return sample(pid) + sample_children(pid)
 
     base = hold()
+    figures: Sequence[Figure] = ()
     try:
-        attack(port)
+        figures = attack(port, called)
         is_reachable = True
     except OSError:
         is_reachable = False
@@ -72,6 +77,7 @@ def _measure(
         answer = "none"
     return (
         seen("alive", "yes" if is_reachable else "yes, but unreachable"),
+        *figures,
         seen("memory grown", round(grown, 1), "MiB"),
         seen("C-ECHO afterwards", answer, "s"),
     )

@@ -26,10 +26,12 @@ from tests.builders.node import write_settings
 from tests.builders.process import free_port, wait_for_port
 from tests.torture.resources import Resources, sample, sample_children
 
-__all__ = ["WatchedNode", "run_watched"]
+__all__ = ["WatchedNode", "end_node", "run_watched", "start_node"]
 
 _ROOT = Path(__file__).parents[2]
 _START_S = 60.0
+_STEADY_S = 15.0
+_NOISE_BYTES = 1 << 19
 _SAME = 3
 """It holds the same this often, one look after the other: it is steady."""
 _EXPECTED = frozenset(
@@ -92,23 +94,29 @@ class WatchedNode:
 
 
 @contextmanager
-def run_watched(folder: Path, *, more: str = "") -> Iterator[WatchedNode]:
+def run_watched(
+    folder: Path, *, limits: str = "", web: str = "", hl7: str = ""
+) -> Iterator[WatchedNode]:
     """Run a node while the block lasts, and fail when it does not end well.
 
     Parameters
     ----------
     folder : pathlib.Path
         New; settings, data and log lie there.
-    more : str
-        TOML that follows the table ``[limits]`` of the settings.
+    limits, web, hl7 : str
+        TOML that is added to these tables of the settings.
 
     """
     dicom_port, web_port, hl7_port = free_port(), free_port(), free_port()
     config = write_settings(
-        folder, dicom_port=dicom_port, web_port=web_port, quiet_time_s=3600.0, more=more
+        folder,
+        dicom_port=dicom_port,
+        web_port=web_port,
+        quiet_time_s=3600.0,
+        more=f"{limits}\n[hl7]\nenabled = true\nport = {hl7_port}\n{hl7}\n",
     )
-    with config.open("a", encoding="utf-8") as file:
-        file.write(f"\n[hl7]\nenabled = true\nport = {hl7_port}\n")
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("[web]\n", f"[web]\n{web}\n"), encoding="utf-8")
     node_log = folder / "node.log"
     node_log.touch()
     template = _Template.get()
@@ -134,12 +142,28 @@ def _wait_until_steady(node: WatchedNode) -> None:
     """Wait for what the node gets ready in the background once it has started."""
     same = 0
     before = node.hold()
-    end = time.monotonic() + _START_S
+    end = time.monotonic() + _STEADY_S
     while same < _SAME and time.monotonic() < end:
         time.sleep(0.2)
         now = node.hold()
-        same = same + 1 if now == before else 0
+        is_same = (
+            now.threads == before.threads
+            and now.descriptors == before.descriptors
+            and abs(now.rss_bytes - before.rss_bytes) < _NOISE_BYTES
+        )
+        same = same + 1 if is_same else 0
         before = now
+
+
+def start_node(config: Path, log: Path) -> int:
+    """Start a node; return its process id, to be given to `end_node`."""
+    log.touch()
+    return _Template.get().start(config, log)
+
+
+def end_node(pid: int) -> int:
+    """End a node, unless it has ended; return its exit code, negative: the signal."""
+    return _Template.get().stop(pid)
 
 
 class _Template:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ _IN_PROCESS = {Scale.SHORT: 6_000, Scale.FULL: 1_000_000, Scale.SOAK: 10_000_000
 _OVER_SOCKETS = {Scale.SHORT: 400, Scale.FULL: 100_000, Scale.SOAK: 1_000_000}
 _WARM_UP = {Scale.SHORT: 100, Scale.FULL: 2_000, Scale.SOAK: 2_000}
 _ANCHORS = 5_000
-_MORE = """
+_LIMITS = """
 pdu_timeout_s = 3.0
 idle_timeout_s = 3.0
 """
@@ -41,7 +41,7 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
     tell("in process")
     figures = list(_in_process(_IN_PROCESS[scale], work))
     tell("over sockets")
-    with run_watched(work / "node", more=_MORE) as node:
+    with run_watched(work / "node", limits=_LIMITS) as node:
         steady = node.hold()
         # The first associations load code and fill caches.
         send_scripts(node.dicom_port, range(10**9, 10**9 + _WARM_UP[scale]))
@@ -65,13 +65,13 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
     notes = [f"uncaught: {name} ({n})" for name, n in unexpected.most_common(5)]
     anchors = {}
     if scale is not Scale.SHORT:
-        anchors = measure_anchors(work / "anchors", _send_to(_ANCHORS), tell=tell)
+        anchors = measure_anchors(work / "anchors", _send_some, tell=tell)
         notes.append(f"beside it: the first {_ANCHORS:,} of these connections")
     return Outcome(tuple(figures), anchors, tuple(notes))
 
 
-def _send_to(count: int) -> Callable[[int], int]:
-    return lambda port: send_scripts(port, range(count))
+def _send_some(port: int, _called: str) -> Sequence[Figure]:
+    return (seen("connections", send_scripts(port, range(_ANCHORS))),)
 
 
 def _in_process(count: int, work: Path) -> tuple[Figure, ...]:
