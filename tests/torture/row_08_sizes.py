@@ -97,8 +97,8 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
         figures.append(at_most("exits", 0 if node.is_alive() else 1, 0))
         figures.append(at_most("uncaught errors", node.unexpected().total(), 0))
     note = (
-        f"{at_once} callers at once, {ahead} that send ahead; the budget of an association is "
-        f"{_BUDGET / MEBIBYTE:.2f} MiB; endless data sets may reach "
+        f"{at_once} callers at once, {ahead} that send ahead; the budget of an "
+        f"association is {_BUDGET / MEBIBYTE:.2f} MiB; endless data sets may reach "
         f"{largest / MEBIBYTE:g} MiB, stores sent ahead have "
         f"{_PIPELINED[scale] / MEBIBYTE:g} MiB each"
     )
