@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 
 from tests.builders.peers import cannot_run
-from tests.builders.process import free_port
+from tests.builders.process import free_port, wait_until
 
 __all__ = ["PostgresCluster", "postgres_cluster"]
 
@@ -22,10 +24,29 @@ _BINARIES = Path("/usr/lib/postgresql")
 
 
 class PostgresCluster:
-    """A running cluster that hands out empty databases."""
+    """A running cluster that hands out empty databases, and can be killed."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, data: Path, start: Callable[[], None]) -> None:
         self._port = port
+        self._data = data
+        self.start = start
+        """Start it again after `kill`."""
+
+    def kill(self) -> None:
+        """Kill the server and all that it has started."""
+        server = int((self._data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        killed = (server, *map(int, children))
+        for pid in killed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # The next one does not start while one of these has the shared memory.
+        wait_until(
+            lambda: not any(Path(f"/proc/{pid}/root/.").exists() for pid in killed),
+            timeout_s=20,
+            what="the processes of PostgreSQL to be gone",
+            interval_s=0.02,
+        )
 
     def new_database(self) -> str:
         """Make an empty database and return its SQLAlchemy URL."""
@@ -68,9 +89,13 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
         run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8")
         options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
         log = str(folder / "log")
-        run("pg_ctl", "-D", str(data), "-w", "-l", log, "-o", options, "start")
+
+        def start() -> None:
+            run("pg_ctl", "-D", str(data), "-w", "-l", log, "-o", options, "start")
+
+        start()
         try:
-            yield PostgresCluster(port)
+            yield PostgresCluster(port, data, start)
         finally:
             run("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
     finally:

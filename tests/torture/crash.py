@@ -95,6 +95,16 @@ class CrashingNode:
             at_most("leftovers at the end", len(leftovers), 0),
         )
 
+    def is_finished(self) -> bool:
+        """Return whether everything was processed and delivered."""
+        with Store(self.url) as store:
+            return _is_finished(store)
+
+    def judge(self) -> tuple[Figure, ...]:
+        """Judge what came of everything that was acknowledged."""
+        with Store(self.url) as store:
+            return self._judge(store)
+
     def _judge(self, store: Store) -> tuple[Figure, ...]:
         acknowledged = self.senders.acknowledged
         lost = _lost(store, self.data_dir, acknowledged)
@@ -135,7 +145,13 @@ class CrashingNode:
 
 @contextmanager
 def crashing_node(
-    folder: Path, *, load: Load, seed: int, data_dir: Path, url: str | None = None
+    folder: Path,
+    *,
+    load: Load,
+    seed: int,
+    data_dir: Path,
+    url: str | None = None,
+    more: str = "",
 ) -> Iterator[CrashingNode]:
     """Prepare a node with senders that begin at once; start it by `listening`.
 
@@ -151,6 +167,8 @@ def crashing_node(
         The node's data folder.
     url : str, optional
         Its database; SQLite in the data folder when absent.
+    more : str
+        TOML that is added to the table ``[node]`` of its settings.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -169,6 +187,7 @@ def crashing_node(
             f"data_dir = {json.dumps(str(data_dir))}\n"
             "quiet_time_s = 0.5\n"
             + (f"database_url = {json.dumps(url)}\n" if url else "")
+            + more
             + "[web]\nenabled = false\n"
             '[model]\ndevice = "cpu"\n'
             "[limits]\nmin_free_bytes = 0\n"
