@@ -18,7 +18,8 @@ from dicom_node.workflows import Workflows
 __all__ = ["Upkeep"]
 
 _HOUSEKEEPING_S = 60.0
-_REFUSED_S = 2.0
+_RECOVER_S = 2.0
+"""How often it is looked whether what was away is back."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +65,7 @@ class Upkeep:
             for name, target in (
                 ("assembly", self._assemble),
                 ("housekeeping", self._keep_house),
-                ("refusals", self._remove_refused),
+                ("recovery", self._recover),
             )
         ]
 
@@ -106,9 +107,10 @@ class Upkeep:
             if not self._is_reconciled:
                 self._survives(self._reconcile)
 
-    def _remove_refused(self) -> None:
+    def _recover(self) -> None:
         # What was refused while the database was away takes room until it is back.
-        while not self._stop_asked.wait(_REFUSED_S):
+        while not self._stop_asked.wait(_RECOVER_S):
+            self._survives(self._store.prove)
             self._survives(lambda: self._spool.remove_refused(self._store.known_paths))
 
     def _survives(self, task: Callable[[], object]) -> bool:

@@ -97,6 +97,8 @@ class Database:
         self.fence: Callable[[Connection], None] | None = None
         """Asked at the beginning of each transaction that writes; what it raises ends
         the transaction."""
+        self.trouble: str | None = None
+        """Why the last change was not made for want of the database; None: it was."""
         self._writer = threading.Lock()
         self._queue: list[_Waiting[Any]] = []
         self._queue_lock = threading.Lock()
@@ -150,8 +152,12 @@ class Database:
                 if self.fence is not None:
                     self.fence(connection)
                 yield connection
+            self.trouble = None
         except SQLAlchemyError as error:
-            raise _store_error(error, self.url) from error
+            told = _store_error(error, self.url)
+            if told.is_away:
+                self.trouble = str(told)
+            raise told from error
         finally:
             self._writer.release()
 
