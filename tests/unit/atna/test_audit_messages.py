@@ -76,6 +76,14 @@ def test_every_kind_of_event_is_in_the_table() -> None:
         assert isinstance(rule, Audited) or len(rule.why) > 20
 
 
+def test_the_documentation_tells_every_kind_of_event() -> None:
+    page = Path(__file__).parents[3] / "docs" / "audit.md"
+    text, _, silent = page.read_text(encoding="utf-8").partition("## What is not")
+
+    for kind, rule in MESSAGES.items():
+        assert f"`{kind}`" in (text if isinstance(rule, Audited) else silent)
+
+
 def test_what_is_not_audited_says_why() -> None:
     silent = {one for one, rule in MESSAGES.items() if isinstance(rule, NotAudited)}
 
