@@ -199,6 +199,9 @@ class WebSettings(Section):
     trusted_proxies: tuple[Network, ...] = ()
     """Addresses or networks of proxies that say in X-Forwarded-For who asks; nobody
     else is believed. Without it all who come by a proxy count as one address."""
+    monitoring: tuple[Network, ...] = ()
+    """Addresses or networks that may read /health and /metrics without signing in;
+    neither tells anything of patients."""
     viewer_dir: Path | None = None
     """Folder of a built OHIF (its ``dist``), served below ``/viewer``; None: none."""
     max_upload_bytes: Annotated[int, Field(gt=0)] = 4 << 30

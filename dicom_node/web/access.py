@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+import ipaddress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -26,6 +27,7 @@ from dicom_node.web.origin import (
     check_cross_site,
     check_same_site,
     is_loopback,
+    is_within,
     names_this_machine,
 )
 from dicom_node.web.passwords import Passwords
@@ -44,15 +46,17 @@ __all__ = [
     "Viewer",
     "address_of",
     "allow_anyone",
+    "allow_monitoring",
     "is_loopback",
     "need_of",
     "remember_person",
     "require",
 ]
 
-Need = Literal["nobody", "anyone", "viewer", "sender", "editor", "admin"]
+Need = Literal["nobody", "anyone", "monitor", "viewer", "sender", "editor", "admin"]
 """What a route asks for. ``nobody``: even strangers without any configuration;
-``anyone``: whoever may reach the pages, signed in or not; else a role."""
+``anyone``: whoever may reach the pages, signed in or not; ``monitor``: an address that
+the settings name, or a viewer; else a role."""
 
 _MAY: dict[Role, frozenset[Role]] = {
     "viewer": frozenset({"viewer", "editor", "admin"}),
@@ -96,17 +100,27 @@ class Access:
         Reads the cookies.
     has_provider : bool
         Whether people sign in at an OpenID provider.
+    monitoring : sequence of str
+        Addresses and networks that may ask how the node is without signing in.
 
     """
 
     def __init__(
-        self, users: UserStore, sessions: Sessions, *, has_provider: bool
+        self,
+        users: UserStore,
+        sessions: Sessions,
+        *,
+        has_provider: bool,
+        monitoring: Sequence[str] = (),
     ) -> None:
         self.users = users
         self.sessions = sessions
         self.has_provider = has_provider
         self.passwords = Passwords(users)
         self.attempts = Attempts()
+        self._monitoring = tuple(
+            ipaddress.ip_network(one, strict=False) for one in monitoring
+        )
 
     @property
     def has_passwords(self) -> bool:
@@ -154,6 +168,10 @@ class Access:
             return Person(None, None)
         if need == "anyone":
             return self._anyone(request)
+        if need == "monitor":
+            if is_within(address_of(request), self._monitoring):
+                return Person(None, None)
+            need = "viewer"
         person = self.identify(request)
         if person.role is None:
             raise AccessError("sign in first", status=401)
@@ -242,6 +260,11 @@ def require(role: Role) -> Callable[[Request], Person]:
     do both and correct; an ``admin`` may do everything.
     """
     return _dependency(role)
+
+
+def allow_monitoring() -> Callable[[Request], Person]:
+    """Return a FastAPI dependency for what monitoring reads: no patient data."""
+    return _dependency("monitor")
 
 
 def allow_anyone(*, even_strangers: bool = False) -> Callable[[Request], Person]:

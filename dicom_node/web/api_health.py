@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from dicom_node import __version__
-from dicom_node.web.access import allow_anyone, require
+from dicom_node.web.access import allow_anyone, allow_monitoring
 from dicom_node.web.parts import Parts
 from dicom_node.web.problems import PROBLEMS
 
@@ -40,7 +40,7 @@ class Health(BaseModel):
 def make_health_router() -> APIRouter:
     """Make the routes that tell how the node is."""
     router = APIRouter(tags=["health"])
-    viewer = Depends(require("viewer"))
+    monitor = Depends(allow_monitoring())
     unready = {**PROBLEMS, 503: {"description": "Something is wrong."}}
 
     @router.get(
@@ -50,14 +50,14 @@ def make_health_router() -> APIRouter:
         """Answer while the process lives, whatever is wrong."""
         return Live()
 
-    @router.get("/health/ready", dependencies=[viewer], responses=unready)
+    @router.get("/health/ready", dependencies=[monitor], responses=unready)
     def ready(parts: Parts, response: Response) -> Ready:
         """Say whether the node can do its work: 200 or 503."""
         report = parts.examine()
         response.status_code = 200 if report.is_ready else 503
         return Ready(ready=report.is_ready, reasons=report.problems)
 
-    @router.get("/health", dependencies=[viewer], responses=unready)
+    @router.get("/health", dependencies=[monitor], responses=unready)
     def health(parts: Parts, response: Response) -> Health:
         """Say what each check found."""
         report = parts.examine()
@@ -74,7 +74,7 @@ def make_health_router() -> APIRouter:
 
     @router.get(
         "/metrics",
-        dependencies=[viewer],
+        dependencies=[monitor],
         response_class=Response,
         responses={**PROBLEMS, 200: {"content": {"text/plain": {}}}},
     )

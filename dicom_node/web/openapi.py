@@ -23,6 +23,8 @@ _SCHEMES: dict[str, Any] = {
 _WORDS: dict[Need, str] = {
     "nobody": "Anybody may ask.",
     "anyone": "Whoever may reach the pages may ask, signed in or not.",
+    "monitor": "Needs the role viewer, editor or admin; or an address of "
+    "`web.monitoring`.",
     "viewer": "Needs the role viewer, editor or admin.",
     "sender": "Needs the role sender, editor or admin.",
     "editor": "Needs the role editor or admin.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -15,6 +16,7 @@ __all__ = [
     "check_cross_site",
     "check_same_site",
     "is_loopback",
+    "is_within",
     "names_this_machine",
 ]
 
@@ -42,6 +44,18 @@ def is_loopback(address: str) -> bool:
         return False
     mapped = getattr(found, "ipv4_mapped", None)
     return bool((mapped or found).is_loopback)
+
+
+def is_within(
+    address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]
+) -> bool:
+    """Return whether an address belongs to one of some networks."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    found = getattr(found, "ipv4_mapped", None) or found
+    return any(found in one for one in networks)
 
 
 def names_this_machine(request: Request) -> bool:

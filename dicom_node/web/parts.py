@@ -148,7 +148,12 @@ def make_parts(
         settings=settings,
         store=store,
         data_dir=data_dir,
-        access=Access(store.users, sessions, has_provider=provider is not None),
+        access=Access(
+            store.users,
+            sessions,
+            has_provider=provider is not None,
+            monitoring=settings.web.monitoring,
+        ),
         provider=provider,
         examine=examine,
         registry=registry,

@@ -586,3 +586,21 @@ def test_a_body_that_is_too_large_is_refused(tmp_path: Path) -> None:
 
     assert (told.status_code, untold.status_code) == (413, 413)
     assert told.headers["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [("10.1.2.3", 200), ("::ffff:10.1.2.3", 200), ("10.2.0.1", 401), ("", 401)],
+)
+@pytest.mark.parametrize("path", ["/health", "/health/ready", "/metrics"])
+def test_monitoring_reads_how_the_node_is_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, path: str, address: str, status: int
+) -> None:
+    folder = tmp_path_factory.mktemp("monitored")
+    with open_site(folder, web={"monitoring": ["10.1.0.0/16"]}) as site:
+        site.add_user("ada", "admin")
+        probe = site.client(address=address, host="node.example:8042")
+
+        assert probe.get(path).status_code == status
+        for other in ("/studies", "/operations.json", "/openapi.json"):
+            assert probe.get(other).status_code == 401
