@@ -51,8 +51,8 @@ class Upkeep:
         workflows: Workflows,
         began_at: datetime,
     ) -> None:
-        self.missing_files = 0
-        """Instances whose file was not found at the start."""
+        self.trouble_with_files: str | None = None
+        """What the start found wrong with files, in words."""
         self._store = store
         self._spool = spool
         self._assembler = assembler
@@ -98,7 +98,7 @@ class Upkeep:
 
     def _reconcile(self) -> None:
         report = reconcile(self._store, self._spool, before=self._began_at)
-        self.missing_files = report.missing
+        self.trouble_with_files = report.trouble
         self._is_reconciled = True
 
     def _keep_house(self) -> None:
@@ -108,10 +108,17 @@ class Upkeep:
                 self._survives(self._reconcile)
 
     def _recover(self) -> None:
-        # What was refused while the database was away takes room until it is back.
+        failures = 0
         while not self._stop_asked.wait(_RECOVER_S):
-            self._survives(self._store.prove)
+            try:
+                now = self._store.prove()
+            except StoreError:
+                continue  # `/health` says so
+            # What was refused while the database was away takes room, and what was
+            # interrupted need not wait until it is overdue.
             self._survives(lambda: self._spool.remove_refused(self._store.known_paths))
+            if now != failures and self._survives(self._workflows.resume):
+                failures = now
 
     def _survives(self, task: Callable[[], object]) -> bool:
         """Do a round of a background loop; return whether its trouble will pass."""

@@ -99,6 +99,8 @@ class Database:
         the transaction."""
         self.trouble: str | None = None
         """Why the last change was not made for want of the database; None: it was."""
+        self.failures = 0
+        """How many changes were not made for want of the database."""
         self._writer = threading.Lock()
         self._queue: list[_Waiting[Any]] = []
         self._queue_lock = threading.Lock()
@@ -157,6 +159,7 @@ class Database:
             told = _store_error(error, self.url)
             if told.is_away:
                 self.trouble = str(told)
+                self.failures += 1
             raise told from error
         finally:
             self._writer.release()

@@ -151,11 +151,19 @@ class Store:
         """Why nothing can be written, by the last try; `prove` tries again."""
         return self._database.trouble
 
-    def prove(self) -> None:
-        """Write nothing, durably, if the last change was not made."""
+    def prove(self) -> int:
+        """Write nothing, durably, if the last change was not made.
+
+        Returns
+        -------
+        int
+            How many changes were not made so far for want of the database.
+
+        """
         if self._database.trouble is not None:
             with self._database.write():
                 pass
+        return self._database.failures
 
     def ping(self) -> None:
         """Ask the database for a sign of life."""
@@ -329,6 +337,16 @@ class Store:
             return _waiting.requeue_failed(
                 connection, reason_prefix=reason_prefix, now=now
             )
+
+    def named_results(self, folders: Iterable[str]) -> set[str]:
+        """Return which folders, relative to the data folder, results lie in."""
+        with self._database.read() as connection:
+            return _results.named_results(connection, folders)
+
+    def last_reconciled(self) -> Mapping[str, int]:
+        """Return what the last comparison of files and rows found; empty: none yet."""
+        with self._database.read() as connection:
+            return _snapshot.read_last_reconciled(connection)
 
     def finish_version(
         self,

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 
 from dicom_node.header import file_meta, instance_hash
 from dicom_node.reconcile import ReconcileReport, reconcile
@@ -88,7 +90,43 @@ def test_a_file_that_is_not_what_its_name_says_is_not_recorded(
 
     report = reconcile(store, spool, before=SOON)
 
-    assert report == ReconcileReport(reindexed=0, unreadable=1, missing=0)
+    assert report == ReconcileReport(0, unreadable=1, missing=0, quarantined=1)
+    assert not path.exists()
+    assert (spool.data_dir / "quarantine" / path.name).exists()
+    # It does not go unnoticed from then on, and is not looked at again.
+    again = reconcile(store, spool, before=SOON)
+    assert again == ReconcileReport(0, unreadable=0, missing=0, quarantined=1)
+    assert again.trouble == "1 unreadable files are set aside in quarantine/"
+    assert store.last_reconciled() == asdict(again)
+    assert [one.kind for one in store.snapshot().errors] == ["file_quarantined"]
+
+
+def test_a_full_quarantine_leaves_the_file_and_tells_of_it_at_each_start(
+    store: Store, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_node.spool._MAX_QUARANTINED", 0)
+    path = spool.data_dir / keep(spool, 1)
+    path.write_bytes(b"not a DICOM file")
+
+    for _ in range(2):
+        report = reconcile(store, spool, before=SOON)
+
+    assert path.exists()
+    assert report.trouble == "1 more unreadable files could not be set aside"
+
+
+def test_a_name_that_the_node_did_not_give_is_not_quoted(
+    store: Store, spool: Spool
+) -> None:
+    folder = spool.data_dir / "instances" / "ab"
+    folder.mkdir()
+    (folder / "DOE^JANE.dcm").write_bytes(b"not a DICOM file")
+
+    with structlog.testing.capture_logs() as logs:
+        reconcile(store, spool, before=SOON)
+
+    assert "DOE" not in str(logs)
+    assert [one.subject for one in store.snapshot().errors] == [None]
 
 
 @pytest.mark.parametrize("is_gone", [True, False])
@@ -129,4 +167,17 @@ def test_a_name_that_leads_nowhere_is_unreadable_and_stops_nothing(
 
     report = reconcile(store, spool, before=SOON)
 
-    assert report == ReconcileReport(reindexed=1, unreadable=1, missing=0)
+    assert report == ReconcileReport(1, unreadable=1, missing=0, quarantined=1)
+
+
+def test_what_was_refused_before_the_end_is_not_taken_up(
+    store: Store, spool: Spool
+) -> None:
+    path = keep(spool, 1)
+    spool.settle(path, is_kept=False)
+
+    report = reconcile(store, Spool(spool.data_dir, min_free_bytes=0), before=SOON)
+
+    assert report == ReconcileReport(0, 0, 0, refused=1)
+    assert not (spool.data_dir / path).exists()
+    assert store.recorded_files() == ()
