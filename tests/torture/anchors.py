@@ -75,6 +75,11 @@ class _Killed:
             )
         wait_for_port(self._port, timeout_s=60, what=lambda: command[0])
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):
@@ -100,6 +105,11 @@ class StoreScpAnchor:
         command = [str(STORESCP), "--fork", "--bit-preserving", "--promiscuous"]
         command += ["--accept-all", "--output-directory", str(self._storage)]
         self._killed.spawn([*command, str(self.peer.port)])
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running program."""
+        return self._killed.pid
 
     def kill(self) -> None:
         self._killed.kill()
@@ -146,6 +156,11 @@ class OrthancAnchor:
 
     def start(self) -> None:
         self._killed.spawn([str(ORTHANC), str(self._settings)])
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running program."""
+        return self._killed.pid
 
     def kill(self) -> None:
         self._killed.kill()
