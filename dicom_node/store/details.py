@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 
+_READING = (EventKind.STUDY_VIEWED, EventKind.STUDIES_SEARCHED)
+"""Pages that are told of these would load again because they were loaded."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShownVersion:
     """A version that has results."""
@@ -279,12 +283,12 @@ class DetailStore:
             return int(connection.scalar(select(func.max(events.c.id))) or 0)
 
     def events_after(self, event_id: int, *, limit: int) -> tuple[EventRow, ...]:
-        """Return the events after one, the oldest first."""
+        """Return the events after one, the oldest first; who reads changes nothing."""
         with self._database.read() as connection:
             rows = connection.execute(
                 select(events, studies.c.study_instance_uid)
                 .outerjoin(studies, studies.c.id == events.c.study_id)
-                .where(events.c.id > event_id)
+                .where(events.c.id > event_id, events.c.kind.not_in(_READING))
                 .order_by(events.c.id)
                 .limit(limit)
             )
