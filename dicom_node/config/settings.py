@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 from pydantic import model_validator
 
@@ -32,6 +34,7 @@ from dicom_node.config.security import (
     DicomTlsSettings,
     RetentionSettings,
 )
+from dicom_node.errors import SettingsError
 
 __all__ = ["NodeSettings"]
 
@@ -106,6 +109,7 @@ class NodeSettings(Section):
         ):
             msg = "node.standby: only nodes on PostgreSQL can take over"
             raise ValueError(msg)
+        _check_password(self.node)
         if not self.dicom_tls.enabled and any(
             one.certificate_sha256 for one in self.callers
         ):
@@ -132,10 +136,47 @@ class NodeSettings(Section):
 
     @property
     def database_url(self) -> str:
-        """The SQLAlchemy URL of the node's own tables."""
+        """The SQLAlchemy URL of the node's own tables; it may hold a password.
+
+        Raises
+        ------
+        SettingsError
+            ``node.database_password_file`` cannot be read.
+
+        """
         if self.node.database_url:
-            return self.node.database_url
+            return _with_password(
+                self.node.database_url, self.node.database_password_file
+            )
         return f"sqlite:///{(self.node.data_dir / 'node.sqlite').resolve()}"
+
+
+def _check_password(node: NodeSection) -> None:
+    if node.database_password_file is None:
+        return
+    account, _, place = (node.database_url or "").partition("://")[2].rpartition("@")
+    if not account or not place or ":" in account:
+        msg = (
+            "node.database_password_file: it needs a database_url that names a user "
+            "and no password, as in postgresql://node@host/name"
+        )
+        raise ValueError(msg)
+
+
+def _with_password(url: str, path: Path | None) -> str:
+    if path is None:
+        return url
+    where = f"node.database_password_file {path}"
+    try:
+        password = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{where}: it cannot be read") from error
+    if not password:
+        raise SettingsError(f"{where}: it holds no password")
+    scheme, _, rest = url.partition("://")
+    account, _, place = rest.rpartition("@")
+    # What an URL gives a meaning is written as its number (RFC 3986 2.1).
+    return f"{scheme}://{account}:{quote(password, safe='')}@{place}"
 
 
 def _check_engine(where: str, model: ModelSettings) -> None:
