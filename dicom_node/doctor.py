@@ -24,6 +24,7 @@ from dicom_node.errors import (
     StoreError,
 )
 from dicom_node.grounding import GroundingWorker
+from dicom_node.reconcile import describe_trouble
 from dicom_node.retrieve import check_archive
 from dicom_node.rules import RuleBook
 from dicom_node.service import LOCK_FILE
@@ -100,11 +101,14 @@ def _database(settings: NodeSettings) -> Iterator[DoctorFinding]:
         store = Store(settings.database_url)
         store.migrate()
         refusals = store.commitments.refusals()
+        trouble = describe_trouble(store.last_reconciled())
         store.close()
     except StoreError as error:
         yield DoctorFinding(False, f"database ({kind}): {error}")
         return
     yield DoctorFinding(True, f"database ({kind}) answers and has the current schema")
+    if trouble is not None:
+        yield DoctorFinding(False, f"files, at the last start: {trouble}")
     for name, (reason, count) in sorted(refusals.items()):
         yield DoctorFinding(
             False,

@@ -1,29 +1,32 @@
 """After a crash: make files and rows agree again.
 
 What never became whole is deleted (nobody was told that it arrived), and so is what
-was refused; any other file without a row gets one, and a row without its file is told
-aloud: that is a lost instance.
+was refused; any other file without a row gets one, or is set aside where it cannot be
+read, and a row without its file is told aloud: that is a lost instance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 import structlog
 
+from dicom_node.audit import EventKind
 from dicom_node.errors import CannotUnderstandError
 from dicom_node.header import instance_sha256, read_header
 from dicom_node.records import ReceivedInstance
 from dicom_node.spool import Spool
 from dicom_node.store import Store
 
-__all__ = ["ReconcileReport", "reconcile"]
+__all__ = ["ReconcileReport", "describe_trouble", "reconcile"]
 
 _BATCH = 500
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +43,15 @@ class ReconcileReport:
     """Rows whose file is gone or has another size."""
     refused: int = 0
     """Files without a row that were deleted: whoever sent them was told so."""
+    quarantined: int = 0
+    """Unreadable files that are set aside, by this start and those before it."""
+    left: int = 0
+    """Unreadable files that stay where they are: too many, or they cannot be moved."""
+
+    @property
+    def trouble(self) -> str | None:
+        """What a person has to look at, in words; None: nothing."""
+        return describe_trouble(asdict(self))
 
 
 def reconcile(store: Store, spool: Spool, *, before: datetime) -> ReconcileReport:
@@ -60,7 +72,7 @@ def reconcile(store: Store, spool: Spool, *, before: datetime) -> ReconcileRepor
         The database could not answer.
 
     """
-    reindexed = unreadable = refused = 0
+    reindexed = unreadable = refused = left = 0
     for paths in _batches(_files(spool, before)):
         known = store.known_paths(path.as_posix() for path in paths)
         for path in paths:
@@ -72,16 +84,26 @@ def reconcile(store: Store, spool: Spool, *, before: datetime) -> ReconcileRepor
                 reindexed += 1
             else:
                 unreadable += 1
+                left += not _set_aside(store, spool, path)
     missing = _missing(store, spool.data_dir)
-    report = ReconcileReport(reindexed, unreadable, missing, refused)
-    log.info(
-        "reconciled",
-        reindexed=report.reindexed,
-        unreadable=report.unreadable,
-        missing=report.missing,
-        refused=report.refused,
+    report = ReconcileReport(
+        reindexed, unreadable, missing, refused, spool.quarantined(), left
     )
+    store.record_event(EventKind.FILES_RECONCILED, detail=asdict(report))
+    log.info("reconciled", **asdict(report))
     return report
+
+
+def describe_trouble(found: Mapping[str, int]) -> str | None:
+    """Say what a person has to look at, of a report's values; None: nothing."""
+    told = []
+    if missing := found.get("missing"):
+        told.append(f"{missing} instances have lost their file")
+    if quarantined := found.get("quarantined"):
+        told.append(f"{quarantined} unreadable files are set aside in quarantine/")
+    if left := found.get("left"):
+        told.append(f"{left} more unreadable files could not be set aside")
+    return "; ".join(told) or None
 
 
 def _files(spool: Spool, before: datetime) -> Iterator[Path]:
@@ -116,10 +138,10 @@ def _reindex(store: Store, data_dir: Path, path: Path) -> bool:
     except (CannotUnderstandError, OSError) as error:
         # The text of an OSError quotes the whole path.
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        log.warning("file_unreadable", path=path.as_posix(), reason=reason)
+        log.warning("file_unreadable", path=_name(path), reason=reason)
         return False
     if path.stem != sha256:
-        log.warning("file_unreadable", path=path.as_posix(), reason="other content")
+        log.warning("file_unreadable", path=_name(path), reason="other content")
         return False
     store.record_instance(
         ReceivedInstance(
@@ -143,6 +165,24 @@ def _reindex(store: Store, data_dir: Path, path: Path) -> bool:
     )
     log.info("file_reindexed", path=path.as_posix())
     return True
+
+
+def _set_aside(store: Store, spool: Spool, path: Path) -> bool:
+    if not spool.quarantine(path):
+        log.error("file_not_quarantined", path=_name(path))
+        return False
+    store.record_event(
+        EventKind.FILE_QUARANTINED,
+        subject=path.stem if _HASH.fullmatch(path.stem) else None,
+        detail={"reason": "a file without a row cannot be read"},
+    )
+    log.warning("file_quarantined", path=_name(path))
+    return True
+
+
+def _name(path: Path) -> str:
+    # A name that the node did not give may hold anything, a patient's name too.
+    return path.as_posix() if _HASH.fullmatch(path.stem) else "(not a name of ours)"
 
 
 def _missing(store: Store, data_dir: Path) -> int:

@@ -2,6 +2,7 @@
 
     <data_dir>/incoming/<random>.part           while it arrives
     <data_dir>/instances/<ab>/<sha256>.dcm      once it is whole, synced and named
+    <data_dir>/quarantine/<sha256>.dcm          found without a row, and unreadable
 
 A file that has its final name is complete. The same bytes always get the same name,
 so storing them twice changes nothing, whoever else is storing them at the moment.
@@ -28,6 +29,9 @@ from dicom_node.errors import OutOfResourcesError, SettingsError
 __all__ = ["Spool", "SpoolWriter", "make_durable", "sync_path", "write_whole"]
 
 _PART = ".part"
+_QUARANTINE = "quarantine"
+_MAX_QUARANTINED = 1000
+"""Files that are set aside; more stay where they are, and are told of at each start."""
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL})
@@ -103,6 +107,30 @@ class Spool:
         for path in leftovers:
             path.unlink(missing_ok=True)
         return len(leftovers)
+
+    def quarantine(self, path: Path) -> bool:
+        """Set a file aside, under its name; False: there are too many, or it stays.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            Relative to the data folder.
+
+        """
+        folder = self.data_dir / _QUARANTINE
+        if self.quarantined() >= _MAX_QUARANTINED:
+            return False
+        try:
+            make_durable(self.data_dir, _QUARANTINE)
+            (self.data_dir / path).rename(folder / path.name)
+            sync_path(folder)
+        except OSError:
+            return False
+        return True
+
+    def quarantined(self) -> int:
+        """Return how many files are set aside."""
+        return sum(1 for _ in (self.data_dir / _QUARANTINE).glob("*"))
 
     def files(self) -> Iterator[Path]:
         """Yield every whole file, relative to the data folder."""

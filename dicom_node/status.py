@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.text import Text
 from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
 from dicom_node.inbox import ReportInbox, ReportOutcome
+from dicom_node.reconcile import describe_trouble
 from dicom_node.records import IncomingReport
 from dicom_node.store import StatusSnapshot, Store
 
@@ -39,6 +40,8 @@ class NodeStatus:
     data_dir: Path
     waiting_reports: int
     """Reports whose study, or its first image, is not here yet."""
+    files: Mapping[str, int]
+    """What the last start found when it compared files and rows; empty: no start yet."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values: ``studies``, ``destinations``, ``errors``."""
@@ -46,6 +49,7 @@ class NodeStatus:
         return {
             "data_dir": str(self.data_dir),
             "waiting_reports": self.waiting_reports,
+            "files": dict(self.files),
             **values,
         }
 
@@ -65,6 +69,7 @@ def read_status(settings: NodeSettings) -> NodeStatus:
             store.snapshot(),
             settings.node.data_dir.resolve(),
             store.reports.count_waiting(),
+            store.last_reconciled(),
         )
 
 
@@ -146,6 +151,8 @@ def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
         yield destinations
     if status.waiting_reports:
         yield Text(f"{status.waiting_reports} reports wait for their images")
+    if (trouble := describe_trouble(status.files)) is not None:
+        yield Text(f"At the last start: {trouble}")
     if status.snapshot.errors:
         yield Text("Last errors")
     for error in status.snapshot.errors:

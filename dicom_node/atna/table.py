@@ -47,6 +47,8 @@ MESSAGES: Mapping[EventKind, Audited | NotAudited] = MappingProxyType(
         EventKind.INSTANCE_CONFLICT: Audited(transfers.conflicting, _SENDER),
         EventKind.INSTANCE_REINDEXED: _NO_ACCESS,
         EventKind.FILE_MISSING: _NO_ACCESS,
+        EventKind.FILE_QUARANTINED: _NO_ACCESS,
+        EventKind.FILES_RECONCILED: _NO_ACCESS,
         EventKind.STUDY_COMPLETE: _NO_ACCESS,
         EventKind.STUDY_REQUEUED: _NO_ACCESS,
         EventKind.STUDY_PROCESSED: Audited(access.results_made),

@@ -43,7 +43,13 @@ from dicom_node.service.upkeep import Upkeep
 from dicom_node.spool import Spool
 from dicom_node.store import Store
 from dicom_node.web import HealthReport, NodeCollector, check_disk, examine
-from dicom_node.workflows import DRAINING, PipelineProcessor, StudyProcessor, Workflows
+from dicom_node.workflows import (
+    DRAINING,
+    PipelineProcessor,
+    StudyProcessor,
+    Workflows,
+    remove_unfinished,
+)
 
 if TYPE_CHECKING:
     from dicom_node.hl7 import Hl7Listener
@@ -161,6 +167,7 @@ class NodeService:
             raise SettingsError("the wait for another node's end was cancelled")
         self._store = store
         leftovers = spool.remove_leftovers()
+        unfinished = remove_unfinished(self._data_dir, self._store)
         self._audit = make_audit(settings, self._store)
         if self._audit is not None:
             self._audit.open()
@@ -195,7 +202,7 @@ class NodeService:
         if self._retrieve is not None:
             self._workflows.complete_by(self._retrieve)
         self._worklist = make_worklist(settings, self._store, bringer=retriever)
-        self._workflows.resume()
+        resumed = self._workflows.resume()
         self._commitment = CommitmentService(
             settings,
             self._store,
@@ -242,9 +249,10 @@ class NodeService:
         self._upkeep.start()
         if self._audit is not None:
             self._audit.start()
+        found = {"leftovers": leftovers, "unfinished": unfinished, **resumed}
         self._store.record_event(
             EventKind.NODE_STARTED,
-            detail={"version": __version__, "leftovers": leftovers},
+            detail={"version": __version__, **found},
         )
         log.info(
             "node_started",
@@ -253,7 +261,7 @@ class NodeService:
             tls_port=self.tls_port,
             web_port=self.web_port,
             hl7_port=self.hl7_port,
-            leftovers=leftovers,
+            **found,
             seconds=round(time.monotonic() - began, 2),
         )
 
@@ -436,8 +444,7 @@ class NodeService:
         return None if self._guard is None else self._guard.warning
 
     def _check_files(self) -> str | None:
-        missing = self._upkeep.missing_files
-        return f"{missing} instances have lost their file" if missing else None
+        return self._upkeep.trouble_with_files
 
     def _check_model(self) -> str | None:
         # Instances are accepted all the same: their studies wait for the model.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from dicom_node.store.schema import (
 )
 from dicom_node.store.versions import set_study_state
 
-__all__ = ["finish_version"]
+__all__ = ["finish_version", "named_results"]
+
+_BATCH = 500
 
 
 def finish_version(
@@ -106,6 +109,40 @@ def finish_version(
         select(results.c.id).where(results.c.path.startswith(f"{old}/")).limit(1)
     )
     return () if still_named is not None else (old,)
+
+
+def named_results(connection: Connection, folders: Iterable[str]) -> set[str]:
+    """Return which of these folders a version or a result lies in.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        A transaction.
+    folders : iterable of str
+        Relative to the data folder.
+
+    """
+    found: set[str] = set()
+    wanted = iter(folders)
+    while batch := list(islice(wanted, _BATCH)):
+        found.update(
+            connection.scalars(
+                select(versions.c.result_dir).where(versions.c.result_dir.in_(batch))
+            )
+        )
+        # A version that was made again keeps results of before: few, one by one.
+        found.update(
+            folder
+            for folder in batch
+            if folder not in found
+            and connection.scalar(
+                select(results.c.id)
+                .where(results.c.path.startswith(f"{folder}/", autoescape=True))
+                .limit(1)
+            )
+            is not None
+        )
+    return found
 
 
 def _record_result(

@@ -29,6 +29,7 @@ __all__ = [
     "StoreCounts",
     "StudyStatus",
     "read_counts",
+    "read_last_reconciled",
     "read_snapshot",
 ]
 
@@ -129,6 +130,17 @@ def read_counts(connection: Connection) -> StoreCounts:
     )
 
 
+def read_last_reconciled(connection: Connection) -> dict[str, int]:
+    """Return what was found the last time that files and rows were compared."""
+    detail = connection.scalar(
+        select(events.c.detail)
+        .where(events.c.kind == EventKind.FILES_RECONCILED)
+        .order_by(events.c.id.desc())
+        .limit(1)
+    )
+    return dict(detail or {})
+
+
 def read_snapshot(connection: Connection, *, limit: int) -> StatusSnapshot:
     """Read the newest ``limit`` studies, every destination and the last errors."""
     rows = connection.execute(
@@ -191,6 +203,7 @@ _ERRORS = (
     EventKind.DELIVERY_DEAD,
     EventKind.COMMITMENT_REPORT_DEAD,
     EventKind.FILE_MISSING,
+    EventKind.FILE_QUARANTINED,
     EventKind.INSTANCE_CONFLICT,
 )
 

@@ -157,7 +157,7 @@ class Store:
         Returns
         -------
         int
-            How many changes were not made so far for want of the database.
+            How often the database could not answer so far.
 
         """
         if self._database.trouble is not None:

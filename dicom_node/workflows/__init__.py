@@ -1,5 +1,6 @@
 """The durable work: processing and delivery that survive a crash at any point."""
 
+from dicom_node.workflows.leftovers import remove_unfinished
 from dicom_node.workflows.pipeline_processor import PipelineProcessor
 from dicom_node.workflows.processing import RESULTS, StudyProcessor
 from dicom_node.workflows.workflows import DRAINING, PAUSED, Workflows
@@ -11,4 +12,5 @@ __all__ = [
     "PipelineProcessor",
     "StudyProcessor",
     "Workflows",
+    "remove_unfinished",
 ]

@@ -30,12 +30,12 @@ from dicom_node.spool import make_durable, sync_path
 from dicom_node.store import Store, Work
 from dicom_node.workflows.names import work_name
 
-__all__ = ["NO_MODEL", "RESULTS", "Processing", "StudyProcessor"]
+__all__ = ["NO_MODEL", "RESULTS", "UNFINISHED", "Processing", "StudyProcessor"]
 
 RESULTS = "results"
 """Folder of the results below the data folder, one folder per run of a version."""
 
-_UNFINISHED = "processing"
+UNFINISHED = "processing"
 """Folder of results that are not whole yet; on the same file system, to be renamed."""
 
 _OUR_TROUBLE = frozenset(
@@ -132,7 +132,7 @@ class Processing:
         self._data_dir = settings.node.data_dir.resolve()
         self._counts_preliminary = settings.reports.preliminary
         self._profiles = {one.name: one.profile for one in settings.destinations}
-        make_durable(self._data_dir, RESULTS, _UNFINISHED)
+        make_durable(self._data_dir, RESULTS, UNFINISHED)
 
     def process(
         self, version_id: int, run: int, *, is_last: bool, model: str | None = None
@@ -196,7 +196,7 @@ class Processing:
             return
         name, epoch = _folder_name(work), self._store.epoch
         folder = self._data_dir / RESULTS / _of_epoch(name, epoch)
-        part = self._data_dir / _UNFINISHED / folder.name
+        part = self._data_dir / UNFINISHED / folder.name
         # Of a try that did not get as far as its rows.
         for parent in (folder.parent, part.parent):
             _remove_tries(parent, name, epoch)

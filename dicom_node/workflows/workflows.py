@@ -178,7 +178,7 @@ class Workflows:
             workflow_completion_timeout_sec=grace_s if self._steps.running else 0,
         )
 
-    def resume(self, *, only_overdue: bool = False) -> None:
+    def resume(self, *, only_overdue: bool = False) -> dict[str, int]:
         """Queue what the store says is undone; doing so twice changes nothing.
 
         Parameters
@@ -187,23 +187,36 @@ class Workflows:
             Leave work that waits for its time; at a start none is left out, and what
             had been given up for want of the model is taken up again.
 
+        Returns
+        -------
+        dict
+            How many ``versions``, ``deliveries`` and ``commitments`` were undone.
+
         """
         if not only_overdue:
             self._store.requeue_failed(reason_prefix=NO_MODEL, now=self._clock())
-        for key in self._store.unfinished_versions():
+        undone = self._store.unfinished_versions()
+        for key in undone:
             self.version_ready(key)
             if not only_overdue:
                 hurry(work_name(key))
         latest = self._clock() - _OVERDUE
-        for parcel in first_in_line(self._store.pending_parcels()):
+        pending = first_in_line(self._store.pending_parcels())
+        for parcel in pending:
             if not only_overdue or parcel.next_attempt_at < latest:
                 self._submit_parcel(parcel)
-        for parcel in self._store.commitments.waiting():
+        waiting = self._store.commitments.waiting()
+        for parcel in waiting:
             if not only_overdue or parcel.next_attempt_at < latest:
                 self._submit_commitment(parcel)
             if not only_overdue:
                 # The node may have ended between writing that it asks and asking.
                 hurry(commitment_name(parcel))
+        return {
+            "versions": len(undone),
+            "deliveries": len(pending),
+            "commitments": len(waiting),
+        }
 
     def take_report(
         self, ae_title: str, peer_address: str, report: CommitmentReport

@@ -23,6 +23,7 @@ from dicom_node.errors import (
 from dicom_node.identity import content_version
 from dicom_node.records import ResultObject
 from dicom_node.store import Store, VersionKey
+from dicom_node.workflows import remove_unfinished
 from dicom_node.workflows.processing import NO_MODEL, Processing
 from tests.builders.stores import NOON, received
 from tests.builders.study_processor import QuickProcessor
@@ -267,3 +268,21 @@ def test_the_results_of_a_run_that_was_superseded_are_thrown_away_and_not_counte
     name = "dicom_node_studies_processed_total"
     assert counted.get_sample_value(name, {"outcome": "done"}) is None
     assert counted.get_sample_value(name, {"outcome": "superseded"}) == 1
+
+
+def test_what_an_interrupted_run_left_is_removed_and_results_stay(
+    tmp_path: Path, processing: Processing, key: VersionKey, store: Store
+) -> None:
+    processing.process(key.version_id, key.run, is_last=False)
+    data_dir = tmp_path / "data"
+    (whole,) = (data_dir / "results").iterdir()
+    for left in ("processing/interrupted", "results/without-a-row"):
+        (data_dir / left).mkdir()
+        (data_dir / left / "1.dcm").write_bytes(b"x")
+
+    removed = remove_unfinished(data_dir, store)
+
+    assert removed == 2
+    assert list((data_dir / "results").iterdir()) == [whole]
+    assert list(whole.iterdir())
+    assert list((data_dir / "processing").iterdir()) == []
