@@ -41,7 +41,7 @@ class NodeStatus:
     waiting_reports: int
     """Reports whose study, or its first image, is not here yet."""
     files: Mapping[str, int]
-    """What the last start found when it compared files and rows; empty: no start yet."""
+    """What the last start found of files and rows; empty: no start yet."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values: ``studies``, ``destinations``, ``errors``."""
