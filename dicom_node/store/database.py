@@ -98,9 +98,9 @@ class Database:
         """Asked at the beginning of each transaction that writes; what it raises ends
         the transaction."""
         self.trouble: str | None = None
-        """Why the last change was not made for want of the database; None: it was."""
+        """Why the database could not answer; None: the last change was made."""
         self.failures = 0
-        """How many changes were not made for want of the database."""
+        """How often it could not answer."""
         self._writer = threading.Lock()
         self._queue: list[_Waiting[Any]] = []
         self._queue_lock = threading.Lock()
@@ -120,7 +120,10 @@ class Database:
             with self.engine.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise _store_error(error, self.url) from error
+            raise self._failed(_store_error(error, self.url)) from error
+        except StoreError as error:  # of the fence, or of who asks
+            self._failed(error)
+            raise
 
     @contextmanager
     def write(self, *, is_patient: bool = False) -> Iterator[Connection]:
@@ -156,11 +159,10 @@ class Database:
                 yield connection
             self.trouble = None
         except SQLAlchemyError as error:
-            told = _store_error(error, self.url)
-            if told.is_away:
-                self.trouble = str(told)
-                self.failures += 1
-            raise told from error
+            raise self._failed(_store_error(error, self.url)) from error
+        except StoreError as error:  # of the fence, or of who changes something
+            self._failed(error)
+            raise
         finally:
             self._writer.release()
 
@@ -254,6 +256,12 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+    def _failed(self, error: StoreError) -> StoreError:
+        if error.is_away:
+            self.trouble = str(error)
+            self.failures += 1
+        return error
 
     def _busy(self) -> StoreError:
         where = self.url.database or "" if self.is_sqlite else _server(self.url)

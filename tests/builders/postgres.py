@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ class PostgresCluster:
     def kill(self) -> None:
         """Kill the server and all that it has started."""
         server = int((self._data / "postmaster.pid").read_text().split()[0])
+        os.kill(server, signal.SIGSTOP)  # it makes no more of them
         children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
         killed = (server, *map(int, children))
         for pid in killed:
@@ -90,8 +92,15 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
         options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
         log = str(folder / "log")
 
-        def start() -> None:
-            run("pg_ctl", "-D", str(data), "-w", "-l", log, "-o", options, "start")
+        def start(tries: int = 10) -> None:
+            try:
+                run("pg_ctl", "-D", str(data), "-w", "-l", log, "-o", options, "start")
+            except subprocess.CalledProcessError:
+                # Another program may use the port for a moment.
+                if not tries:
+                    raise
+                time.sleep(1.0)
+                start(tries - 1)
 
         start()
         try:

@@ -12,8 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from dicom_node.errors import StoreError, TakenOverError
-from dicom_node.store import Store
-from dicom_node.store import patience
+from dicom_node.store import Store, patience
 from tests.builders.postgres import PostgresCluster
 from tests.builders.process import wait_until
 
@@ -41,8 +40,8 @@ def second(shared: str) -> Iterator[Store]:
         yield opened
 
 
-def end_session(store: Store, of: Store) -> None:
-    """Let the server end the session that holds a claim."""
+def end_session(store: Store) -> None:
+    """Let the server end the session that holds the claim."""
     with store._database.read() as connection:
         connection.execute(
             text(
@@ -50,6 +49,16 @@ def end_session(store: Store, of: Store) -> None:
                 "WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'"
             )
         )
+
+
+def ask_a_stopped_server(store: Store) -> None:
+    with store._database.write() as connection:
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            connection.execute(text("SELECT 1"))
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_the_second_waits_until_the_first_is_gone(first: Store, second: Store) -> None:
@@ -67,7 +76,7 @@ def test_who_was_taken_over_can_write_nothing(first: Store, second: Store) -> No
     assert first.turn is not None
     assert second.turn is not None
     workflows = first.turn.workflow_engine()
-    end_session(second, first)
+    end_session(second)
     assert second.turn.take()
     assert second.claim("node")
 
@@ -108,7 +117,7 @@ def test_a_claim_that_is_lost_is_taken_again_if_nobody_has_it(
 ) -> None:
     turn = first.turn
     assert turn is not None
-    end_session(second, first)
+    end_session(second)
 
     wait_until(lambda: turn.trouble is not None, timeout_s=30, what="the loss")
     with pytest.raises(StoreError, match="being taken again"):
@@ -122,13 +131,9 @@ def test_a_server_that_hangs_is_given_up(
     first: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience.PatientConnection, "patience_s", 0.5)
-    with pytest.raises(StoreError) as told, first._database.write() as connection:
-        pid = connection.scalar(text("SELECT pg_backend_pid()"))
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            connection.execute(text("SELECT 1"))
-        finally:
-            os.kill(pid, signal.SIGCONT)
+
+    with pytest.raises(StoreError) as told:
+        ask_a_stopped_server(first)
 
     assert "it did not answer in time" in str(told.value)
     assert told.value.is_away
