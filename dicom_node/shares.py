@@ -5,6 +5,7 @@ Whoever opens connections without end takes places from itself and from nobody e
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ _IPV6_SITE_BITS = 64
 """Whoever has one address of such a network has them all (RFC 4291 2.5.4)."""
 
 
+@functools.lru_cache(maxsize=4096)
 def holder_of(address: str) -> str:
     """Return whom an address belongs to: itself, or the site of an IPv6 address.
 

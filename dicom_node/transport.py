@@ -23,6 +23,7 @@ BUFFER_BYTES = 1 << 17
 
 _PDU_HEADER = struct.Struct(">BxL")
 _LINGER_BYTES = 1 << 18
+_SEND_BUFFER_BYTES = 1 << 16
 _TLS_HANDSHAKE = 0x16
 """First byte of a TLS connection: the content type, RFC 8446 5.1."""
 _ASSOCIATE_RQ = 0x01
@@ -53,6 +54,8 @@ class PduSocket:
         self._low = self._high = 0
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Answers are small. Who takes none is to wait, not to have thousands made.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._readable = select.poll()
         self._readable.register(connection, select.POLLIN)
         self._writable = select.poll()

@@ -91,6 +91,13 @@ class BoundedProtocol(H11Protocol):
         self._received += len(data)
         super().data_received(data)
         self._was_held_up |= self.flow.read_paused
+        if self._is_receiving and not self._was_receiving:
+            self._begin_window(self._count_unsent())
+
+    def pause_writing(self) -> None:
+        """Begin to look at how fast the peer takes its answer."""
+        super().pause_writing()
+        self._begin_window(self._count_unsent())
 
     def resume_writing(self) -> None:
         """Note that the peer took something."""
@@ -138,10 +145,14 @@ class BoundedProtocol(H11Protocol):
             (self._was_receiving and self._is_receiving and came < least)
             or (unsent and self._unsent_before and unsent > self._unsent_before - least)
         )
-        self._window_began, self._received_before = now, self._received
-        self._unsent_before, self._was_held_up = unsent, self.flow.read_paused
-        self._was_receiving = self._is_receiving
+        self._begin_window(unsent)
         return "the peer was too slow" if is_slow else ""
+
+    def _begin_window(self, unsent: int) -> None:
+        self._window_began = self.loop.time()
+        self._received_before, self._unsent_before = self._received, unsent
+        self._was_held_up = self.flow.read_paused
+        self._was_receiving = self._is_receiving
 
     def _count_unsent(self) -> int:
         """Return how much the peer has yet to take; 0: the system holds all of it."""

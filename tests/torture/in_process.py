@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from conformance.profile import Rejection
 from dicom_node.acceptor import Acceptor
@@ -19,7 +25,7 @@ from dicom_node.spool import Spool
 from dicom_node.transport import PduSocket
 from tests.builders.dicom_server import MemoryLedger
 
-__all__ = ["InProcessHost"]
+__all__ = ["InProcessHost", "silence"]
 
 
 class InProcessHost:
@@ -27,12 +33,18 @@ class InProcessHost:
 
     Parameters
     ----------
-    folder : pathlib.Path
-        Where instances are kept.
+    folder : pathlib.Path, optional
+        Where instances are kept; None: in memory where the system has such a folder,
+        since nothing here is about what a disk keeps.
 
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        if folder is None:
+            memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+            self._temporary = tempfile.TemporaryDirectory(dir=memory)
+            folder = Path(self._temporary.name)
+        self.folder = folder
         self.limits = LimitSettings(min_free_bytes=0)
         self.commitments: CommitmentHandler | None = None
         self.spool = Spool(folder, min_free_bytes=0)
@@ -101,3 +113,16 @@ class _Line(socket.socket):
 
     def setsockopt(self, *_: Any) -> None:
         """TCP has options that this has not."""
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Log nothing: each of a million cases would."""
+    before = structlog.get_config()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

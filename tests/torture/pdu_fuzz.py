@@ -23,7 +23,13 @@ from tests.builders.raw_peer import (
     p_data,
 )
 
-__all__ = ["make_command", "make_request_body", "make_script"]
+__all__ = [
+    "make_command",
+    "make_request_body",
+    "make_script",
+    "mutate",
+    "mutate_list",
+]
 
 _UIDS = (
     CT_IMAGE_STORAGE,
@@ -58,9 +64,9 @@ def make_request_body(rng: random.Random) -> bytes:
     items += [_context(rng, number) for number in range(count)]
     items.append(item(0x50, b"".join(_user_items(rng))))
     if rng.random() < 0.3:
-        items = _mutate_list(rng, items)
+        items = mutate_list(rng, items)
     body += b"".join(items)
-    return _mutate(rng, body) if rng.random() < 0.5 else body
+    return mutate(rng, body) if rng.random() < 0.5 else body
 
 
 def make_command(rng: random.Random) -> bytes:
@@ -72,7 +78,7 @@ def make_command(rng: random.Random) -> bytes:
         message_id=rng.choice(_NUMBERS),
         has_data_set=rng.random() < 0.7,
     )
-    return _mutate(rng, command) if rng.random() < 0.7 else command
+    return mutate(rng, command) if rng.random() < 0.7 else command
 
 
 def make_script(rng: random.Random) -> list[bytes]:
@@ -87,10 +93,10 @@ def make_script(rng: random.Random) -> list[bytes]:
     if rng.random() < 0.4:
         script.append(rng.choice((_RELEASE, _ABORT)))
     if rng.random() < 0.6:
-        script = _mutate_list(rng, script)
+        script = mutate_list(rng, script)
     if script and rng.random() < 0.6:
         at = rng.randrange(len(script))
-        script[at] = _mutate(rng, script[at])
+        script[at] = mutate(rng, script[at])
     return script
 
 
@@ -123,7 +129,7 @@ def _step(rng: random.Random) -> bytes:
         return p_data(echo, is_command=True, context_id=3)
     context_id = rng.choice((1, 1, 1, 1, 3, 5, 0, 255))
     command = make_command(rng) if kind < 5 else command_set(1, sop_instance="1.2.3.4")
-    data = _DATA_SET if kind < 7 else _mutate(rng, _DATA_SET)
+    data = _DATA_SET if kind < 7 else mutate(rng, _DATA_SET)
     size = rng.choice((16384, 16384, 64, 7))
     return p_data(
         command,
@@ -142,7 +148,7 @@ def _context(rng: random.Random, number: int) -> bytes:
         for _ in range(70 if rng.random() < 0.02 else rng.choice((0, 1, 1, 3)))
     ]
     if rng.random() < 0.1:
-        inner = _mutate_list(rng, inner)
+        inner = mutate_list(rng, inner)
     return item(0x20, bytes((context_id & 0xFF, 0, 0, 0)) + b"".join(inner))
 
 
@@ -177,7 +183,7 @@ def _pdu(kind: int, body: bytes) -> bytes:
     return struct.pack(">BxL", kind, len(body)) + body
 
 
-def _mutate_list(rng: random.Random, pieces: Sequence[bytes]) -> list[bytes]:
+def mutate_list(rng: random.Random, pieces: Sequence[bytes]) -> list[bytes]:
     """Leave out, double, swap, join or cut pieces."""
     changed = list(pieces)
     if not changed:
@@ -197,7 +203,7 @@ def _mutate_list(rng: random.Random, pieces: Sequence[bytes]) -> list[bytes]:
     return changed
 
 
-def _mutate(rng: random.Random, data: bytes) -> bytes:
+def mutate(rng: random.Random, data: bytes) -> bytes:
     """Change bytes in one to four ways."""
     changed = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 4))):

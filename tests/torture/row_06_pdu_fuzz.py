@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-
-import structlog
 
 from dicom_node.dimse import decode_command
 from dicom_node.errors import ProtocolViolationError
 from dicom_node.pdu import decode_associate_request
 from tests.torture.bystander import Bystander, echo
 from tests.torture.fuzz_anchors import measure_anchors
-from tests.torture.in_process import InProcessHost
+from tests.torture.in_process import InProcessHost, silence
 from tests.torture.nodes import run_watched
 from tests.torture.outcome import Figure, Outcome, Scale, Tell, at_least, at_most, seen
 from tests.torture.pdu_fuzz import make_command, make_request_body, make_script
@@ -39,7 +35,7 @@ idle_timeout_s = 3.0
 def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
     """Send broken PDUs from fixed seeds."""
     tell("in process")
-    figures = list(_in_process(_IN_PROCESS[scale], work))
+    figures = list(_in_process(_IN_PROCESS[scale]))
     tell("over sockets")
     with run_watched(work / "node", limits=_LIMITS) as node:
         steady = node.hold()
@@ -74,11 +70,11 @@ def _send_some(port: int, _called: str) -> Sequence[Figure]:
     return (seen("connections", send_scripts(port, range(_ANCHORS))),)
 
 
-def _in_process(count: int, work: Path) -> tuple[Figure, ...]:
+def _in_process(count: int) -> tuple[Figure, ...]:
     uncaught: Counter[str] = Counter()
-    host = InProcessHost(work / "spool")
+    host = InProcessHost()
     decoded = 0
-    with _silence():
+    with silence():
         for seed in range(count):
             rng = random.Random(seed)
             kind = seed % 10
@@ -96,7 +92,7 @@ def _in_process(count: int, work: Path) -> tuple[Figure, ...]:
             except Exception as error:  # noqa: BLE001 - what this looks for
                 uncaught[f"{type(error).__name__}: {error}"] += 1
     uncaught += host.uncaught
-    left = sum(1 for _ in (work / "spool" / "incoming").iterdir())
+    left = sum(1 for _ in (host.folder / "incoming").iterdir())
     return (
         at_least("broken PDUs in process", count, count),
         at_most("uncaught errors in process", uncaught.total(), 0),
@@ -106,16 +102,3 @@ def _in_process(count: int, work: Path) -> tuple[Figure, ...]:
         at_least("associations accepted among them", host.admitted, count // 20),
         at_least("instances stored among them", host.statuses[0], count // 500),
     )
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Log nothing: each of a million cases would."""
-    before = structlog.get_config()
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
-    )
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
