@@ -78,9 +78,9 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
                 stuck = senders.finish()
             program.check_alive()
             finished = _wait_finished(work, program)
-            rested = _rest(pid, moments)
-    curve = _write_curve(moments, scale)
-    tell(f"curve: {curve}")
+            rested = _rest(pid, moments[-1])
+    curve = _write_curve([*moments, rested], scale)
+    tell(f"curve: {curve}; not acknowledged: {dict(senders.failures)}")
     warm = [one for one in moments if one.seconds >= plan.warm_up_s]
     return Outcome(
         (
@@ -91,12 +91,9 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
             at_most("senders that did not get through", stuck, 0),
             at_most("studies not finished", finished, 0),
             *_growth(warm, scale),
-            seen("memory after it", round(rested.rss_bytes / _MIB), "MiB"),
-            at_most(
-                "threads at rest, over the most under load",
-                max(0, rested.threads - max(one.held.threads for one in warm)),
-                0,
-            ),
+            seen("memory at rest", round(rested.held.rss_bytes / _MIB), "MiB"),
+            seen("threads at rest", rested.held.threads),
+            seen("descriptors at rest", rested.held.descriptors),
         ),
         notes=(
             "the results are a quick stand-in's; everything else is the node, with "
@@ -186,12 +183,10 @@ def _wait_finished(work: Path, program: Program) -> int:
         return sum(counts.studies.values()) - counts.studies.get("done", 0)
 
 
-def _rest(pid: int, moments: list[_Moment]) -> Resources:
+def _rest(pid: int, last: _Moment) -> _Moment:
+    """Look once more when the work is done and the senders are gone."""
     time.sleep(2.0)
-    held = sample(pid)
-    last = moments[-1]
-    moments.append(_Moment(last.seconds + 2.0, last.instances, held))
-    return held
+    return _Moment(last.seconds + 2.0, last.instances, sample(pid))
 
 
 def _write_curve(moments: Sequence[_Moment], scale: Scale) -> Path:
