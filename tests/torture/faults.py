@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydicom import dcmread
+from pydicom.uid import CTImageStorage
 from pynetdicom import AE
-from pynetdicom.sop_class import CTImageStorage
 
 from tests.builders.process import free_port, wait_for_port
 from tests.torture.load import Sample, make_sample

@@ -163,7 +163,7 @@ def _fill(
 
 
 def _anchors(work: Path, tell: Tell) -> list[tuple[str, tuple[Figure, ...]]]:
-    found = []
+    found: list[tuple[str, tuple[Figure, ...]]] = []
     for kind in (StoreScpAnchor, OrthancAnchor):
         folder = work / kind.__name__
         with ExitStack() as stack:

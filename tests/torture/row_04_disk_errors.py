@@ -162,7 +162,7 @@ def _without_descriptors(node: FaultyNode, judge: _Judge) -> None:
 
 def _without_inodes(node: FaultyNode, judge: _Judge, disk: Path) -> None:
     node.send(judge.samples.next())
-    taken = []
+    taken: list[Path] = []
     try:
         while True:
             path = disk / f"taken-{len(taken)}"
