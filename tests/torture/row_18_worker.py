@@ -1,0 +1,317 @@
+"""The model's process: without memory, device or sense, killed, hung, or replaced."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dicom_node.config import DicomPeer, ModelSettings
+from dicom_node.deliver import send_objects
+from dicom_node.errors import ModelLoadError
+from dicom_node.grounding import GroundingWorker
+from model import bundled_checkpoint
+from tests.builders.dicom_series import make_dx_image
+from tests.builders.node import RunningNode, write_settings
+from tests.builders.process import Program, free_port, wait_until
+from tests.torture.bystander import Bystander
+from tests.torture.outcome import Figure, Outcome, Scale, Tell, at_least, at_most, seen
+
+__all__ = ["run"]
+
+_HANG_S = 2.0
+"""Stands for ten minutes: what ``model.timeout_s`` is set to."""
+
+_RETRY_S = {Scale.SHORT: 0.2, Scale.FULL: 1.0, Scale.SOAK: 1.0}
+_EACH = {Scale.SHORT: 5, Scale.FULL: 1, Scale.SOAK: 1}
+"""One of so many faults is tried."""
+
+_PATIENCE_S = 120.0
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What the model does, and whether the study is answered all the same."""
+
+    name: str
+    prompt: str
+    computed_on: str | None = None
+    """None: nothing can be answered, and the result says why"""
+
+
+_FAULTS = (
+    _Fault("memory for two pictures", "fits cuda:7/2", "cuda:7, 2 at once"),
+    _Fault("memory on the CPU alone", "fits cpu/1", "cpu, 1 at once"),
+    _Fault("memory nowhere", "fits nowhere/1"),
+    _Fault("host memory", "allocate 60000"),
+    _Fault("the device is gone", "device-fails", "cpu, 1 at once"),
+    _Fault("SIGKILL each time", "die"),
+    _Fault("a hang", "sleep 600"),
+    _Fault("NaN", "answer nan"),
+    _Fault("infinite", "answer infinite"),
+    _Fault("a flat mask", "answer flat"),
+    _Fault("a mask outside", "answer outside"),
+    _Fault("an exception", "fail it"),
+)
+
+
+def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
+    """Break the model in each way; then its files."""
+    figures: list[Figure] = []
+    with _faulty_node(work / "node", retry_s=_RETRY_S[scale]) as (node, checkpoint):
+        _store(node, work, modality="DX", number=0)
+        _wait(node, _study(0))
+        tell("receiving without a fault")
+        calm = _acknowledgements(node, work, seconds=3.0)
+        busy: list[float] = []
+        numbers = iter(range(1_000, 10**6))
+        with Bystander(
+            lambda: busy.append(
+                _store(node, work, modality="US", number=next(numbers))
+            ),
+            pause_s=0.2,
+        ) as receiving:
+            wrong, tries, slowest = _break(
+                node, work, checkpoint, faults=_FAULTS[:: _EACH[scale]], tell=tell
+            )
+            fair = _poison(node, work, checkpoint)
+        figures += [
+            at_most("faults that came out otherwise than expected", len(wrong), 0),
+            at_most("tries of one study", max(tries.values(), default=0), _TRIES),
+            seen("slowest study with a fault", round(slowest, 1), "s"),
+            at_least("studies done before a poisonous one's second try", fair, 1),
+            at_most("partial results", _partial(node), 0),
+            at_most("instances not acknowledged", len(receiving.failures), 0),
+            *_compare(calm, busy, is_judged=scale is not Scale.SHORT),
+        ]
+    tell("checkpoints")
+    figures += _break_files(work / "files", tell)
+    notes = [f"otherwise than expected: {one}" for one in wrong]
+    notes.append("a hang of ten minutes is 600 s against model.timeout_s = 2")
+    notes.append("the device is one that the stub believes in: there is no GPU here")
+    return Outcome(tuple(figures), notes=tuple(notes))
+
+
+def _break(
+    node: RunningNode,
+    work: Path,
+    checkpoint: Path,
+    *,
+    faults: tuple[_Fault, ...],
+    tell: Tell,
+) -> tuple[list[str], Counter[str], float]:
+    wrong, slowest = [], 0.0
+    for number, fault in enumerate(faults, start=1):
+        tell(fault.name)
+        (checkpoint / "fault-DX").write_text(fault.prompt)
+        began = time.monotonic()
+        _store(node, work, modality="DX", number=number)
+        document = _wait(node, _study(number))
+        slowest = max(slowest, time.monotonic() - began)
+        reasons = [one["reason"] for one in document["not_processed"]]
+        computed_on = document["model"]["computed_on"]
+        if fault.computed_on is None:
+            is_right = bool(reasons) and not any(
+                one["regions"] for one in document["phrases"]
+            )
+        else:
+            is_right = not reasons and computed_on == [fault.computed_on]
+        if not is_right:
+            wrong.append(f"{fault.name}: {reasons or computed_on}")
+    (checkpoint / "fault-DX").unlink()
+    return wrong, _tries(node), slowest
+
+
+def _poison(node: RunningNode, work: Path, checkpoint: Path) -> int:
+    """Send a study that kills each time, then others; return how many overtook it."""
+    (checkpoint / "fault-MG").write_text("die")
+    _store(node, work, modality="MG", number=500)
+    for number in (501, 502):
+        _store(node, work, modality="DX", number=number)
+    for number in (500, 501, 502):
+        _wait(node, _study(number))
+    order = [one["study_instance_uid"] for one in node.results()]
+    last = order.index(_study(500))
+    return sum(order.index(_study(number)) < last for number in (501, 502))
+
+
+def _tries(node: RunningNode) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for line in node.program.log_path.read_text(encoding="utf-8").splitlines():
+        if '"grounding_lost"' in line:
+            found[json.loads(line)["series_instance_uid"]] += 1
+    return found
+
+
+def _partial(node: RunningNode) -> int:
+    """Return how many results name an object that is not there whole."""
+    return sum(
+        not (path.parent / one["path"]).stat().st_size
+        for path in node.data_dir.glob("results/*/result.json")
+        for one in json.loads(path.read_text(encoding="utf-8"))["objects"]
+    )
+
+
+def _compare(
+    calm: list[float], busy: list[float], *, is_judged: bool
+) -> tuple[Figure, ...]:
+    """Compare how soon instances are acknowledged, without and with faults."""
+    before, during = _p99(calm), _p99(busy)
+    name, ratio = "p99 acknowledgement, times that without faults", during / before
+    told = at_most(name, round(ratio, 2), 1.2) if is_judged else seen(name, ratio)
+    return (
+        seen("p99 acknowledgement without faults", round(before * 1000), "ms"),
+        seen("p99 acknowledgement beside faults", round(during * 1000), "ms"),
+        told,
+    )
+
+
+def _p99(seconds: list[float]) -> float:
+    return statistics.quantiles(seconds, n=100, method="inclusive")[-1]
+
+
+def _acknowledgements(node: RunningNode, work: Path, *, seconds: float) -> list[float]:
+    told, number, end = [], 10**6, time.monotonic() + seconds
+    while time.monotonic() < end or len(told) < 5:
+        told.append(_store(node, work, modality="US", number=number))
+        number += 1
+        time.sleep(0.2)
+    return told
+
+
+def _break_files(work: Path, tell: Tell) -> list[Figure]:
+    """Damage a copy of the real checkpoint; return whether each is refused."""
+    whole = bundled_checkpoint()
+    taken, weights = [], (whole / "model.safetensors").read_bytes()
+    damages: dict[str, dict[str, bytes]] = {
+        "truncated": {"model.safetensors": weights[: len(weights) // 2]},
+        "damaged": {"model.safetensors": weights[:8] + b"\0" * 64 + weights[72:]},
+        "empty": {"model.safetensors": b""},
+        "renamed": {"model.bin": weights},
+        "huge": {
+            "model.safetensors": weights,
+            "config.json": json.dumps(
+                {
+                    **json.loads((whole / "config.json").read_text(encoding="utf-8")),
+                    "core_ffn": 10**9,
+                }
+            ).encode(),
+        },
+    }
+    for name, files in damages.items():
+        tell(name)
+        folder = work / name
+        folder.mkdir(parents=True)
+        shutil.copy(whole / "config.json", folder)
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+        settings = ModelSettings(checkpoint=folder, device="cpu", memory_limit_mb=4096)
+        with GroundingWorker(settings, scratch_dir=work) as worker:
+            try:
+                worker.load()
+            except ModelLoadError:
+                continue
+        taken.append(name)
+    with GroundingWorker(ModelSettings(device="cpu"), scratch_dir=work) as worker:
+        worker.load()
+        devices = Path(f"/proc/{worker.pid}/net/dev").read_text(encoding="utf-8")
+    return [
+        at_most("damaged checkpoints that were loaded", len(taken), 0),
+        at_most("network interfaces of the model but loopback", _others(devices), 0),
+    ]
+
+
+def _others(devices: str) -> int:
+    names = [line.split(":")[0].strip() for line in devices.splitlines() if ":" in line]
+    return sum(name != "lo" for name in names)
+
+
+def _study(number: int) -> str:
+    return f"1.2.826.0.1.3680043.10.511.18.{number}"
+
+
+def _store(node: RunningNode, work: Path, *, modality: str, number: int) -> float:
+    """Send a study of one image; return how long its acknowledgement took, seconds."""
+    folder = work / modality
+    made = make_dx_image(
+        folder,
+        study_uid=_study(number),
+        name=f"{modality}{number}",
+        changes={"Modality": modality},
+    )
+    told: list[bool] = []
+    peer = DicomPeer(
+        name="node", ae_title=node.ae_title, host="127.0.0.1", port=node.dicom_port
+    )
+    began = time.monotonic()
+    send_objects(
+        [made.instances[0].path],
+        peer,
+        ae_title="PACS",
+        on_outcome=lambda one: told.append(one.is_delivered),
+    )
+    took = time.monotonic() - began
+    made.instances[0].path.unlink()
+    assert told == [True], "it was not acknowledged"
+    return took
+
+
+def _wait(node: RunningNode, study: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = []
+
+    def is_done() -> bool:
+        node.program.check_alive()
+        found[:] = [one for one in node.results() if one["study_instance_uid"] == study]
+        return bool(found)
+
+    wait_until(
+        is_done, timeout_s=_PATIENCE_S, what=f"the result\n{node.program.tail()}"
+    )
+    return found[-1]
+
+
+@contextmanager
+def _faulty_node(folder: Path, *, retry_s: float) -> Iterator[tuple[RunningNode, Path]]:
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    dicom_port, web_port = free_port(), free_port()
+    config = write_settings(
+        folder, dicom_port=dicom_port, web_port=web_port, quiet_time_s=0.2
+    )
+    text = config.read_text(encoding="utf-8").replace(
+        'device = "cpu"',
+        f'device = "cuda:7"\ntimeout_s = {_HANG_S}\nmemory_limit_mb = 2048\n'
+        f"checkpoint = {json.dumps(str(checkpoint))}",
+    )
+    # The instances of the comparison are received and not processed.
+    text += '\n[[rules]]\nname = "received"\nwhen = "Modality == \'US\'"\n'
+    text += 'action = "ignore"\n'
+    config.write_text(text, encoding="utf-8")
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.torture.faulty_node", str(config)]
+    with Program(
+        [*command, str(retry_s)],
+        log_path=folder / "node.log",
+        environment={"PYTHONPATH": str(root)},
+        cwd=root,
+    ) as program:
+        program.wait_for_port(dicom_port, timeout_s=_PATIENCE_S)
+        yield (
+            RunningNode(
+                program,
+                data_dir=folder / "data",
+                config=config,
+                dicom_port=dicom_port,
+                web_port=web_port,
+            ),
+            checkpoint,
+        )
