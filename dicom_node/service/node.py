@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -67,6 +67,9 @@ _STOP_GRACE_S = 5
 """Work that takes longer is left to the next start: it is durable."""
 
 _ACCEPT_GRACE_S = 10.0
+
+_FAILS_FOR_LONG = timedelta(minutes=15)
+"""A destination that lacks results for so long, though they were sent, is told of."""
 _LEAVE_GRACE_S = 2.0
 
 TAKEN_OVER = 75
@@ -348,7 +351,10 @@ class NodeService:
                 ("audit", self._check_audit),
                 ("certificates", self._check_certificates),
             ),
-            [("certificates", self._warn_of_certificates)],
+            [
+                ("certificates", self._warn_of_certificates),
+                ("destinations", self._warn_of_destinations),
+            ],
         )
 
     def _read_pdf(self, data: bytes) -> str:
@@ -439,6 +445,16 @@ class NodeService:
 
     def _check_certificates(self) -> str | None:
         return None if self._guard is None else self._guard.trouble
+
+    def _warn_of_destinations(self) -> str | None:
+        try:
+            failing = self._store.details.failing_destinations(
+                before=datetime.now(UTC) - _FAILS_FOR_LONG
+            )
+        except StoreError:
+            return None  # another check says so
+        said = (f"{name} since {at:%Y-%m-%d %H:%M} UTC" for name, at in failing.items())
+        return f"results do not reach {', '.join(said)}" if failing else None
 
     def _warn_of_certificates(self) -> str | None:
         return None if self._guard is None else self._guard.warning

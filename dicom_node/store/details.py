@@ -329,6 +329,26 @@ class DetailStore:
             for name in names
         )
 
+    def failing_destinations(self, *, before: datetime) -> dict[str, datetime]:
+        """Return the destinations that have lacked a result for long, and since when.
+
+        Parameters
+        ----------
+        before : datetime
+            Only results count that were made before, and were tried since in vain.
+
+        """
+        since = func.min(results.c.created_at)
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(deliveries.c.destination, since)
+                .join(results, results.c.id == deliveries.c.result_id)
+                .where(deliveries.c.state == DeliveryState.PENDING)
+                .where(deliveries.c.attempts > 0, results.c.created_at < before)
+                .group_by(deliveries.c.destination)
+            ).all()
+        return {row[0]: row[1] for row in rows}
+
     def version_counts(self) -> dict[str, int]:
         """Count the versions of all studies by state."""
         with self._database.read() as connection:

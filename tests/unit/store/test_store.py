@@ -389,6 +389,30 @@ def test_a_delivery_is_given_up_after_seven_days_and_not_before(
     assert store.counts().deliveries == {("pacs", state): 1}
 
 
+def test_a_destination_fails_from_when_it_lacks_a_result_that_was_tried(
+    store: Store, tmp_path: Path
+) -> None:
+    store.record_instance(received(1))
+    key = open_next(store)
+    start(store, key)
+    finish(store, key, tmp_path)
+    (parcel,) = store.pending_parcels()
+    (item,) = store.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
+    later = NOON + timedelta(minutes=15)
+
+    untried = store.details.failing_destinations(before=later)
+    store.record_attempt(
+        parcel,
+        [AttemptOutcome(item.delivery_id, False, None, "no answer")],
+        now=NOON,
+        next_attempt_at=later,
+    )
+
+    assert untried == {}
+    assert store.details.failing_destinations(before=NOON) == {}
+    assert store.details.failing_destinations(before=later) == {"pacs": NOON}
+
+
 def test_what_is_dead_is_delivered_again_on_request(
     store: Store, tmp_path: Path
 ) -> None:
