@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (
@@ -25,7 +26,7 @@ from dicom_node.store import Store
 from tests.builders.network import loopback_network
 from tests.builders.orthanc import run_orthanc
 from tests.builders.process import free_port
-from tests.builders.raw_peer import CT_IMAGE_STORAGE, RawPeer, make_instance
+from tests.builders.raw_peer import CT_IMAGE_STORAGE, make_instance
 from tests.torture.nodes import run_watched
 from tests.torture.outcome import Figure, Tell, at_most, seen
 
@@ -206,14 +207,19 @@ def _requester() -> Iterator[_Requester]:
 
 
 def _store(case: _Case, port: int, *, called: str = "GROUNDING") -> None:
-    with RawPeer(port, timeout_s=60.0) as peer:
-        peer.associate(called=called)
-        for uid in case.sent:
-            # What rots is the end of the pixels: it reads as well as before.
-            made = make_instance(uid, PatientName="PROOF", PatientID="PROOF")
-            made.add_new(0x7FE00010, "OW", bytes(2048))
-            assert peer.store(made).status == 0
-        peer.release()
+    entity = AE("ASKER")
+    entity.network_timeout = entity.dimse_timeout = _PATIENCE_S
+    context = build_context(CT_IMAGE_STORAGE, ExplicitVRLittleEndian)
+    association = entity.associate("127.0.0.1", port, [context], ae_title=called)
+    assert association.is_established
+    for uid in case.sent:
+        # What rots is the end of the pixels: it reads as well as before.
+        made = make_instance(uid, PatientName="PROOF", PatientID="PROOF")
+        made.add_new(0x7FE00010, "OW", bytes(2048))
+        made.file_meta = FileMetaDataset()
+        made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        assert association.send_c_store(made).get("Status") == 0
+    association.release()
 
 
 def _rot_at_node(case: _Case, folder: Path) -> None:
