@@ -113,6 +113,7 @@ class NodeClaim:
 
     def release(self) -> None:
         """Let another node have the folder; the store is closed by who uses it."""
+        self._store = None
         descriptor, self._lock_file = self._lock_file, -1
         if descriptor >= 0:
             os.close(descriptor)
