@@ -180,7 +180,8 @@ def _lost(messages: Sequence[bytes], expected: Sequence[str]) -> int:
 
 def _disordered(messages: Sequence[bytes], expected: Sequence[str]) -> int:
     found = _people(messages)
-    wanted = [one for one in expected if one in set(found)]
+    arrived = set(found)
+    wanted = [one for one in expected if one in arrived]
     return sum(a != b for a, b in zip(found, wanted, strict=False))
 
 
