@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -51,9 +52,9 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
     with run_node(work / "node", quiet_time_s=0.2) as node:
         # The first study loads the model and what makes the results.
         _store_good(node, work, number=0)
-        pid = node.program.process.pid
+        pid, echoes = node.program.process.pid, list[float]()
         with (
-            Bystander(lambda: echo(node.dicom_port), pause_s=0.1) as bystander,
+            Bystander(lambda: _echo(node.dicom_port, echoes), pause_s=0.1) as bystander,
             _peak(lambda: sample(pid).rss_bytes) as grown,
         ):
             times, silent = {}, []
@@ -82,7 +83,10 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
             at_most("bombs that were rendered, or a failure of the node", served, 0),
             at_most("packed bodies that were unpacked", refused, 0),
             at_least("good studies processed beside them", 1 if good_s else 0, 1),
-            *bystander.figures("C-ECHO", limit_s=slack),
+            at_least("C-ECHO: answered", bystander.answered, 1),
+            at_most("C-ECHO: not answered", len(bystander.failures), 0),
+            at_most("C-ECHO: p99", round(_p99(echoes), 3), slack, "s"),
+            seen("C-ECHO: slowest", round(bystander.slowest_s, 3), "s"),
         )
     anchors = {} if scale is Scale.SHORT else _anchors(work, size, tell)
     return Outcome(
@@ -94,6 +98,16 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
             *(f"without a reason: {name}" for name in silent),
         ),
     )
+
+
+def _echo(port: int, seconds: list[float]) -> None:
+    began = time.monotonic()
+    echo(port)
+    seconds.append(time.monotonic() - began)
+
+
+def _p99(seconds: list[float]) -> float:
+    return statistics.quantiles(seconds, n=100, method="inclusive")[-1]
 
 
 def _explode(node: RunningNode, path: Path, study: str, silent: list[str]) -> float:

@@ -1,0 +1,54 @@
+"""No part of the node decodes pixels but the module that runs in the limited child."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import dicom_node
+
+_ROOT = Path(dicom_node.__file__).parent
+_DECODING = frozenset(
+    {
+        "as_array",
+        "decode_frames",
+        "decode_stored",
+        "decompress",
+        "get_decoder",
+        "get_pixels_by_source_frame",
+        "get_pixels_by_source_instance",
+        "iter_pixels",
+        "pixel_array",
+    }
+)
+"""What decodes, by the names that pydicom, highdicom and this project give it."""
+
+_ALLOWED = {
+    "imaging/decode.py",  # what the child runs
+    "imaging/decode_child.py",
+    "objects/segment_frames.py",  # the node's own segmentations, by Python alone
+    "overlay.py",  # the node's own segmentations, from the command line
+    "dicomweb/metadata.py",  # zlib, of the node's own cache
+}
+
+
+def test_nothing_else_in_the_node_decodes_pixels() -> None:
+    found = {
+        str(path.relative_to(_ROOT))
+        for path in _ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Attribute) and node.attr in _DECODING)
+        or (isinstance(node, ast.Name) and node.id in _DECODING)
+    }
+
+    assert found == _ALLOWED
+
+
+def test_the_child_alone_imports_what_decodes() -> None:
+    importing = {
+        path.name
+        for path in _ROOT.rglob("*.py")
+        if "dicom_node.imaging.decode import" in path.read_text(encoding="utf-8")
+    }
+
+    assert importing == {"decode_child.py"}
