@@ -177,12 +177,14 @@ def read_data_set_header(path: Path, *, envelope: Envelope) -> InstanceHeader:
     ------
     CannotUnderstandError
         As `read_header`.
+    OSError
+        The disk does not give the file: that is not the data set's fault.
 
     """
     try:
         with path.open("rb") as file, _map(file) as data:
             return _read_data_set(data, envelope)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise CannotUnderstandError("the data set cannot be read") from error
 
 

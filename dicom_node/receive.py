@@ -6,7 +6,6 @@ from the table in `conformance.profile`.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,20 +96,6 @@ _STATUSES: tuple[tuple[type[BaseException], Status], ...] = (
     (MemoryError, Status.OUT_OF_RESOURCES),
 )
 """Which status an error becomes; any other is a processing failure."""
-
-
-_OUR_TROUBLE = frozenset(
-    {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EIO,
-        errno.EROFS,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-    }
-)
-"""Errors of this machine while a data set is read; others are the data set's."""
 
 
 def _utc_now() -> datetime:
@@ -319,10 +304,8 @@ def _read_header(path: Path, request: StoreRequest, offset: int) -> InstanceHead
                 data_set_offset=offset,
             ),
         )
-    except (CannotUnderstandError, MemoryError):
+    except (CannotUnderstandError, MemoryError, OSError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _OUR_TROUBLE:
-            raise
         # Whatever a hostile data set provokes in the reader is the data set's fault.
         raise CannotUnderstandError from error
