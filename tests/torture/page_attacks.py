@@ -100,6 +100,7 @@ def attack_pages(node: CanaryNode, *, studies: int) -> list[Figure]:
         at_most("payloads that became markup", len(seen["markup"]), 0),
         at_most("blocked by the policy alone", len(seen["blocked"]), 0),
         at_most("secrets that scripts can read", len(stored) + bool(seen["cookie"]), 0),
+        at_most("pages that scroll sideways", len(seen["sideways"]), 0),
         at_most("answers without a policy", _unguarded(node, uids), 0),
     ]
 

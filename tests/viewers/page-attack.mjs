@@ -13,7 +13,7 @@ const MADE = [
   'script[src^="//"]', 'script[src^="http"]', 'link[href^="//"]', 'meta[http-equiv=refresh]', 'style:not([data-own])',
 ].join(',');
 
-const seen = { ran: [], markup: [], shown: {}, blocked: [], storage: [], pages: 0 };
+const seen = { ran: [], markup: [], shown: {}, blocked: [], storage: [], pages: 0, sideways: [] };
 const browser = await launch();
 try {
   const context = await openContext(browser);
@@ -41,6 +41,13 @@ try {
       await one.click();
     }
     await read(page, `/view/${study}`);
+  }
+  await page.setViewportSize({ width: 360, height: 800 });
+  for (const address of ['/', '/operations', `/view/${task.studies[0]}`]) {
+    await page.goto(task.url + address);
+    await page.waitForTimeout(400);
+    const width = await page.evaluate(() => document.documentElement.scrollWidth);
+    if (width > 360) seen.sideways.push(`${address}: ${width}`);
   }
   seen.storage = await page.evaluate(() => Object.entries({ ...localStorage, ...sessionStorage }).flat());
   seen.cookie = await page.evaluate(() => document.cookie);
