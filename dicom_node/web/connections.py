@@ -31,6 +31,9 @@ _LEAST_BYTES_PER_S = 1024
 """A peer that sends or takes less than this while the node waits for it is cut. The
 slowest line that a hospital has is a hundred times faster."""
 
+_MOST_SENT_AHEAD = 64
+"""Requests of a connection that came before the answer to the one before them."""
+
 
 class BoundedProtocol(H11Protocol):
     """One HTTP connection whose waits all end; `make_protocol` sets its bounds."""
@@ -43,6 +46,7 @@ class BoundedProtocol(H11Protocol):
         self.waits_since = self.loop.time()
         """When it was opened, or the last answer was complete."""
         self._received = 0
+        self._sent_ahead = 0
         self._window_began = self.waits_since
         self._received_before = 0
         self._unsent_before = 0
@@ -107,6 +111,11 @@ class BoundedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
         self.waits_since = self.loop.time()
+        if self.conn.trailing_data[0]:
+            self._sent_ahead += 1
+            if self._sent_ahead > _MOST_SENT_AHEAD:
+                # RFC 9112 9.3.2: whoever sends ahead must be ready to ask again.
+                self.transport.close()
         super().on_response_complete()
 
     def _displace(self, others: list[BoundedProtocol]) -> None:

@@ -178,6 +178,20 @@ def test_a_peer_that_reads_slowly_but_surely_gets_everything() -> None:
         assert taken > 4 << 20
 
 
+def test_who_sends_many_requests_ahead_gets_the_first_answers_only() -> None:
+    with _serving() as server, _connect(server) as one:
+        one.sendall(500 * b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        taken = b""
+        try:
+            while data := one.recv(1 << 16):
+                taken += data
+        except ConnectionError:
+            pass
+
+    assert 32 <= taken.count(b"HTTP/1.1 200") <= 65
+
+
 @pytest.mark.parametrize("sent", [b"", HEAD])
 def test_who_takes_every_connection_takes_it_from_itself(sent: bytes) -> None:
     with (
