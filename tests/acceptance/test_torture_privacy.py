@@ -12,7 +12,7 @@ from tests.torture.row_19_privacy import run
 pytestmark = [pytest.mark.acceptance, pytest.mark.peers, pytest.mark.slow]
 
 
-@pytest.mark.filterwarnings("ignore:The value length:UserWarning")
+@pytest.mark.filterwarnings("ignore:The (value length|number of PN):UserWarning")
 def test_no_trace_of_a_patient_and_no_way_into_the_pages(tmp_path: Path) -> None:
     require_program("chromium")
     require_program("node")
