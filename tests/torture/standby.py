@@ -25,6 +25,9 @@ from tests.torture.outcome import Figure, Tell, at_least, at_most, seen
 __all__ = ["take_over"]
 
 _ROOT = Path(__file__).parents[2]
+_START_S = 180.0
+"""Everything is imported anew, on a machine that may be busy."""
+
 _TAKE_OVER_S = 30.0
 """Lease, tables, start of the other's doors."""
 
@@ -108,7 +111,7 @@ def take_over(work: Path, *, is_stopped_too: bool, tell: Tell) -> tuple[Figure, 
     ):
         first = _Node("first", node)
         try:
-            wait_s(first.listens)
+            wait_s(first.listens, timeout_s=_START_S)
             second = _Node("second", node)
         except BaseException:
             first.program.process.kill()
@@ -118,7 +121,7 @@ def take_over(work: Path, *, is_stopped_too: bool, tell: Tell) -> tuple[Figure, 
             target=_turn, args=(node, (first, second), turning), daemon=True
         )
         try:
-            wait_s(lambda: "standby" in second.says())
+            wait_s(lambda: "standby" in second.says(), timeout_s=_START_S)
             waits = "standby" in second.says() and not second.listens()
             turner.start()
             time.sleep(2.0)
@@ -164,7 +167,7 @@ def _stop(first: _Node, second: _Node, tell: Tell) -> list[Figure]:
     first_log = first.program.log_path
     first_log.write_text("")
     first.restart()
-    wait_s(lambda: "standby" in first.says())
+    wait_s(lambda: "standby" in first.says(), timeout_s=_START_S)
     time.sleep(1.0)
     second.signal(signal.SIGSTOP)
     stopped_s = wait_s(first.listens, timeout_s=_TAKE_OVER_S)
