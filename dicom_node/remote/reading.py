@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -26,17 +24,15 @@ from pydicom.uid import (
 )
 
 from conformance.rules_seg import SEGMENTATION_CLASSES
-from dicom_node.deidentify import Pseudonyms
 from dicom_node.errors import NodeError, RemoteModelError
 from dicom_node.grounder import GroundedPrompt, ModelIdentity, boxes_around
 from dicom_node.header import read_header
 from dicom_node.imaging.dataset import quiet_reading
-from dicom_node.objects.segment_frames import frames_of, masks_of
 from dicom_node.records import ImageSeries, NotProcessed
 from dicom_node.regions import crop_mask
-from dicom_node.remote.asking import Question
+from dicom_node.remote.drawing import Drawn, Sent, draw
 from dicom_node.remote.grounder import RemoteAnswers
-from dicom_node.reports.codes import PRIVATE_SCHEME
+from dicom_node.remote.hearing import Said, hear, items_of, words_of
 
 __all__ = ["Sent", "missing_objects", "read_answers"]
 
@@ -50,39 +46,7 @@ _REPORTS = frozenset(
 )
 
 _NOT_ASKED_FOR = "it is neither a segmentation nor a structured report"
-_TOLERANCE_MM = 0.05
 _PRINTABLE = re.compile(r"[^ -~]")
-_UNKNOWN_SCORE = (1.0, 1.0)
-"""Certainty and uncertainty of what a remote draws without saying how sure it is."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sent:
-    """What a remote model was sent."""
-
-    remote: str
-    series: Sequence[ImageSeries]
-    questions: Sequence[Question]
-    pseudonyms: Pseudonyms
-    patient_id: str
-    """The pseudonym."""
-    other_uids: frozenset[str]
-    """SOP Instance UIDs of the images and report that left, pseudonymous."""
-    refused: Mapping[str, str] = field(default_factory=dict)
-    """Why a series did not leave, by its UID."""
-
-
-@dataclass(eq=False)
-class _Said:
-    """What a structured report says, by segment and by words."""
-
-    by_segment: dict[tuple[str, int], tuple[str, float, float]] = field(
-        default_factory=dict
-    )
-    """Words, certainty and uncertainty."""
-    by_words: dict[str, tuple[float, float]] = field(default_factory=dict)
-    not_processed: set[str] = field(default_factory=set)
-    """Pseudonymous Series Instance UIDs."""
 
 
 def missing_objects(paths: Iterable[Path], here: frozenset[str]) -> frozenset[str]:
@@ -105,7 +69,7 @@ def missing_objects(paths: Iterable[Path], here: frozenset[str]) -> frozenset[st
         if ds.get("SOPClassUID") in _REPORTS:
             found |= {
                 str(item.get("ReferencedSOPInstanceUID", ""))
-                for item in _items(ds)
+                for item in items_of(ds)
                 if item.get("ReferencedSOPClassUID") in SEGMENTATION_CLASSES
             }
     return frozenset(found) - here
@@ -123,9 +87,9 @@ def read_answers(sent: Sent, paths: Sequence[Path]) -> RemoteAnswers:
 
     """
     told: list[NotProcessed] = []
-    segmentations: list[Dataset] = []
-    said = _Said()
+    said = Said()
     names: list[tuple[str, str]] = []
+    equipment: list[tuple[str, str]] = []
     digest = hashlib.sha256(sent.remote.encode())
     read: list[Dataset] = []
     for path in sorted(paths):
@@ -138,30 +102,21 @@ def read_answers(sent: Sent, paths: Sequence[Path]) -> RemoteAnswers:
             read.append(ds)
             digest.update(path.name.encode())
     known = sent.other_uids | {str(ds.SOPInstanceUID) for ds in read}
-    for ds in read:
-        if not _references(ds) <= known:
-            told.append(
-                _tell(
-                    "an object of the remote model is not used: it refers to what "
-                    "was not sent"
-                )
-            )
-        elif ds.SOPClassUID in _REPORTS:
-            _hear(ds, said)
-        else:
-            segmentations.append(ds)
-            names += _algorithms(ds)
-    drawn: dict[tuple[int, str], dict[int, npt.NDArray[np.bool_]]] = defaultdict(dict)
-    scores: dict[tuple[int, str], tuple[float, float]] = {}
-    for ds in segmentations:
+    drawn = Drawn(told=told)
+    # Reports first: they say how sure the drawings are.
+    for ds in sorted(read, key=lambda one: one.SOPClassUID not in _REPORTS):
         try:
-            _draw(ds, sent, said, drawn=drawn, scores=scores, told=told)
-        except (
-            RemoteModelError,
-            *_UNREADABLE,
-        ) as error:
+            if not _references(ds) <= known:
+                _refuse("it refers to what was not sent")
+            if ds.SOPClassUID in _REPORTS:
+                hear(ds, said)
+                equipment += _equipment(ds)
+            else:
+                draw(ds, sent, said, drawn=drawn)
+                names += _algorithms(ds)
+        except (RemoteModelError, *_UNREADABLE) as error:
             why = str(error) if isinstance(error, RemoteModelError) else "unreadable"
-            told.append(_tell(f"a segmentation of the remote model is not used: {why}"))
+            told.append(_tell(f"an object of the remote model is not used: {why}"))
     refused = dict(sent.refused)
     original = {
         sent.pseudonyms.uid(one.series_instance_uid): one for one in sent.series
@@ -169,10 +124,10 @@ def read_answers(sent: Sent, paths: Sequence[Path]) -> RemoteAnswers:
     for uid in said.not_processed & set(original):
         series_uid = original[uid].series_instance_uid
         refused[series_uid] = "the remote model did not process it"
-    name, version = names[0] if names else (sent.remote, "unknown")
+    name, version = next(iter([*names, *equipment]), (sent.remote, "unknown"))
     return RemoteAnswers(
         identity=ModelIdentity(name, version, digest.hexdigest()),
-        found=_grounded(sent, said, drawn, scores),
+        found=_grounded(sent, said, drawn),
         refused=refused,
         told=tuple(told),
     )
@@ -190,6 +145,10 @@ _UNREADABLE = (
     ValueError,
 )
 """What pydicom raises for values that are missing or not of their kind."""
+
+
+def _refuse(why: str) -> NoReturn:
+    raise RemoteModelError(why)
 
 
 def _tell(reason: str) -> NotProcessed:
@@ -214,18 +173,10 @@ def _check_kind(ds: Dataset, sent: Sent) -> None:
         raise RemoteModelError("it names another patient")
 
 
-def _items(ds: Dataset) -> Iterator[Dataset]:
-    for element in ds:
-        if element.VR == "SQ":
-            for item in element.value:
-                yield item
-                yield from _items(item)
-
-
 def _references(ds: Dataset) -> set[str]:
     return {
         str(item.ReferencedSOPInstanceUID)
-        for item in _items(ds)
+        for item in items_of(ds)
         if "ReferencedSOPInstanceUID" in item
     }
 
@@ -240,228 +191,29 @@ def _algorithms(ds: Dataset) -> Iterator[tuple[str, str]]:
             yield name, "unknown"
 
 
+def _equipment(ds: Dataset) -> Iterator[tuple[str, str]]:
+    """Yield what made a report, where nothing was drawn that names an algorithm."""
+    if name := _short(ds.get("ManufacturerModelName", "")):
+        versions = ds.get("SoftwareVersions", "")
+        first = versions if isinstance(versions, str) else next(iter(versions), "")
+        yield name, _short(first) or "unknown"
+
+
 def _short(value: object) -> str:
     return _PRINTABLE.sub("", str(value or "")).replace("\\", "").strip()[:64]
 
 
-def _hear(ds: Dataset, said: _Said) -> None:
-    """Read certainties, words and what was not processed from a report."""
-    for item in (ds, *_items(ds)):
-        children = item.get("ContentSequence") or ()
-        concept = _concept(item)
-        numbers = _numbers(children)
-        words = next(
-            (
-                _words(child.get("TextValue", ""))
-                for child in children
-                if _concept(child) == ("DCM", "121106")
-            ),
-            "",
-        )
-        if concept == (PRIVATE_SCHEME, "not-processed"):
-            said.not_processed |= {str(child.get("UID", "")) for child in children}
-        if not words:
-            continue
-        segments = [
-            (str(one.get("ReferencedSOPInstanceUID", "")), int(number))
-            for child in children
-            for one in child.get("ReferencedSOPSequence") or ()
-            for number in _several(one.get("ReferencedSegmentNumber"))
-        ]
-        for segment in segments:
-            said.by_segment[segment] = (words, *(numbers or _UNKNOWN_SCORE))
-        if numbers is not None and not segments:
-            said.by_words.setdefault(words, numbers)
-
-
-def _numbers(children: Iterable[Dataset]) -> tuple[float, float] | None:
-    """Return certainty and uncertainty, from 0 to 1."""
-    found: dict[str, float] = {}
-    for child in children:
-        value = child.get("MeasuredValueSequence")
-        if value:
-            found[_concept(child)[1]] = float(value[0].get("NumericValue", 0) or 0)
-    percent = found.get("111012", found.get("local-certainty"))
-    if percent is None:
-        return None
-    uncertainty = found.get("uncertainty", 1.0)
-    return min(max(percent / 100, 0.0), 1.0), min(max(uncertainty, 0.0), 1.0)
-
-
-def _concept(item: Dataset) -> tuple[str, str]:
-    names = item.get("ConceptNameCodeSequence")
-    if not names:
-        return "", ""
-    first = names[0]
-    scheme, value = first.get("CodingSchemeDesignator"), first.get("CodeValue")
-    return str(scheme or ""), str(value or "")
-
-
-def _several(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, int | str) else list(value)
-
-
-def _words(text: object) -> str:
-    return " ".join(re.findall(r"\w+", str(text).casefold()))
-
-
-def _draw(
-    ds: Dataset,
-    sent: Sent,
-    said: _Said,
-    *,
-    drawn: dict[tuple[int, str], dict[int, npt.NDArray[np.bool_]]],
-    scores: dict[tuple[int, str], tuple[float, float]],
-    told: list[NotProcessed],
-) -> None:
-    """Add the masks of a segmentation to what is drawn."""
-    places = _places(sent)
-    total = sum(len(one.frames) for one in sent.series)
-    segments = {int(item.SegmentNumber): item for item in ds.SegmentSequence}
-    if int(ds.NumberOfFrames) > max(1, total) * max(1, len(segments)):
-        raise RemoteModelError("it has more frames than there are images")
-    uid = str(ds.SOPInstanceUID)
-    prompts = {
-        number: _prompt_of(item, said.by_segment.get((uid, number)), sent.questions)
-        for number, item in segments.items()
-    }
-    unknown: set[int] = set()
-    for group, pixels in zip(
-        ds.PerFrameFunctionalGroupsSequence, frames_of(ds), strict=True
-    ):
-        index, frame_index = _place(ds, group, sent, places)
-        series = sent.series[index]
-        if pixels.shape != (series.rows, series.columns):
-            raise RemoteModelError("it has not the size of its images")
-        for number, mask in masks_of(ds, group, pixels):
-            prompt = prompts.get(number)
-            if prompt is None:
-                unknown.add(number)
-                continue
-            key = (index, prompt)
-            frames = drawn[key]
-            before = frames.get(frame_index)
-            frames[frame_index] = mask.copy() if before is None else before | mask
-            known = said.by_segment.get((uid, number))
-            score = _UNKNOWN_SCORE if known is None else known[1:]
-            scores[key] = max(scores.get(key, score), score)
-    if unknown:
-        told.append(
-            _tell(
-                f"{len(unknown)} segments of the remote model belong to no phrase "
-                "that it was asked for"
-            )
-        )
-
-
-def _places(sent: Sent) -> dict[tuple[str, int], tuple[int, int]]:
-    return {
-        (sent.pseudonyms.uid(frame.sop_instance_uid), frame.frame_number): (index, at)
-        for index, series in enumerate(sent.series)
-        for at, frame in enumerate(series.frames)
-    }
-
-
-def _place(
-    ds: Dataset,
-    group: Dataset,
-    sent: Sent,
-    places: Mapping[tuple[str, int], tuple[int, int]],
-) -> tuple[int, int]:
-    """Return series and frame of a frame: by its source, else by where it lies."""
-    for derivation in group.get("DerivationImageSequence") or ():
-        for source in derivation.get("SourceImageSequence") or ():
-            number = int(source.get("ReferencedFrameNumber", 1) or 1)
-            key = (str(source.ReferencedSOPInstanceUID), number)
-            if key in places:
-                return places[key]
-    position = group.get("PlanePositionSequence")
-    if position:
-        point = [float(one) for one in position[0].ImagePositionPatient]
-        frame_of_reference = str(ds.get("FrameOfReferenceUID", ""))
-        named = {
-            str(one.get("SeriesInstanceUID", ""))
-            for one in ds.get("ReferencedSeriesSequence") or ()
-        }
-        for index, series in enumerate(sent.series):
-            reference = series.frame_of_reference_uid
-            if (
-                reference is None
-                or sent.pseudonyms.uid(reference) != frame_of_reference
-            ):
-                continue
-            if named and sent.pseudonyms.uid(series.series_instance_uid) not in named:
-                continue
-            for at, frame in enumerate(series.frames):
-                if frame.position_lps is not None and np.allclose(
-                    frame.position_lps, point, atol=_TOLERANCE_MM
-                ):
-                    return index, at
-    raise RemoteModelError("a frame of it lies on no image that was sent")
-
-
-def _prompt_of(
-    segment: Dataset,
-    said: tuple[str, float, float] | None,
-    questions: Sequence[Question],
-) -> str | None:
-    """Return which question a segment answers: by words, else by codes."""
-    texts = {
-        _words(segment.get("SegmentDescription", "")),
-        _words(segment.get("SegmentLabel", "")),
-    }
-    if said is not None:
-        texts.add(said[0])
-    texts.discard("")
-    for one in questions:
-        if _words(one.text) in texts or _words(one.prompt) in texts:
-            return one.prompt
-    sides = _sides(segment)
-    codes = {
-        (str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeValue", "")))
-        for item in segment.get("SegmentedPropertyTypeCodeSequence") or ()
-    }
-    fitting = [
-        one
-        for one in questions
-        if {
-            (one.finding.type.scheme, one.finding.type.value),
-            (one.finding.finding.scheme, one.finding.finding.value),
-        }
-        & codes
-    ]
-    on_side = [
-        one
-        for one in fitting
-        if not sides or one.laterality is None or one.laterality.value in sides
-    ]
-    return on_side[0].prompt if len(on_side) == 1 else None
-
-
-def _sides(segment: Dataset) -> set[str]:
-    return {
-        str(item.get("CodeMeaning", "")).casefold()
-        for item in _items(segment)
-        if str(item.get("CodeMeaning", "")).casefold() in {"left", "right", "bilateral"}
-    }
-
-
 def _grounded(
-    sent: Sent,
-    said: _Said,
-    drawn: Mapping[tuple[int, str], Mapping[int, npt.NDArray[np.bool_]]],
-    scores: Mapping[tuple[int, str], tuple[float, float]],
+    sent: Sent, said: Said, drawn: Drawn
 ) -> dict[tuple[str, int, str], GroundedPrompt]:
     found: dict[tuple[str, int, str], GroundedPrompt] = {}
     for index, series in enumerate(sent.series):
         for question in sent.questions:
             key = (series.series_instance_uid, series.stack_number, question.prompt)
-            frames = drawn.get((index, question.prompt))
+            frames = drawn.masks.get((index, question.prompt))
             cropped = None if not frames else _crop(series, frames)
             if cropped is None:
-                heard = said.by_words.get(_words(question.text))
+                heard = said.by_words.get(words_of(question.text))
                 score, uncertainty = heard or (0.0, 1.0)
                 found[key] = GroundedPrompt(
                     prompt=question.prompt,
@@ -474,7 +226,7 @@ def _grounded(
                 )
                 continue
             mask, origin = cropped
-            score, uncertainty = scores[index, question.prompt]
+            score, uncertainty = drawn.scores[index, question.prompt]
             found[key] = GroundedPrompt(
                 prompt=question.prompt,
                 score=score,
