@@ -44,7 +44,7 @@ TORCH_OWN = torch triton cuda-toolkit cuda-bindings cuda-pathfinder nvidia-cubla
   nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
   nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 \
   nvidia-nvtx nvidia-nvvm
-lock: setup      ## Pin every dependency anew, with its hashes
+lock:            ## Pin every dependency anew, with its hashes (after a make setup)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade \
 	  --python-version 3.11 --no-annotate --no-header \
 	  $(addprefix --no-emit-package ,$(TORCH_OWN)) pyproject.toml \
