@@ -50,6 +50,7 @@ class PduSocket:
         self._socket = connection
         self._timeout_s = pdu_timeout_s
         self._deadline = 0.0
+        self._is_stuck = False
         self._view = memoryview(bytearray(BUFFER_BYTES))
         self._low = self._high = 0
         connection.setblocking(False)
@@ -161,13 +162,14 @@ class PduSocket:
             The peer does not take it.
 
         """
-        deadline = time.monotonic() + self._timeout_s
+        # Who did not take the last one is not waited for again.
+        deadline = time.monotonic() + (0.0 if self._is_stuck else self._timeout_s)
         view = memoryview(data)
         while view:
             try:
                 view = view[self._socket.send(view) :]
             except (BlockingIOError, ssl.SSLWantWriteError):
-                self._wait(self._writable, deadline)
+                self._wait_to_send(deadline)
             except ssl.SSLWantReadError:
                 self._wait(self._readable, deadline)
             except OSError as error:
@@ -249,6 +251,13 @@ class PduSocket:
                 self._wait(self._readable, deadline)
             except ssl.SSLWantWriteError:
                 self._wait(self._writable, deadline)
+
+    def _wait_to_send(self, deadline: float) -> None:
+        try:
+            self._wait(self._writable, deadline)
+        except PeerTooSlowError:
+            self._is_stuck = True
+            raise
 
     def _wait(self, poller: select.poll, deadline: float) -> None:
         left_s = deadline - time.monotonic()

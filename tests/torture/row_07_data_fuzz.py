@@ -114,10 +114,10 @@ def _in_process(sources: Sequence[Source], count: int) -> tuple[Figure, ...]:
     changed = 0
     with silence():
         end = time.monotonic() + _MOST_S
-        for done in range(1, count + 1):
-            if time.monotonic() > end:
-                break
+        done = 0
+        while done < count and time.monotonic() < end:
             case = make_case(sources, done)
+            done += 1
             head = _meta(case)
             try:
                 read_header(head + case.data)
@@ -145,7 +145,7 @@ def _in_process(sources: Sequence[Source], count: int) -> tuple[Figure, ...]:
     return (
         at_least("in process: data sets", done, count),
         at_least("in process: of them stored", statuses[0], done // 20),
-        at_least("in process: of them refused", count - statuses[0], done // 20),
+        at_least("in process: of them refused", done - statuses[0], done // 20),
         at_most("in process: uncaught errors", uncaught.total(), 0),
         at_most(
             "in process: other statuses",
