@@ -114,7 +114,7 @@ def ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -244,6 +244,51 @@ def test_what_the_operator_allows_leaves(tmp_path: Path) -> None:
     assert (copy.PatientSex, copy.PatientAge) == ("F", "052Y")
     codes = [one.CodeValue for one in copy.DeidentificationMethodCodeSequence]
     assert codes == ["113100", "113103", "113104", "113105", "113107", "113108"]
+
+
+def test_references_at_any_depth_lead_to_the_copies(ct: Path, tmp_path: Path) -> None:
+    """As in SEG, SR, RT Structure Set and presentation state."""
+    image = dcmread(ct)
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = image.SOPClassUID
+    reference.ReferencedSOPInstanceUID = image.SOPInstanceUID
+    series = Dataset()
+    series.SeriesInstanceUID = image.SeriesInstanceUID
+    series.ReferencedSOPSequence = series.ReferencedImageSequence = [reference]
+    series.ContourImageSequence = [reference]
+    study = Dataset()
+    study.StudyInstanceUID = image.StudyInstanceUID
+    study.ReferencedSeriesSequence = study.RTReferencedSeriesSequence = [series]
+    frame = Dataset()
+    frame.FrameOfReferenceUID = image.FrameOfReferenceUID
+    frame.RTReferencedStudySequence = [study]
+    item = Dataset()
+    item.ValueType = "TEXT"
+    item.TextValue = "what somebody dictated"
+    item.ReferencedSOPSequence = [reference]
+    ds = dcmread(ct)
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "2.25.5"
+    ds.ReferencedFrameOfReferenceSequence = [frame]
+    ds.CurrentRequestedProcedureEvidenceSequence = [study]
+    ds.ReferencedSeriesSequence = [series]
+    ds.SourceImageSequence = [reference]
+    ds.ContentSequence = [item]
+    ds.save_as(tmp_path / "refers.dcm")
+
+    copy = deidentify_file(ct, tmp_path / "image.dcm", PSEUDONYMS)
+    refers = deidentify_file(tmp_path / "refers.dcm", tmp_path / "o.dcm", PSEUDONYMS)
+
+    for keyword, count in (
+        ("ReferencedSOPInstanceUID", 10),
+        ("SeriesInstanceUID", 4),
+        ("StudyInstanceUID", 3),
+        ("FrameOfReferenceUID", 2),
+    ):
+        target = copy.SOPInstanceUID if "SOP" in keyword else copy[keyword].value
+        found = [one.value for one in refers.iterall() if one.keyword == keyword]
+        assert len(found) >= count
+        assert set(found) == {target}
+    assert refers.ContentSequence[0].TextValue == "REMOVED"
 
 
 def test_curves_overlays_and_private_groups_are_removed() -> None:
