@@ -107,8 +107,8 @@ def make_server_engine(
     def _connect(_dialect: Any, _record: Any, cargs: Any, cparams: Any) -> Any:
         return PatientConnection.connect(*cargs, **cparams)
 
-    @event.listens_for(engine, "checkin")
-    def _checkin(connection: Any, _record: Any) -> None:
+    @event.listens_for(engine, "checkin")  # codespell:ignore
+    def _returned(connection: Any, _record: Any) -> None:
         if connection is not None:
             connection.patience_s = PATIENCE_S
 
