@@ -7,7 +7,7 @@ from collections.abc import Callable
 __all__ = ["delivery_delay_s"]
 
 _FIRST_DELAY_S = 5.0
-_LAST_DELAY_S = 900.0
+_LAST_DELAY_S = 300.0
 
 
 def delivery_delay_s(
@@ -15,7 +15,7 @@ def delivery_delay_s(
 ) -> float:
     """Return how long to wait after so many tries, in seconds.
 
-    It doubles from 5 s to 15 min; the draw spreads the tries, so that a destination
+    It doubles from 5 s to 5 min; the draw spreads the tries, so that a destination
     that returns does not get all of them in one moment.
     """
     delay_s = min(_LAST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(attempts, 20))

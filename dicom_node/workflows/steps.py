@@ -27,7 +27,7 @@ _LOOK_S = 0.5
 """How often it is looked whether the pause is over."""
 
 _PATIENCE = timedelta(days=7)
-"""How long a version is tried again, at most a quarter of an hour apart, while the
+"""How long a version is tried again, at most five minutes apart, while the
 disk, database or model is away. Any other trouble ends it at once and says why."""
 
 log = structlog.get_logger(__name__)
@@ -78,6 +78,8 @@ class Steps:
         self._is_stopping = is_stopping
         self._lock = threading.Lock()
         self._has_waiting = threading.Event()
+        self._keeping_up: set[str] = set()
+        """Destinations for which nothing waits for another try."""
 
     def process(
         self, version_id: int, run: int, attempt: int, began_at: str | None
@@ -130,10 +132,12 @@ class Steps:
             for study_id in {one.study_id for one in made}
             for parcel in self._store.pending_parcels(study_id=study_id)
         ]
-        return [
-            (one.study_id, one.destination, parcel_name(one))
-            for one in first_in_line(of_study)
-        ]
+        line = first_in_line(of_study)
+        for one in line:
+            if one.version_id != version_id and one.attempts:
+                # What was refused is given up for the newer version at its next try.
+                hurry(parcel_name(one))
+        return [(one.study_id, one.destination, parcel_name(one)) for one in line]
 
     def deliver(
         self, study_id: int, destination: str, name: str
@@ -142,14 +146,23 @@ class Steps:
         with self._step():
             outcome = self._delivery.deliver(study_id, destination, name)
         if outcome.delivered:
-            # A destination that answers gets at once what waits for it.
-            waiting = self._store.pending_parcels(destination=destination)
-            for parcel in first_in_line(waiting):
-                if parcel.study_id != study_id:
-                    hurry(parcel_name(parcel))
+            self._catch_up(study_id, destination)
         if outcome.left is None:
             return None
+        self._keeping_up.discard(destination)
         return {"name": parcel_name(outcome.left), "delay_s": outcome.delay_s}
+
+    def _catch_up(self, study_id: int, destination: str) -> None:
+        """Let a destination that answers get at once what waits for it."""
+        # Once after a failure: what is hurried by each success is hurried too often.
+        if destination in self._keeping_up:
+            return
+        self._keeping_up.add(destination)
+        now = self._clock()
+        waiting = self._store.pending_parcels(destination=destination)
+        for parcel in first_in_line(waiting):
+            if parcel.study_id != study_id and parcel.next_attempt_at > now:
+                hurry(parcel_name(parcel))
 
     def commit(
         self, study_id: int, destination: str, name: str
