@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,11 +28,18 @@ class QuickProcessor:
         How long processing takes.
     objects : int
         How many documents it writes.
+    padding : int
+        Bytes that make each document larger, the same for the same document.
 
     """
 
     def __init__(
-        self, fingerprint: str = "quick-1", *, delay_s: float = 0.0, objects: int = 1
+        self,
+        fingerprint: str = "quick-1",
+        *,
+        delay_s: float = 0.0,
+        objects: int = 1,
+        padding: int = 0,
     ) -> None:
         self.name = fingerprint
         self.trouble: str | None = None
@@ -39,6 +47,7 @@ class QuickProcessor:
         self.failure: Exception | None = None
         self._delay_s = delay_s
         self._objects = objects
+        self._padding = padding
         self._is_stopped = threading.Event()
 
     def fingerprint(self, model: str | None = None) -> str:
@@ -84,6 +93,10 @@ class QuickProcessor:
         document.Modality = "SR"
         document.InstanceNumber = number
         document.ContentLabel = str(len(ready.instances))
+        if self._padding:
+            document.add_new(0x00210010, "LO", "TORTURE")
+            noise = random.Random(uid).randbytes(self._padding // 2 * 2)
+            document.add_new(0x00211010, "OB", noise)
         document.file_meta = FileMetaDataset()
         document.file_meta.MediaStorageSOPClassUID = BasicTextSRStorage
         document.file_meta.MediaStorageSOPInstanceUID = uid

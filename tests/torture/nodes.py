@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 from tests.builders.node import write_settings
 from tests.builders.process import free_port, wait_for_port
 from tests.torture.resources import Resources, sample, sample_children
+from tests.torture.set_clock import live_by
 
 __all__ = ["WatchedNode", "end_node", "run_watched", "start_node"]
 
@@ -155,10 +156,21 @@ def _wait_until_steady(node: WatchedNode) -> None:
         before = now
 
 
-def start_node(config: Path, log: Path) -> int:
-    """Start a node; return its process id, to be given to `end_node`."""
+def start_node(config: Path, log: Path, **more: object) -> int:
+    """Start a node; return its process id, to be given to `end_node`.
+
+    Parameters
+    ----------
+    config, log : pathlib.Path
+        Its settings; where its output goes.
+    **more
+        ``processor``: ``"quick"``, or ``"corner"`` for the pipeline with a model that
+        finds one corner; ``objects``, ``padding``: of `QuickProcessor`; ``clock``:
+        path of a `SetClock`.
+
+    """
     log.touch()
-    return _Template.get().start(config, log)
+    return _Template.get().start(config, log, **more)
 
 
 def end_node(pid: int) -> int:
@@ -187,9 +199,9 @@ class _Template:
         """Return the one of this process."""
         return _Template()
 
-    def start(self, config: Path, log: Path) -> int:
+    def start(self, config: Path, log: Path, **more: object) -> int:
         """Start a node and return its process id."""
-        return int(self._ask("start", str(config.resolve()), str(log.resolve())))
+        return int(self._ask("start", str(config.resolve()), str(log.resolve()), more))
 
     def stop(self, pid: int) -> int:
         """End a node and return its exit code."""
@@ -218,24 +230,41 @@ def _serve() -> None:
             assert threading.active_count() == 1
             pid = os.fork()
             if pid == 0:
-                _become(Path(words[0]), Path(words[1]))
+                _become(Path(words[0]), Path(words[1]), **words[2])
             print(pid, flush=True)
         else:
             print(_end(words[0]), flush=True)
 
 
-def _become(config: Path, log: Path) -> NoReturn:
+def _become(
+    config: Path,
+    log: Path,
+    *,
+    processor: str = "quick",
+    objects: int = 1,
+    padding: int = 0,
+    clock: str | None = None,
+) -> NoReturn:
     """Be the node; never return."""
     from dicom_node.config import load_settings
     from dicom_node.service import NodeService
+    from dicom_node.workflows import PipelineProcessor
+    from tests.builders.corner_grounder import BrightestBox
     from tests.builders.study_processor import QuickProcessor
 
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
         os.dup2(2, 1)
-        processor = QuickProcessor(delay_s=0.1, objects=1)
-        NodeService(load_settings(config, {}), processor=processor).run_forever()
+        if clock is not None:
+            live_by(Path(clock))
+        settings = load_settings(config, {})
+        made = (
+            PipelineProcessor(settings, make_grounder=lambda _model: BrightestBox())
+            if processor == "corner"
+            else QuickProcessor(delay_s=0.1, objects=objects, padding=padding)
+        )
+        NodeService(settings, processor=made).run_forever()
         os._exit(0)
     except Exception:  # noqa: BLE001 - its text goes to the log, its status is told
         traceback.print_exc()

@@ -75,6 +75,8 @@ class FaultProxy:
         """How many there were."""
         self.bytes_forward = 0
         """How many were passed to the target."""
+        self.cuts = 0
+        """How many connections were cut."""
         self._target_port = target_port
         self._is_stopping = threading.Event()
         self._lock = threading.Lock()
@@ -137,6 +139,7 @@ class FaultProxy:
             return
         target.settimeout(None)
         pair = _Pair(caller, target, fault, self._is_stopping)
+        pair.on_cut = self._count_cut
         with self._lock:
             self._open |= {caller, target}
         back = threading.Thread(target=pair.pass_back, daemon=True)
@@ -150,6 +153,10 @@ class FaultProxy:
     def _count(self, count: int) -> None:
         with self._lock:
             self.bytes_forward += count
+
+    def _count_cut(self) -> None:
+        with self._lock:
+            self.cuts += 1
 
 
 class _Pair:
@@ -166,6 +173,8 @@ class _Pair:
         self._fault = fault
         self._is_stopping = is_stopping
         self._is_cut = threading.Event()
+        self.on_cut: Callable[[], None] = lambda: None
+        """Called at the cut."""
 
     def pass_forward(self, count: Callable[[int], None]) -> None:
         """Pass bytes to the target until the end or the cut."""
@@ -225,6 +234,7 @@ class _Pair:
 
     def _cut(self, source: socket.socket) -> None:
         self._is_cut.set()
+        self.on_cut()
         if self._fault.is_swallowing:
             while source.recv(_READ_BYTES):
                 pass
