@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from queue import SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -30,6 +30,13 @@ from dicom_node.reports import DocumentReader
 from dicom_node.rules import RuleBook
 from dicom_node.scratch import clear_scratch
 from dicom_node.service.claim import NodeClaim
+from dicom_node.service.health import (
+    HealthChecks,
+    database_trouble,
+    destinations_warning,
+    disk_trouble,
+    worker_trouble,
+)
 from dicom_node.service.rooms import (
     make_audit,
     make_guard,
@@ -42,7 +49,7 @@ from dicom_node.service.rooms import (
 from dicom_node.service.upkeep import Upkeep
 from dicom_node.spool import Spool
 from dicom_node.store import Store
-from dicom_node.web import HealthReport, NodeCollector, check_disk, examine
+from dicom_node.web import HealthReport, NodeCollector
 from dicom_node.workflows import (
     DRAINING,
     PipelineProcessor,
@@ -67,9 +74,6 @@ _STOP_GRACE_S = 5
 """Work that takes longer is left to the next start: it is durable."""
 
 _ACCEPT_GRACE_S = 10.0
-
-_FAILS_FOR_LONG = timedelta(minutes=15)
-"""A destination that lacks results for so long, though they were sent, is told of."""
 _LEAVE_GRACE_S = 2.0
 
 TAKEN_OVER = 75
@@ -108,6 +112,7 @@ class NodeService:
         self._drain_looked_at = -_DRAIN_LOOK_S
         self._started_at = datetime.now(UTC)
         self._claim = NodeClaim(settings)
+        self._checks = HealthChecks()
 
     def __enter__(self) -> Self:
         self.start()
@@ -238,17 +243,22 @@ class NodeService:
             self._worklist.start()
         if self._remotes is not None:
             self._remotes.start()
+        self._watch()
         self._web = self._start_web()
         self._hl7 = make_hl7(
             settings, self._inbox, counters=self._counters, read_pdf=self._read_pdf
         )
         if self._hl7 is not None:
-            self._hl7.start()
-        self._guard = make_guard(
+            hl7 = self._hl7
+            hl7.start()
+            self._checks.require("hl7", lambda: hl7.trouble)
+        guard = self._guard = make_guard(
             settings, self._store, server=self._server, others=(self._hl7, self._web)
         )
-        self._registry.register(self._guard)
-        self._guard.start()
+        self._registry.register(guard)
+        guard.start()
+        self._checks.require("certificates", lambda: guard.trouble)
+        self._checks.warn("certificates", lambda: guard.warning)
         self._upkeep.start()
         if self._audit is not None:
             self._audit.start()
@@ -338,23 +348,29 @@ class NodeService:
 
     def examine(self) -> HealthReport:
         """Look at everything the node needs to do its work."""
-        return examine(
-            (
-                ("disk", self._check_disk),
-                ("database", self._check_database),
-                ("dicom", self._check_dicom),
-                ("hl7", self._check_hl7),
-                ("worker", self._check_worker),
-                ("files", self._check_files),
-                ("work", self._check_work),
-                ("model", self._check_model),
-                ("audit", self._check_audit),
-                ("certificates", self._check_certificates),
+        return self._checks.examine()
+
+    def _watch(self) -> None:
+        """Say what is looked at by `examine`; what comes later adds itself."""
+        limits, checks = self._settings.limits, self._checks
+        checks.require(
+            "disk",
+            lambda: disk_trouble(
+                self._spool, self._data_dir, min_free_bytes=limits.min_free_bytes
             ),
-            [
-                ("certificates", self._warn_of_certificates),
-                ("destinations", self._warn_of_destinations),
-            ],
+        )
+        checks.require("database", lambda: database_trouble(self._store))
+        checks.require("dicom", self._check_dicom)
+        checks.require("worker", lambda: worker_trouble(self._upkeep, self._workflows))
+        checks.require("files", lambda: self._upkeep.trouble_with_files)
+        checks.require("work", self._check_work)
+        checks.require("model", self._check_model)
+        if self._audit is not None:
+            audit = self._audit
+            checks.require("audit", lambda: audit.trouble)
+        checks.warn(
+            "destinations",
+            lambda: destinations_warning(self._store, now=system_clock()),
         )
 
     def _read_pdf(self, data: bytes) -> str:
@@ -413,54 +429,10 @@ class NodeService:
             return "it drains: nothing new is accepted"
         return None
 
-    def _check_disk(self) -> str | None:
-        reserved = self._settings.limits.min_free_bytes
-        return check_disk(self._data_dir, min_free_bytes=reserved) or (
-            self._spool.trouble()
-        )
-
-    def _check_database(self) -> str | None:
-        try:
-            self._store.ping()
-        except StoreError as error:
-            return str(error)
-        return self._store.trouble
-
     def _check_dicom(self) -> str | None:
         if self._server.is_stopping:
             return "it does not listen"
         return self._commitment.trouble
-
-    def _check_hl7(self) -> str | None:
-        return None if self._hl7 is None else self._hl7.trouble
-
-    def _check_worker(self) -> str | None:
-        dead = self._upkeep.dead_threads()
-        if not self._workflows.is_alive:
-            dead.append("workflows")
-        return f"not running: {', '.join(dead)}" if dead else None
-
-    def _check_audit(self) -> str | None:
-        return None if self._audit is None else self._audit.trouble
-
-    def _check_certificates(self) -> str | None:
-        return None if self._guard is None else self._guard.trouble
-
-    def _warn_of_destinations(self) -> str | None:
-        try:
-            failing = self._store.details.failing_destinations(
-                before=datetime.now(UTC) - _FAILS_FOR_LONG
-            )
-        except StoreError:
-            return None  # another check says so
-        said = (f"{name} since {at:%Y-%m-%d %H:%M} UTC" for name, at in failing.items())
-        return f"results do not reach {', '.join(said)}" if failing else None
-
-    def _warn_of_certificates(self) -> str | None:
-        return None if self._guard is None else self._guard.warning
-
-    def _check_files(self) -> str | None:
-        return self._upkeep.trouble_with_files
 
     def _check_model(self) -> str | None:
         # Instances are accepted all the same: their studies wait for the model.

@@ -1,0 +1,83 @@
+"""What is looked at to say whether the node can do its work."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_node.errors import StoreError
+from dicom_node.spool import Spool
+from dicom_node.store import Store
+from dicom_node.web import HealthReport, check_disk, examine
+from dicom_node.workflows import Workflows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dicom_node.service.upkeep import Upkeep
+
+    Check = Callable[[], str | None]
+
+__all__ = [
+    "HealthChecks",
+    "database_trouble",
+    "destinations_warning",
+    "disk_trouble",
+    "worker_trouble",
+]
+
+_FAILS_FOR_LONG = timedelta(minutes=15)
+"""A destination that lacks results for so long, though they were sent, is told of."""
+
+
+class HealthChecks:
+    """Checks by name: each says what is wrong in plain words, or None."""
+
+    def __init__(self) -> None:
+        self._checks: dict[str, Check] = {}
+        self._warnings: dict[str, Check] = {}
+
+    def require(self, name: str, check: Check) -> None:
+        """Without this the node is not ready."""
+        self._checks[name] = check
+
+    def warn(self, name: str, check: Check) -> None:
+        """Somebody should look, but the node works."""
+        self._warnings[name] = check
+
+    def examine(self) -> HealthReport:
+        """Look at everything the node needs to do its work."""
+        return examine(tuple(self._checks.items()), list(self._warnings.items()))
+
+
+def disk_trouble(spool: Spool, data_dir: Path, *, min_free_bytes: int) -> str | None:
+    """Say why the disk takes nothing more, or None."""
+    return check_disk(data_dir, min_free_bytes=min_free_bytes) or spool.trouble()
+
+
+def database_trouble(store: Store) -> str | None:
+    """Say why the database does not answer, or None."""
+    try:
+        store.ping()
+    except StoreError as error:
+        return str(error)
+    return store.trouble
+
+
+def worker_trouble(upkeep: Upkeep, workflows: Workflows) -> str | None:
+    """Name the threads that have ended, or None."""
+    dead = upkeep.dead_threads()
+    if not workflows.is_alive:
+        dead.append("workflows")
+    return f"not running: {', '.join(dead)}" if dead else None
+
+
+def destinations_warning(store: Store, *, now: datetime) -> str | None:
+    """Name the destinations that results have not reached for long, or None."""
+    try:
+        failing = store.details.failing_destinations(before=now - _FAILS_FOR_LONG)
+    except StoreError:
+        return None  # another check says so
+    said = (f"{name} since {at:%Y-%m-%d %H:%M} UTC" for name, at in failing.items())
+    return f"results do not reach {', '.join(said)}" if failing else None
