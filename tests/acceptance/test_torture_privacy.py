@@ -1,3 +1,5 @@
+"""Nothing of a patient leaves where it belongs, and the pages are safe."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The same studies a second time, in another process, later and elsewhere.
+"""The same studies twice, in two processes, in another order and time zone.
 
 Run as a program it processes a folder of studies and writes what came out.
 """
@@ -40,18 +40,21 @@ def prove_rerun(count: int, work: Path, tell: Tell) -> tuple[Figure, ...]:
             columns=16,
             name=f"study-{number}",
         )
-    runs = []
-    for name, seed, zone in (("first", "1", "UTC"), ("second", "2", "Asia/Tokyo")):
-        out = work / name
-        subprocess.run(
-            [sys.executable, "-m", "tests.torture.rerun_proof", studies, out],
-            check=True,
-            cwd=_ROOT,
-            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone},
+    # Backwards the second time: each study at another moment, after other studies.
+    started = [
+        _start(studies, work / name, order, PYTHONHASHSEED=seed, TZ=zone)
+        for name, order, seed, zone in (
+            ("first", "forwards", "1", "UTC"),
+            ("second", "backwards", "2", "Asia/Tokyo"),
         )
-        runs.append(json.loads((out / "made.json").read_text(encoding="utf-8")))
-        tell(f"{count} studies processed, {name} time")
-    first, second = runs
+    ]
+    codes = [one.wait() for one in started]
+    assert not any(codes), f"a run ended with {codes}"
+    tell(f"{count} studies processed twice")
+    first, second = (
+        json.loads((work / name / "made.json").read_text(encoding="utf-8"))
+        for name in ("first", "second")
+    )
     uids = sum(
         [one[0] for one in first[study]] != [one[0] for one in second[study]]
         for study in first
@@ -70,10 +73,23 @@ def prove_rerun(count: int, work: Path, tell: Tell) -> tuple[Figure, ...]:
     )
 
 
-def _process(studies: Path, out: Path) -> None:
+def _start(
+    studies: Path, out: Path, order: str, **environment: str
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.torture.rerun_proof", studies, out, order],
+        cwd=_ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+def _process(studies: Path, out: Path, order: str) -> None:
     made = {}
+    numbered = list(enumerate(sorted(studies.iterdir())))
+    if order == "backwards":
+        numbered.reverse()
     with PixelReader(LimitSettings(), processes=1) as reader:
-        for number, folder in enumerate(sorted(studies.iterdir())):
+        for number, folder in numbered:
             target = out / folder.name
             target.mkdir(parents=True)
             done = process_study(
@@ -94,4 +110,4 @@ def _process(studies: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    _process(Path(sys.argv[1]), Path(sys.argv[2]))
+    _process(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
