@@ -1,8 +1,9 @@
 """After a crash: make files and rows agree again.
 
 What never became whole is deleted (nobody was told that it arrived), and so is what
-was refused; any other file without a row gets one, or is set aside where it cannot be
-read, and a row without its file is told aloud: that is a lost instance.
+was refused and what retention removed; any other file without a row gets one, or is
+set aside where it cannot be read, and a row without its file is told aloud: that is a
+lost instance.
 """
 
 from __future__ import annotations
@@ -75,8 +76,10 @@ def reconcile(store: Store, spool: Spool, *, before: datetime) -> ReconcileRepor
     reindexed = unreadable = refused = left = 0
     for paths in _batches(_files(spool, before)):
         known = store.known_paths(path.as_posix() for path in paths)
-        for path in paths:
-            if path.as_posix() in known:
+        without = [path for path in paths if path.as_posix() not in known]
+        strays = store.retention.delete_strays(without, spool.remove) if without else ()
+        for path in without:
+            if path in strays:
                 continue
             if _was_refused(spool, path):
                 refused += 1

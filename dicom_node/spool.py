@@ -238,6 +238,21 @@ class Spool:
             path.unlink()
             return True
 
+    def remove(self, final: Path) -> bool:
+        """Delete a file that no row names; False: somebody is just storing it.
+
+        Raises
+        ------
+        OSError
+            It cannot be deleted.
+
+        """
+        with self._lock:
+            if final in self._held:
+                return False
+            (self.data_dir / final).unlink(missing_ok=True)
+            return True
+
     def make_folder(self, folder: Path) -> None:
         """Make the folder of a final path, with its own name synced.
 

@@ -97,7 +97,11 @@ class RetentionSettings(Section):
     low_water: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """Until no more than this share is used."""
     failed_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Studies that failed are given up and deleted after this long; None: never."""
+    """Studies that failed, or that a destination never took, are given up and deleted
+    after this long; None: never."""
+    events_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Rows of the audit trail are deleted after this long, once they were sent to the
+    audit record repository where there is one; None: never."""
 
     @model_validator(mode="after")
     def _check_water(self) -> Self:

@@ -108,6 +108,7 @@ class NodeClaim:
             store.close()
             self.release()
             raise
+        store.data_dir = self._data_dir
         self._store = store
         return store
 

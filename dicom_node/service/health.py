@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +25,16 @@ __all__ = [
     "database_trouble",
     "destinations_warning",
     "disk_trouble",
+    "disk_warning",
     "worker_trouble",
 ]
 
 _FAILS_FOR_LONG = timedelta(minutes=15)
 """A destination that lacks results for so long, though they were sent, is told of."""
+
+
+_SOON = 2
+"""Somebody is told when less is free than so many times what is reserved."""
 
 
 class HealthChecks:
@@ -54,6 +60,17 @@ class HealthChecks:
 def disk_trouble(spool: Spool, data_dir: Path, *, min_free_bytes: int) -> str | None:
     """Say why the disk takes nothing more, or None."""
     return check_disk(data_dir, min_free_bytes=min_free_bytes) or spool.trouble()
+
+
+def disk_warning(data_dir: Path, *, min_free_bytes: int) -> str | None:
+    """Say that instances will soon be refused for want of disk, or None."""
+    try:
+        free = shutil.disk_usage(data_dir).free
+    except OSError:
+        return None  # another check says so
+    if free < _SOON * min_free_bytes:
+        return f"{free} bytes are free; instances are refused below {min_free_bytes}"
+    return None
 
 
 def database_trouble(store: Store) -> str | None:

@@ -27,6 +27,7 @@ from dicom_node.errors import RuleError, SettingsError, StoreError
 from dicom_node.inbox import ReportInbox
 from dicom_node.private_memory import keep_memory_private
 from dicom_node.reports import DocumentReader
+from dicom_node.retention import Retention
 from dicom_node.rules import RuleBook
 from dicom_node.scratch import clear_scratch
 from dicom_node.service.claim import NodeClaim
@@ -35,6 +36,7 @@ from dicom_node.service.health import (
     database_trouble,
     destinations_warning,
     disk_trouble,
+    disk_warning,
     worker_trouble,
 )
 from dicom_node.service.rooms import (
@@ -197,11 +199,16 @@ class NodeService:
             quiet_time_s=settings.node.quiet_time_s,
             reports=settings.reports,
         )
+        retention = self._retention = Retention(
+            self._store, spool, settings=settings.retention, clock=system_clock
+        )
+        self._registry.register(retention)
         self._upkeep = Upkeep(
             self._store,
             spool,
             assembler=self._assembler,
             workflows=self._workflows,
+            retention=retention,
             began_at=self._started_at,
         )
         self._inbox = ReportInbox(self._store, clock=system_clock)
@@ -368,6 +375,11 @@ class NodeService:
         if self._audit is not None:
             audit = self._audit
             checks.require("audit", lambda: audit.trouble)
+        checks.warn("retention", self._retention.warning)
+        checks.warn(
+            "disk",
+            lambda: disk_warning(self._data_dir, min_free_bytes=limits.min_free_bytes),
+        )
         checks.warn(
             "destinations",
             lambda: destinations_warning(self._store, now=system_clock()),

@@ -11,6 +11,7 @@ import structlog
 from dicom_node.assembly import Assembler
 from dicom_node.errors import StoreError
 from dicom_node.reconcile import reconcile
+from dicom_node.retention import Retention
 from dicom_node.spool import Spool
 from dicom_node.store import Store
 from dicom_node.workflows import Workflows
@@ -37,6 +38,8 @@ class Upkeep:
         Makes versions of what has come.
     workflows : Workflows
         The durable work.
+    retention : Retention
+        Deletes what is done with.
     began_at : datetime
         When the node started: what came later is not reconciled.
 
@@ -49,6 +52,7 @@ class Upkeep:
         *,
         assembler: Assembler,
         workflows: Workflows,
+        retention: Retention,
         began_at: datetime,
     ) -> None:
         self.trouble_with_files: str | None = None
@@ -57,6 +61,7 @@ class Upkeep:
         self._spool = spool
         self._assembler = assembler
         self._workflows = workflows
+        self._retention = retention
         self._began_at = began_at
         self._is_reconciled = False
         self._stop_asked = threading.Event()
@@ -106,6 +111,7 @@ class Upkeep:
             self._survives(lambda: self._workflows.resume(only_overdue=True))
             if not self._is_reconciled:
                 self._survives(self._reconcile)
+            self._survives(self._retention.run)
 
     def _recover(self) -> None:
         failures = 0

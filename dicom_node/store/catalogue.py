@@ -286,7 +286,8 @@ def _conditions(where: StudyFilter) -> Iterator[ColumnElement[bool]]:
         wanted = where.sop_instance_uids
         yield _holds(
             select(instances.c.study_id).where(
-                instances.c.sop_instance_uid.in_(wanted)
+                instances.c.sop_instance_uid.in_(wanted),
+                instances.c.removed_at.is_(None),
             ),
             results.c.sop_instance_uid.in_(wanted),
         )
@@ -303,7 +304,9 @@ def _conditions(where: StudyFilter) -> Iterator[ColumnElement[bool]]:
         has_results = (
             select(versions.c.id)
             .where(
-                versions.c.study_id == studies.c.id, versions.c.result_dir.is_not(None)
+                versions.c.study_id == studies.c.id,
+                versions.c.result_dir.is_not(None),
+                versions.c.removed_at.is_(None),
             )
             .exists()
         )
@@ -316,7 +319,7 @@ def _holds(
     made = (
         select(versions.c.study_id)
         .join(results, results.c.version_id == versions.c.id)
-        .where(is_result)
+        .where(is_result, results.c.removed_at.is_(None))
     )
     return studies.c.id.in_(union(received, made))
 
@@ -330,6 +333,7 @@ def _is_shown() -> ColumnElement[bool]:
     # A result of another node is a document of the study like any other.
     return and_(
         instances.c.is_conflict.is_(False),
+        instances.c.removed_at.is_(None),
         or_(instances.c.is_own_result.is_(False), not_(is_ours)),
     )
 
@@ -355,6 +359,7 @@ def _results(
         .join(results, results.c.version_id == maker.c.id)
         .where(
             results.c.profile == profile,
+            results.c.removed_at.is_(None),
             func.substr(results.c.path, 1, func.length(folder)) == folder,
         )
         .order_by(results.c.id)

@@ -180,14 +180,17 @@ class CommitmentRequestStore:
                 wanted = sop_instance_uids[at : at + _CHUNK]
                 rows = [
                     row
-                    for table in (instances, remote_answers)
+                    for table, is_here in (
+                        (instances, (instances.c.removed_at.is_(None),)),
+                        (remote_answers, ()),
+                    )
                     for row in connection.execute(
                         select(
                             table.c.sop_class_uid,
                             table.c.sop_instance_uid,
                             table.c.path,
                             table.c.sha256,
-                        ).where(table.c.sop_instance_uid.in_(wanted))
+                        ).where(table.c.sop_instance_uid.in_(wanted), *is_here)
                     )
                 ]
                 for row in rows:

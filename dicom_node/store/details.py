@@ -201,6 +201,7 @@ class DetailStore:
                 .join(shown, shown.c.study_id == maker.c.study_id)
                 .where(
                     shown.c.id == version_id,
+                    results.c.removed_at.is_(None),
                     func.substr(results.c.path, 1, func.length(folder)) == folder,
                 )
                 .order_by(results.c.id)
@@ -224,6 +225,7 @@ class DetailStore:
                 .join(studies, studies.c.id == versions.c.study_id)
                 .where(
                     results.c.sop_instance_uid == sop_instance_uid,
+                    results.c.removed_at.is_(None),
                     studies.c.study_instance_uid == study_instance_uid,
                 )
             ).one_or_none()
@@ -265,6 +267,7 @@ class DetailStore:
                 select(instances.c.sop_instance_uid, instances.c.path).where(
                     instances.c.study_id == study_id,
                     instances.c.is_conflict.is_(False),
+                    instances.c.removed_at.is_(None),
                 )
             )
             return {row.sop_instance_uid: row.path for row in rows}

@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import Connection, insert, select, update
 
 from dicom_node.audit import EventKind
+from dicom_node.errors import OutOfResourcesError
 from dicom_node.records import ReceivedInstance
 from dicom_node.store.describe import describe_study
 from dicom_node.store.events import record_event
@@ -58,7 +59,11 @@ class RecordedFile:
 
 
 def insert_instance(
-    connection: Connection, instance: ReceivedInstance, *, is_fetched: bool = False
+    connection: Connection,
+    instance: ReceivedInstance,
+    *,
+    is_fetched: bool = False,
+    data_dir: Path | None = None,
 ) -> InstanceOutcome:
     """Record an instance and what it means for its study.
 
@@ -73,40 +78,39 @@ def insert_instance(
         The instance.
     is_fetched : bool
         Its study is being fetched to compare with: a prior stays one.
+    data_dir : pathlib.Path, optional
+        Where the files lie, to look for that of an instance which retention removed.
+
+    Raises
+    ------
+    OutOfResourcesError
+        Retention deleted the file between its arrival and this look: whoever sent it
+        has to send it again.
 
     """
     known = {
-        row.sha256: row.is_conflict
+        row.sha256: row
         for row in connection.execute(
-            select(instances.c.sha256, instances.c.is_conflict).where(
-                instances.c.sop_instance_uid == instance.sop_instance_uid
-            )
+            select(
+                instances.c.sha256, instances.c.is_conflict, instances.c.removed_at
+            ).where(instances.c.sop_instance_uid == instance.sop_instance_uid)
         )
     }
-    if instance.sha256 in known:
-        is_other = known[instance.sha256]
+    same = known.get(instance.sha256)
+    if same is not None and same.removed_at is None:
+        is_other = same.is_conflict
         return InstanceOutcome.CONFLICT if is_other else InstanceOutcome.DUPLICATE
-    is_conflict = bool(known)
+    is_conflict = any(
+        one.removed_at is None and not one.is_conflict for one in known.values()
+    )
     counts = not instance.is_own_result and not is_conflict
     study_id = _study_id(connection, instance)
-    connection.execute(
-        insert(instances).values(
-            study_id=study_id,
-            series_instance_uid=instance.series_instance_uid,
-            sop_instance_uid=instance.sop_instance_uid,
-            sop_class_uid=instance.sop_class_uid,
-            transfer_syntax_uid=instance.transfer_syntax_uid,
-            path=instance.path.as_posix(),
-            sha256=instance.sha256,
-            size_bytes=instance.size_bytes,
-            calling_ae_title=instance.calling_ae_title,
-            peer_address=instance.peer_address,
-            received_at=instance.received_at,
-            is_own_result=instance.is_own_result,
-            is_conflict=is_conflict,
-            attributes=dict(instance.image),
+    if same is None:
+        _insert(connection, study_id, instance, is_conflict=is_conflict)
+    else:
+        _bring_back(
+            connection, study_id, instance, data_dir=data_dir, is_conflict=is_conflict
         )
-    )
     is_news = describe_study(connection, study_id, instance)
     if counts:
         if not is_fetched:
@@ -151,13 +155,16 @@ def sender_of(instance: ReceivedInstance) -> dict[str, str]:
 
 
 def known_paths(connection: Connection, paths: Iterable[str]) -> set[str]:
-    """Return which of these relative paths a row vouches for."""
+    """Return which of these relative paths a row vouches for; removed ones do not."""
     wanted = list(paths)
     return {
         path
-        for table in (instances, remote_answers)
+        for table, is_here in (
+            (instances, (instances.c.removed_at.is_(None),)),
+            (remote_answers, ()),
+        )
         for path in connection.scalars(
-            select(table.c.path).where(table.c.path.in_(wanted))
+            select(table.c.path).where(table.c.path.in_(wanted), *is_here)
         )
     }
 
@@ -174,7 +181,7 @@ def recorded_files(
             instances.c.sha256,
             instances.c.size_bytes,
         )
-        .where(instances.c.id > after_id)
+        .where(instances.c.id > after_id, instances.c.removed_at.is_(None))
         .order_by(instances.c.id)
         .limit(limit)
     )
@@ -199,6 +206,70 @@ def record_missing_file(connection: Connection, file: RecordedFile) -> None:
             subject=file.sha256,
             detail={"reason": "the instance's file is gone or has another size"},
         )
+
+
+def _insert(
+    connection: Connection,
+    study_id: int,
+    instance: ReceivedInstance,
+    *,
+    is_conflict: bool,
+) -> None:
+    connection.execute(
+        insert(instances).values(
+            study_id=study_id,
+            series_instance_uid=instance.series_instance_uid,
+            sop_instance_uid=instance.sop_instance_uid,
+            sop_class_uid=instance.sop_class_uid,
+            transfer_syntax_uid=instance.transfer_syntax_uid,
+            path=instance.path.as_posix(),
+            sha256=instance.sha256,
+            size_bytes=instance.size_bytes,
+            calling_ae_title=instance.calling_ae_title,
+            peer_address=instance.peer_address,
+            received_at=instance.received_at,
+            is_own_result=instance.is_own_result,
+            is_conflict=is_conflict,
+            attributes=dict(instance.image),
+        )
+    )
+    connection.execute(
+        update(studies).where(studies.c.id == study_id).values(removed_at=None)
+    )
+
+
+def _bring_back(
+    connection: Connection,
+    study_id: int,
+    instance: ReceivedInstance,
+    *,
+    data_dir: Path | None,
+    is_conflict: bool,
+) -> None:
+    """Let an instance that retention removed be kept again, if its file is there."""
+    # Files are deleted under the lock of this transaction, for rows that are removed:
+    # what is there now stays.
+    if data_dir is None or not (data_dir / instance.path).is_file():
+        raise OutOfResourcesError("it is being deleted: send it again")
+    connection.execute(
+        update(instances)
+        .where(
+            instances.c.sop_instance_uid == instance.sop_instance_uid,
+            instances.c.sha256 == instance.sha256,
+        )
+        .values(
+            path=instance.path.as_posix(),
+            size_bytes=instance.size_bytes,
+            calling_ae_title=instance.calling_ae_title,
+            peer_address=instance.peer_address,
+            received_at=instance.received_at,
+            is_conflict=is_conflict,
+            removed_at=None,
+        )
+    )
+    connection.execute(
+        update(studies).where(studies.c.id == study_id).values(removed_at=None)
+    )
 
 
 def _study_id(connection: Connection, instance: ReceivedInstance) -> int:

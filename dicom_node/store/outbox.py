@@ -155,6 +155,7 @@ def pending_items(
         .where(
             deliveries.c.version_id == version_id,
             deliveries.c.destination == destination,
+            results.c.removed_at.is_(None),
             is_wanted,
         )
         .order_by(results.c.id)
@@ -327,7 +328,7 @@ def enter_missing(
         enter_delivery(connection, one.id, version_id, destination, now=now)
         for one in newest_results(connection, version_id)
         for destination, profile in destinations.items()
-        if profile == one.profile
+        if profile == one.profile and one.removed_at is None
     )
 
 
@@ -407,6 +408,9 @@ def revive_deliveries(
                     and_(
                         deliveries.c.state == DeliveryState.DEAD,
                         deliveries.c.result_id.in_(newest_result_ids(newest or 0)),
+                        deliveries.c.result_id.in_(
+                            select(results.c.id).where(results.c.removed_at.is_(None))
+                        ),
                     ),
                 ),
             )

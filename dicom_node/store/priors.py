@@ -71,6 +71,7 @@ def choose_priors(
                 instances.c.study_id == row.id,
                 instances.c.is_own_result.is_(False),
                 instances.c.is_conflict.is_(False),
+                instances.c.removed_at.is_(None),
             )
         )
         if newest is None:
@@ -127,6 +128,7 @@ def _read(
             instances.c.id <= last_instance_id,
             instances.c.is_own_result.is_(False),
             instances.c.is_conflict.is_(False),
+            instances.c.removed_at.is_(None),
         )
         .order_by(instances.c.sop_instance_uid)
     )

@@ -147,7 +147,9 @@ def settle(connection: Connection, group: ColumnElement[bool]) -> None:
 
     """
     rows = connection.execute(
-        select(reports).where(group).order_by(ARRIVAL, reports.c.id)
+        select(reports)
+        .where(group, reports.c.removed_at.is_(None))
+        .order_by(ARRIVAL, reports.c.id)
     ).all()
     current: dict[tuple[str, ...], Row[Any]] = {}
     replaces: dict[int, int | None] = {}
@@ -264,6 +266,7 @@ def has_counted_instance() -> ColumnElement[bool]:
         instances.c.study_id == studies.c.id,
         instances.c.is_own_result.is_(False),
         instances.c.is_conflict.is_(False),
+        instances.c.removed_at.is_(None),
     )
 
 
@@ -346,7 +349,9 @@ def _arrivals(connection: Connection, study: Row[Any]) -> list[list[Row[Any]]]:
         named = or_(named, by_order)
     found: dict[int, list[Row[Any]]] = {}
     for row in connection.execute(
-        select(reports).where(named).order_by(ARRIVAL, reports.c.id)
+        select(reports)
+        .where(named, reports.c.removed_at.is_(None))
+        .order_by(ARRIVAL, reports.c.id)
     ):
         found.setdefault(row.copy_of or row.id, []).append(row)
     return list(found.values())

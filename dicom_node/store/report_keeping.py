@@ -197,7 +197,9 @@ def _same(
     if not report.identifier:
         alike = and_(alike, reports.c.sha256 == sha256)
     rows = connection.execute(
-        select(reports).where(group, alike).order_by(ARRIVAL, reports.c.id)
+        select(reports)
+        .where(group, alike, reports.c.removed_at.is_(None))
+        .order_by(ARRIVAL, reports.c.id)
     ).all()
     current = next((row for row in rows if row.is_current), None)
     if current is None:

@@ -180,6 +180,7 @@ class ReportStore:
         documents = select(instances.c.study_id).where(
             instances.c.study_id.in_(wanted),
             instances.c.is_own_result.is_(False),
+            instances.c.removed_at.is_(None),
             instances.c.sop_class_uid.in_(list(document_classes)),
         )
         with self._database.read() as connection:
@@ -195,6 +196,7 @@ def _stored_reports() -> Select[Any]:
 def _waits() -> ColumnElement[bool]:
     return and_(
         reports.c.is_current,
+        reports.c.removed_at.is_(None),
         or_(reports.c.study_id.is_(None), not_(has_counted_instance())),
     )
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from dicom_node.audit import EventKind
 from dicom_node.errors import StoreError
@@ -17,10 +17,11 @@ from dicom_node.store.schema import (
     StudyState,
     VersionState,
     instances,
+    reports,
     studies,
     versions,
 )
-from dicom_node.store.versions import set_study_state
+from dicom_node.store.versions import counted, set_study_state
 
 __all__ = ["RequeueOutcome", "requeue_study"]
 
@@ -35,6 +36,10 @@ class RequeueOutcome(StrEnum):
     DELIVER_NOW = "its results are sent now to every destination that lacks them"
     RUNNING = "it is being processed already"
     NOTHING = "it has no images of its own to process"
+    REMOVED = (
+        "retention has deleted images or reports of it: it is processed when they are "
+        "sent again"
+    )
 
 
 def requeue_study(
@@ -91,6 +96,8 @@ def requeue_study(
         outcome = RequeueOutcome.RUNNING
     elif study.state == StudyState.DONE and undelivered:
         outcome = RequeueOutcome.DELIVER_NOW
+    elif _lacks_something(connection, study.latest_version_id):
+        return RequeueOutcome.REMOVED
     else:
         outcome = RequeueOutcome.PROCESS_AGAIN
         connection.execute(
@@ -119,6 +126,27 @@ def requeue_study(
     return outcome
 
 
+def _lacks_something(connection: Connection, version_id: int) -> bool:
+    """Whether retention removed something that a version counts."""
+    version = connection.execute(
+        select(versions).where(versions.c.id == version_id)
+    ).one()
+    left = connection.scalar(
+        select(func.count())
+        .select_from(instances)
+        .where(counted(version.study_id), instances.c.id <= version.last_instance_id)
+    )
+    removed = connection.scalar(
+        select(func.count())
+        .select_from(reports)
+        .where(
+            reports.c.id.in_(version.report_ids or []),
+            reports.c.removed_at.is_not(None),
+        )
+    )
+    return (left or 0) < version.instance_count or bool(removed)
+
+
 def _take_up_prior(connection: Connection, study_id: int) -> Row[Any]:
     """Let a study that was fetched to compare with be one to process."""
     has_images = connection.scalar(
@@ -127,6 +155,7 @@ def _take_up_prior(connection: Connection, study_id: int) -> Row[Any]:
             instances.c.study_id == study_id,
             instances.c.is_own_result.is_(False),
             instances.c.is_conflict.is_(False),
+            instances.c.removed_at.is_(None),
         )
         .limit(1)
     )

@@ -90,7 +90,12 @@ def finish_version(
     connection.execute(
         update(versions)
         .where(versions.c.id == version_id)
-        .values(state=VersionState.DONE, finished_at=now, result_dir=folder)
+        .values(
+            state=VersionState.DONE,
+            finished_at=now,
+            result_dir=folder,
+            removed_at=None,
+        )
     )
     give_up_replaced(connection, version_id, now=now)
     set_study_state(connection, version_id, StudyState.DONE)
@@ -106,13 +111,15 @@ def finish_version(
     if not old or old == folder:
         return ()
     still_named = connection.scalar(
-        select(results.c.id).where(results.c.path.startswith(f"{old}/")).limit(1)
+        select(results.c.id)
+        .where(results.c.path.startswith(f"{old}/"), results.c.removed_at.is_(None))
+        .limit(1)
     )
     return () if still_named is not None else (old,)
 
 
 def named_results(connection: Connection, folders: Iterable[str]) -> set[str]:
-    """Return which of these folders a version or a result lies in.
+    """Return which of these folders a version or a result lies in, and is kept.
 
     Parameters
     ----------
@@ -127,7 +134,9 @@ def named_results(connection: Connection, folders: Iterable[str]) -> set[str]:
     while batch := list(islice(wanted, _BATCH)):
         found.update(
             connection.scalars(
-                select(versions.c.result_dir).where(versions.c.result_dir.in_(batch))
+                select(versions.c.result_dir).where(
+                    versions.c.result_dir.in_(batch), versions.c.removed_at.is_(None)
+                )
             )
         )
         # A version that was made again keeps results of before: few, one by one.
@@ -137,7 +146,10 @@ def named_results(connection: Connection, folders: Iterable[str]) -> set[str]:
             if folder not in found
             and connection.scalar(
                 select(results.c.id)
-                .where(results.c.path.startswith(f"{folder}/", autoescape=True))
+                .where(
+                    results.c.path.startswith(f"{folder}/", autoescape=True),
+                    results.c.removed_at.is_(None),
+                )
                 .limit(1)
             )
             is not None
@@ -164,7 +176,9 @@ def _record_result(
             msg = "a result has the SOP Instance UID of an earlier one and other bytes"
             raise StoreError(msg, sop_instance_uid=uid)
         connection.execute(
-            update(results).where(results.c.id == known.id).values(path=path)
+            update(results)
+            .where(results.c.id == known.id)
+            .values(path=path, size_bytes=one.path.stat().st_size, removed_at=None)
         )
         return int(known.id)
     key = connection.execute(
@@ -178,6 +192,7 @@ def _record_result(
             profile=one.profile,
             path=path,
             sha256=one.sha256,
+            size_bytes=one.path.stat().st_size,
             fingerprint=fingerprint,
             created_at=now,
         )

@@ -98,8 +98,10 @@ class RetrievalStore:
             made = select(results.c.sop_instance_uid).where(
                 results.c.study_instance_uid == study_instance_uid
             )
+            # Our own results are never asked for; what was removed is, where a study
+            # is taken up again.
             here = select(instances.c.sop_instance_uid).where(
-                instances.c.study_id == study.id
+                instances.c.study_id == study.id, instances.c.removed_at.is_(None)
             )
             uids = frozenset(connection.scalars(here.union(made)))
         said = study.attributes or {}

@@ -121,7 +121,11 @@ def read_counts(connection: Connection) -> StoreCounts:
         .select_from(versions)
         .where(versions.c.state.in_([VersionState.READY, VersionState.PROCESSING]))
     )
-    stored = connection.scalar(select(func.count()).select_from(instances))
+    stored = connection.scalar(
+        select(func.count())
+        .select_from(instances)
+        .where(instances.c.removed_at.is_(None))
+    )
     return StoreCounts(
         studies={row[0]: row[1] for row in by_state},
         deliveries={(row[0], row[1]): row[2] for row in by_destination},

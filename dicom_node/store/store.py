@@ -38,6 +38,7 @@ from dicom_node.store.migration import migrate
 from dicom_node.store.pages import PageStore
 from dicom_node.store.remote_studies import RemoteStudyStore
 from dicom_node.store.reports import ReportStore
+from dicom_node.store.retention import RetentionStore
 from dicom_node.store.retrievals import RetrievalStore
 from dicom_node.store.schema import owner, studies
 from dicom_node.store.switches import SwitchStore
@@ -64,6 +65,9 @@ class Store:
     turn : Claim or None
         Which node works on the database; None on SQLite, where the lock of the data
         folder says so.
+    data_dir : pathlib.Path or None
+        Where the files lie, which a node that works on them says: an instance that was
+        removed and comes again is refused where nobody has said it.
 
     Raises
     ------
@@ -74,10 +78,12 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self.data_dir: Path | None = None
         self.catalogue = CatalogueStore(self._database)
         self.commitments = CommitmentStore(self._database)
         self.commitment_requests = CommitmentRequestStore(self._database)
         self.remotes = RemoteStudyStore(self._database)
+        self.retention = RetentionStore(self._database)
         self.retrievals = RetrievalStore(self._database)
         self.reports = ReportStore(self._database)
         self.switches = SwitchStore(self._database)
@@ -177,7 +183,10 @@ class Store:
             lambda connection: (
                 self.remotes.keep_answer(connection, instance)
                 or _instances.insert_instance(
-                    connection, instance, is_fetched=is_fetched
+                    connection,
+                    instance,
+                    is_fetched=is_fetched,
+                    data_dir=self.data_dir,
                 )
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,7 @@ from dicom_node.store.schema import (
     StudyState,
     VersionState,
     instances,
+    reports,
     studies,
     versions,
 )
@@ -120,13 +121,15 @@ def open_version(
     report_ids = counted_report_ids(
         connection, study_id, counts_preliminary=counts_preliminary
     )
-    if latest is not None and (latest.last_instance_id, latest.report_ids or []) == (
-        rows[-1].id,
-        report_ids,
+    if not rows or (
+        latest is not None and _holds(connection, latest, rows, report_ids)
     ):
-        # A report came that counts for nothing, or was withdrawn before it counted.
+        # A report came that counts for nothing, or was withdrawn before it counted; or
+        # what retention removed was sent again.
         connection.execute(
-            update(studies).where(studies.c.id == study_id).values(state=latest.state)
+            update(studies)
+            .where(studies.c.id == study_id)
+            .values(state=StudyState.IDLE if latest is None else latest.state)
         )
         return None
     hashes = [row.sha256 for row in rows]
@@ -135,6 +138,9 @@ def open_version(
         # A report that comes back is no return to the version that held it before.
         hashes += [] if latest is None else [latest.content_version]
     version = version_of(hashes)
+    if latest is not None and _is_known(connection, study_id, version):
+        # So is what comes back after retention has removed it.
+        version = version_of([*hashes, latest.content_version])
     key = connection.execute(
         insert(versions).values(
             study_id=study_id,
@@ -198,18 +204,57 @@ def set_study_state(connection: Connection, version_id: int, state: StudyState) 
 def counted(study_id: int) -> Any:
     """Return the condition for the instances of a study that are processed.
 
-    The node's own results and the second of two instances with one UID are kept only.
+    The node's own results and the second of two instances with one UID are kept only;
+    what retention removed is not there.
     """
     return and_(
         instances.c.study_id == study_id,
         instances.c.is_own_result.is_(False),
         instances.c.is_conflict.is_(False),
+        instances.c.removed_at.is_(None),
     )
 
 
 def key_of(row: Row[Any]) -> VersionKey:
     """Return the key of a version, from its row joined with its study's UID."""
     return VersionKey(row.id, row.study_instance_uid, row.content_version, row.run)
+
+
+def _holds(
+    connection: Connection,
+    latest: Row[Any],
+    rows: Sequence[Any],
+    report_ids: Sequence[int],
+) -> bool:
+    """Whether a version holds these instances and reports already.
+
+    It may hold more: of what retention removed, some may have been sent again, and a
+    part must not supersede the whole.
+    """
+    if rows[-1].id > latest.last_instance_id or len(rows) > latest.instance_count:
+        return False
+    if latest.state == VersionState.FAILED and latest.removed_at is not None:
+        return False  # sent again after it was given up, it is tried again
+    held = list(latest.report_ids or [])
+    removed = set(
+        connection.scalars(
+            select(reports.c.id).where(
+                reports.c.id.in_(held), reports.c.removed_at.is_not(None)
+            )
+        )
+    )
+    return [one for one in held if one not in removed] == list(report_ids)
+
+
+def _is_known(connection: Connection, study_id: int, version: str) -> bool:
+    return (
+        connection.scalar(
+            select(versions.c.id).where(
+                versions.c.study_id == study_id, versions.c.content_version == version
+            )
+        )
+        is not None
+    )
 
 
 def _supersede(

@@ -45,6 +45,7 @@ def requeue_failed(
         .join(versions, versions.c.id == studies.c.latest_version_id)
         .where(
             versions.c.state == VersionState.FAILED,
+            versions.c.removed_at.is_(None),
             versions.c.reason.startswith(reason_prefix, autoescape=True),
         )
         .order_by(studies.c.id)

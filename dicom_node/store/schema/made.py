@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     ForeignKey,
     Index,
@@ -52,6 +53,7 @@ versions = Table(
     Column("model", String(64)),
     Column("priority", String(16)),
     Column("priors", JSON),
+    Column("removed_at", UtcDateTime),
     UniqueConstraint("study_id", "content_version"),
     Index(None, "state"),
     sqlite_autoincrement=True,
@@ -62,7 +64,7 @@ supersede: chosen once, so that a repeated run writes the same bytes.
 ``report_ids``: the reports that it counts, oldest first. ``rule``, ``model`` and
 ``priority`` say what was decided about it. ``priors`` are the earlier studies that it
 is compared with, each with its newest instance and the reports that count: chosen
-once, too."""
+once, too. ``removed_at``: retention deleted the folder of its results."""
 
 results = Table(
     "results",
@@ -77,6 +79,7 @@ results = Table(
     Column("profile", String(32), nullable=False),
     Column("path", String(512), nullable=False),
     uid_column("sha256"),
+    Column("size_bytes", BigInteger),
     Column("fingerprint", String(128), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("removed_at", UtcDateTime),

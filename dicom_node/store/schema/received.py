@@ -126,6 +126,7 @@ reports = Table(
     Column("copy_of", Integer),
     Column("predecessor_id", ForeignKey("reports.id")),
     Column("is_current", Boolean, nullable=False),
+    Column("removed_at", UtcDateTime),
     Index(None, "study_id", "id"),
     Index(None, "study_instance_uid"),
     Index(None, "accession_number"),
@@ -134,7 +135,8 @@ reports = Table(
 )
 """Reports that came by HL7, FHIR or REST. ``study_id`` is empty until its study is
 here; ``is_current``: no later one replaced it. ``sha256`` covers text and status. A
-report of several studies has a row for each: ``copy_of`` is the first of them."""
+report of several studies has a row for each: ``copy_of`` is the first of them.
+``removed_at``: retention deleted the text."""
 
 retrievals = Table(
     "retrievals",

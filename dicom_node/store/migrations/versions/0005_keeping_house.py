@@ -13,10 +13,11 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply this revision."""
-    for table in ("studies", "instances", "results"):
+    for table in ("studies", "instances", "versions", "results", "reports"):
         op.add_column(
             table, sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True)
         )
+    op.add_column("results", sa.Column("size_bytes", sa.BigInteger(), nullable=True))
     op.add_column(
         "owner", sa.Column("epoch", sa.Integer(), server_default="0", nullable=False)
     )

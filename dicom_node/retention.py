@@ -1,0 +1,294 @@
+"""Deletes what is done with, by age and by space; never what is still to be done.
+
+Rows are marked first, in a transaction that makes sure that nobody waits for the study;
+then the files go that no row names. A crash between the two leaves files that the next
+start deletes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from dicom_node.store.removable import StudyPart
+from dicom_node.store.removed_files import RemovedFiles
+from dicom_node.store.retention import Candidate, HeldStudies, RemovalRule
+
+if TYPE_CHECKING:
+    from dicom_node.assembly import Clock
+    from dicom_node.config import RetentionSettings
+    from dicom_node.spool import Spool
+    from dicom_node.store import Store
+
+__all__ = ["Due", "Retention"]
+
+_AT_ONCE = 500
+"""Studies of a rule that a round looks at; the next round goes on."""
+
+_EVENTS_AT_ONCE = 1000
+_CACHE_AT_ONCE = 500
+_BOTH = frozenset(StudyPart)
+_COUNT_AGAIN_ROUNDS = 10
+"""The size of all files is asked for only so often where nothing depends on it."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A study of which something is to go, and why."""
+
+    candidate: Candidate
+    rule: RemovalRule
+
+
+class Retention(Collector):
+    """Keeps the data folder within its bounds.
+
+    Parameters
+    ----------
+    store : Store
+        What was received, made and delivered.
+    spool : Spool
+        Where the files lie.
+    settings : RetentionSettings
+        What goes when.
+    clock : Clock
+        The wall clock.
+
+    Attributes
+    ----------
+    removed_studies, removed_bytes : int
+        What was deleted since the start.
+    kept_bytes : int
+        Images and results that were kept when they were last counted.
+
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        spool: Spool,
+        *,
+        settings: RetentionSettings,
+        clock: Clock,
+    ) -> None:
+        self.removed_studies = 0
+        self.removed_bytes = 0
+        self.kept_bytes = 0
+        self._store = store
+        self._spool = spool
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._unfinished: set[int] = set()
+        self._rounds = 0
+        self._is_cache_clean = False
+        self._held: HeldStudies | None = None
+
+    def run(self) -> int:
+        """Delete what is due, some at a time; return of how many studies.
+
+        Raises
+        ------
+        StoreError
+            The database could not answer; the next round goes on.
+
+        """
+        with self._lock:
+            for study_id in sorted(self._unfinished):
+                self._delete_files(study_id)
+            removed = sum(self._remove(one) for one in self.due())
+            self._remove_old_rows()
+            if not self._is_cache_clean:
+                self._clean_cache()
+                self._is_cache_clean = True
+            if self._rounds % _COUNT_AGAIN_ROUNDS == 0 or removed:
+                self.kept_bytes = self._store.retention.kept_bytes()
+            self._rounds += 1
+            is_short = self._over_high_water() > 0
+            self._held = self._store.retention.held() if is_short else None
+            return removed
+
+    def due(self, *, is_plan: bool = False) -> Iterator[Due]:
+        """Yield what is to be deleted now, in the order in which it goes.
+
+        Parameters
+        ----------
+        is_plan : bool
+            Whether nothing is deleted while this is read: what went before is taken
+            off what is too much.
+
+        """
+        settings, now = self._settings, self._clock()
+        aged = [
+            (settings.images_days, "age", frozenset({StudyPart.IMAGES}), False),
+            (settings.results_days, "age", frozenset({StudyPart.RESULTS}), False),
+            (settings.failed_days, "failed", _BOTH, True),
+        ]
+        planned: dict[int, int] = {}
+        for days, reason, parts, is_of_failed in aged:
+            if days is None:
+                continue
+            rule = RemovalRule(reason, parts, now - timedelta(days=days), is_of_failed)
+            for one in self._store.retention.candidates(rule, limit=_AT_ONCE):
+                if is_plan:
+                    planned[one.study_id] = (
+                        planned.get(one.study_id, 0) + one.size_bytes
+                    )
+                yield Due(one, rule)
+        for reason, excess in (
+            ("space", self._over_max_bytes),
+            ("water mark", self._over_high_water),
+        ):
+            left = excess() - sum(planned.values())
+            rule = RemovalRule(reason, _BOTH)
+            found = (
+                self._store.retention.candidates(rule, limit=_AT_ONCE)
+                if left > 0
+                else ()
+            )
+            for one in found:
+                size = one.size_bytes - planned.get(one.study_id, 0)
+                if left <= 0 or size <= 0:
+                    continue
+                left -= size
+                if is_plan:
+                    planned[one.study_id] = one.size_bytes
+                yield Due(replace(one, size_bytes=size), rule)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what was removed since the start, and what is kept."""
+        yield CounterMetricFamily(
+            "dicom_node_removed_studies",
+            "Studies whose images or results retention deleted.",
+            value=self.removed_studies,
+        )
+        yield CounterMetricFamily(
+            "dicom_node_removed_bytes",
+            "Bytes of images and results that retention deleted.",
+            value=self.removed_bytes,
+        )
+        yield GaugeMetricFamily(
+            "dicom_node_kept_bytes",
+            "Bytes of images and results that are kept, as last counted.",
+            value=self.kept_bytes,
+        )
+
+    def warning(self) -> str | None:
+        """Say why the disk stays above its high water mark; None: it does not."""
+        held = self._held
+        if held is None:
+            return None
+        told = [
+            f"{count} studies are not delivered to {name}"
+            for name, count in sorted(held.undelivered.items())
+        ]
+        if held.at_work:
+            told.append(f"{held.at_work} studies are being received or processed")
+        if held.failed:
+            told.append(f"{held.failed} studies failed")
+        return (
+            "the disk is above retention.high_water and nothing more may be deleted: "
+            + ("; ".join(told) or "other files fill it")
+        )
+
+    def _over_max_bytes(self) -> int:
+        if self._settings.max_bytes is None:
+            return 0
+        return self._store.retention.kept_bytes() - self._settings.max_bytes
+
+    def _over_high_water(self) -> int:
+        """Return how much is to go until low water, 0 below the high water mark."""
+        high = self._settings.high_water
+        if high is None:
+            return 0
+        disk = shutil.disk_usage(self._spool.data_dir)
+        used = disk.total - disk.free
+        if used <= high * disk.total:
+            return 0
+        return int(used - self._settings.low_water * disk.total)
+
+    def _remove(self, due: Due) -> bool:
+        study_id = due.candidate.study_id
+        freed = self._store.retention.remove(
+            study_id,
+            due.rule,
+            now=self._clock(),
+            is_busy=self._store.retrievals.is_fetching,
+        )
+        if freed is None:
+            return False
+        self.removed_studies += 1
+        self.removed_bytes += freed.size_bytes
+        log.info(
+            "study_removed",
+            study_instance_uid=due.candidate.study_instance_uid,
+            reason=due.rule.reason,
+            size_bytes=freed.size_bytes,
+            instances=freed.instances,
+            results=freed.results,
+        )
+        self._unfinished.add(study_id)
+        self._delete_files(study_id)
+        return True
+
+    def _delete_files(self, study_id: int) -> None:
+        if self._store.retention.delete_files(study_id, self._delete):
+            self._unfinished.discard(study_id)
+
+    def _delete(self, gone: RemovedFiles) -> bool:
+        is_all = True
+        for path in gone.files:
+            try:
+                is_all &= self._spool.remove(path)
+            except OSError as error:
+                is_all = False
+                log.warning("file_not_removed", reason=os.strerror(error.errno or 0))
+        for folder in gone.folders:
+            shutil.rmtree(self._spool.data_dir / folder, ignore_errors=True)
+            is_all &= not (self._spool.data_dir / folder).exists()
+        for sha256 in gone.sha256s:
+            self._cached(sha256).unlink(missing_ok=True)
+        return is_all
+
+    def _remove_old_rows(self) -> None:
+        settings, now = self._settings, self._clock()
+        if settings.images_days is not None:
+            count = self._store.retention.remove_waiting_reports(
+                before=now - timedelta(days=settings.images_days), now=now
+            )
+            if count:
+                log.info("waiting_reports_removed", count=count)
+        if settings.events_days is not None:
+            self._store.retention.remove_events(
+                before=now - timedelta(days=settings.events_days),
+                limit=_EVENTS_AT_ONCE,
+            )
+
+    def _clean_cache(self) -> None:
+        """Delete cached metadata of what is gone: a crash may have left it."""
+        found = (self._spool.data_dir / _CACHE).glob("*/*.json.z")
+        while batch := list(islice(found, _CACHE_AT_ONCE)):
+            names = {path.name.partition(".")[0]: path for path in batch}
+            kept = self._store.retention.kept_hashes(names)
+            for sha256 in names.keys() - kept:
+                names[sha256].unlink(missing_ok=True)
+
+    def _cached(self, sha256: str) -> Path:
+        return self._spool.data_dir / _CACHE / sha256[:2] / f"{sha256}.json.z"
+
+
+_CACHE = Path("cache", "metadata")
+"""Where `dicomweb.metadata` keeps what it has read."""

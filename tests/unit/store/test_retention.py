@@ -1,0 +1,513 @@
+"""Retention: what goes, what stays, and what comes back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from dicom_node.config import RetentionSettings
+from dicom_node.errors import OutOfResourcesError
+from dicom_node.reconcile import reconcile
+from dicom_node.records import (
+    IncomingReport,
+    ReceivedInstance,
+    ReportChannel,
+    ReportStatus,
+)
+from dicom_node.retention import Retention
+from dicom_node.spool import Spool
+from dicom_node.store import AttemptOutcome, InstanceOutcome, RequeueOutcome, Store
+from dicom_node.store.removable import StudyPart
+from dicom_node.store.retention import RemovalRule
+from dicom_node.store.schema import (
+    commitments,
+    deliveries,
+    events,
+    instances,
+    reports,
+    studies,
+    versions,
+    workitems,
+)
+from tests.builders.stores import NOON, received, result_object
+
+LATER = NOON + timedelta(days=30)
+EVERYTHING = RemovalRule("space", frozenset(StudyPart))
+
+
+class Place:
+    """A store, its files, and a clock that a test moves."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data_dir = folder / "data"
+        self.spool = Spool(self.data_dir, min_free_bytes=0)
+        self.store = Store(f"sqlite:///{folder / 'node.sqlite'}")
+        self.store.migrate()
+        self.store.data_dir = self.data_dir
+        self.now = LATER
+
+    def retention(self, **settings: Any) -> Retention:
+        return Retention(
+            self.store,
+            self.spool,
+            settings=RetentionSettings(**settings),
+            clock=lambda: self.now,
+        )
+
+    def store_file(self, number: int, **changes: Any) -> ReceivedInstance:
+        """Put a file in place as the receiver does, without recording it."""
+        data = f"image {number}".encode()
+        sha256 = hashlib.sha256(data).hexdigest()
+        writer = self.spool.open()
+        writer.write(data)
+        path = writer.commit(sha256)
+        writer.keep()
+        values = {"sha256": sha256, "path": path, "size_bytes": len(data)}
+        return received(number, **(values | changes))
+
+    def receive(self, number: int, **changes: Any) -> ReceivedInstance:
+        instance = self.store_file(number, **changes)
+        self.store.record_instance(instance)
+        return instance
+
+    def process(self, *, at: datetime = NOON) -> int:
+        """Make a version with one result of everything; return its row."""
+        (study,) = self.store.collecting_studies()
+        key = self.store.open_version(
+            study.study_id,
+            now=at,
+            version_of=lambda hashes: hashlib.sha256(
+                "".join(sorted(hashes)).encode()
+            ).hexdigest(),
+        )
+        assert key is not None
+        self.start(key.version_id, at=at)
+        self.finish(key.version_id, at=at)
+        return key.version_id
+
+    def start(self, version_id: int, *, at: datetime = NOON, run: int = 1) -> None:
+        assert (
+            self.store.start_version(
+                version_id, run=run, fingerprint="f", data_dir=self.data_dir, now=at
+            )
+            is not None
+        )
+
+    def finish(self, version_id: int, *, at: datetime = NOON, run: int = 1) -> None:
+        folder = self.data_dir / "results" / str(version_id)
+        self.store.finish_version(
+            version_id,
+            run=run,
+            fingerprint="f",
+            objects=[result_object(folder, version_id)],
+            result_dir=folder,
+            data_dir=self.data_dir,
+            destinations={"pacs": "default"},
+            now=at,
+        )
+
+    def deliver(self, *, at: datetime = NOON, is_delivered: bool = True) -> None:
+        for parcel in self.store.pending_parcels():
+            items = self.store.pending_items(
+                parcel.version_id, parcel.destination, data_dir=self.data_dir
+            )
+            self.store.record_attempt(
+                parcel,
+                [AttemptOutcome(one.delivery_id, is_delivered, 0, "") for one in items],
+                now=at,
+                next_attempt_at=at,
+            )
+
+    def finish_study(self, *numbers: int, **changes: Any) -> list[Path]:
+        paths = [self.receive(one, **changes).path for one in numbers or (1, 2)]
+        self.process()
+        self.deliver()
+        return [self.data_dir / path for path in paths]
+
+    def set_rows(self, table: Any, **values: Any) -> None:
+        with self.store._database.write() as connection:
+            connection.execute(update(table).values(**values))
+
+    def rows(self, table: Any) -> list[Any]:
+        with self.store._database.read() as connection:
+            return list(connection.execute(select(table)).all())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    with made.store:
+        yield made
+
+
+def test_a_finished_study_goes_with_its_files_its_cache_and_an_event(
+    place: Place,
+) -> None:
+    images = place.finish_study(1, 2)
+    cached = place.data_dir / "cache/metadata" / images[0].stem[:2]
+    cached.mkdir(parents=True)
+    (cached / f"{images[0].stem}.json.z").write_bytes(b"{}")
+    retention = place.retention(images_days=7, results_days=7)
+
+    assert retention.run() == 2
+
+    assert not any(path.exists() for path in images)
+    assert list((place.data_dir / "results").iterdir()) == []
+    assert list(cached.iterdir()) == []
+    told = [row.detail for row in place.rows(events) if row.kind == "study_removed"]
+    assert [(one["reason"], one["instances"], one["results"]) for one in told] == [
+        ("age", 2, 0),
+        ("age", 0, 1),
+    ]
+    assert retention.run() == 0
+    assert place.store.recorded_files() == ()
+    assert retention.kept_bytes == 0
+
+
+def test_results_stay_when_only_images_are_old(place: Place) -> None:
+    images = place.finish_study(1)
+    place.deliver()
+    retention = place.retention(images_days=7, results_days=90)
+
+    retention.run()
+
+    assert not images[0].exists()
+    assert len(list((place.data_dir / "results").glob("*/*"))) == 1
+
+
+def test_what_is_younger_stays(place: Place) -> None:
+    images = place.finish_study(1)
+    place.now = NOON + timedelta(days=6)
+
+    assert place.retention(images_days=7, results_days=7).run() == 0
+
+    assert images[0].exists()
+
+
+def _undelivered(place: Place) -> None:
+    place.set_rows(deliveries, state="pending")
+
+
+def _stored(place: Place) -> None:
+    place.set_rows(deliveries, state="stored")
+
+
+def _dead(place: Place) -> None:
+    place.set_rows(deliveries, state="dead")
+
+
+def _failed(place: Place) -> None:
+    place.set_rows(studies, state="failed")
+
+
+def _collecting(place: Place) -> None:
+    place.receive(3)
+
+
+def _requested(place: Place) -> None:
+    place.set_rows(studies, is_forced=True)
+
+
+def _at_work(place: Place) -> None:
+    place.set_rows(versions, state="processing")
+
+
+def _has_workitem(place: Place) -> None:
+    with place.store._database.write() as connection:
+        connection.execute(
+            insert(workitems).values(
+                workitem_uid="1.9",
+                transaction_uid="1.8",
+                study_instance_uid="1.2.3",
+                state="claimed",
+                claimed_at=NOON,
+                detail={},
+            )
+        )
+
+
+def _has_remote(place: Place) -> None:
+    (version,) = place.rows(versions)
+    key = place.store.remotes.key_of("1.2.3", version.content_version)
+    place.store.remotes.begin(
+        key, remote="cloud", pseudonymous_study_uid="2.25.7", now=NOON
+    )
+
+
+def _is_asked_about(place: Place) -> None:
+    place.store.commitment_requests.keep_request(
+        "PACS",
+        "1.7",
+        references=[("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4.1")],
+        now=place.now,
+        is_told_here=False,
+    )
+
+
+def _is_compared_with(place: Place) -> None:
+    (study,) = place.rows(studies)
+    place.receive(9, study_instance_uid="1.2.9", series_instance_uid="1.2.9.1")
+    (other,) = place.store.collecting_studies()
+    key = place.store.open_version(
+        other.study_id, now=NOON, version_of=lambda _hashes: "other"
+    )
+    assert key is not None
+    with place.store._database.write() as connection:
+        connection.execute(
+            update(versions)
+            .where(versions.c.id == key.version_id)
+            .values(priors=[[study.id, 2, []]])
+        )
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        _undelivered,
+        _stored,
+        _dead,
+        _failed,
+        _collecting,
+        _requested,
+        _at_work,
+        _has_workitem,
+        _has_remote,
+        _is_asked_about,
+        _is_compared_with,
+    ],
+)
+def test_a_study_that_is_not_done_with_stays(place: Place, hold: Any) -> None:
+    images = place.finish_study(1, 2)
+    hold(place)
+
+    place.retention(images_days=7, results_days=7, max_bytes=1).run()
+
+    assert all(path.exists() for path in images)
+    assert [one for one in place.rows(events) if one.kind == "study_removed"] == []
+
+
+def test_a_study_that_is_being_fetched_stays(place: Place) -> None:
+    place.finish_study(1)
+    (study,) = place.rows(studies)
+
+    freed = place.store.retention.remove(
+        study.id, EVERYTHING, now=LATER, is_busy=lambda uid: uid == "1.2.3"
+    )
+
+    assert freed is None
+
+
+@pytest.mark.parametrize("give_up", [_failed, _dead])
+def test_what_failed_goes_when_it_is_given_up(place: Place, give_up: Any) -> None:
+    images = place.finish_study(1, 2)
+    give_up(place)
+
+    assert place.retention(failed_days=60).run() == 0
+    assert place.retention(failed_days=7).run() == 1
+
+    assert not any(path.exists() for path in images)
+
+
+def test_the_study_that_was_finished_first_goes_when_there_is_too_much(
+    place: Place,
+) -> None:
+    first = place.finish_study(1)
+    place.receive(2, study_instance_uid="1.2.5", series_instance_uid="1.2.5.1")
+    place.process(at=NOON + timedelta(hours=1))
+    place.deliver()
+    kept = place.store.retention.kept_bytes()
+    retention = place.retention(max_bytes=kept - 1)
+
+    planned = [one.candidate.study_instance_uid for one in retention.due(is_plan=True)]
+    retention.run()
+
+    assert planned == ["1.2.3"]
+    assert not first[0].exists()
+    assert len(place.store.recorded_files()) == 1
+
+
+def test_the_disk_is_emptied_to_low_water_and_what_holds_it_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.finish_study(1)
+    _undelivered(place)
+    monkeypatch.setattr(
+        "dicom_node.retention.shutil.disk_usage",
+        lambda _folder: type("Disk", (), {"total": 100, "free": 5})(),
+    )
+    retention = place.retention(high_water=0.9, low_water=0.8)
+
+    assert retention.run() == 0
+    assert "1 studies are not delivered to pacs" in (retention.warning() or "")
+
+    place.set_rows(deliveries, state="delivered")
+    assert retention.run() == 1
+
+
+def test_a_report_is_emptied_with_its_images_and_may_come_again(place: Place) -> None:
+    report = IncomingReport(
+        text="No pneumothorax.",
+        channel=ReportChannel.HL7,
+        status=ReportStatus.FINAL,
+        identifier="r1",
+        sender="RIS",
+        received_at=NOON,
+        study_instance_uid="1.2.3",
+    )
+    place.receive(1)
+    place.store.reports.record(report)
+    place.process()
+    place.deliver()
+
+    place.retention(images_days=7).run()
+    again = place.store.reports.record(report)
+
+    assert [one.text for one in place.rows(reports)] == ["", "No pneumothorax."]
+    assert again.report_id == 2
+
+
+def test_a_report_whose_study_never_came_goes_with_its_age(place: Place) -> None:
+    place.store.reports.record(
+        IncomingReport(
+            text="Normal.",
+            channel=ReportChannel.HL7,
+            status=ReportStatus.FINAL,
+            identifier="r1",
+            sender="RIS",
+            received_at=NOON,
+            accession_number="A1",
+        )
+    )
+
+    place.retention(images_days=7).run()
+
+    assert [one.text for one in place.rows(reports)] == [""]
+    assert place.store.reports.count_waiting() == 0
+
+
+def test_an_image_that_comes_again_is_kept_again(place: Place) -> None:
+    place.finish_study(1, 2)
+    place.retention(images_days=7).run()
+
+    assert place.store.record_instance(place.store_file(1)) is InstanceOutcome.NEW
+
+    assert len(place.store.recorded_files()) == 1
+    assert [one.removed_at for one in place.rows(studies)] == [None]
+    # It was processed and delivered: a part must not supersede the whole.
+    (study,) = place.store.collecting_studies()
+    assert (
+        place.store.open_version(study.study_id, now=LATER, version_of="".join) is None
+    )
+    assert [one.state for one in place.rows(studies)] == ["done"]
+
+
+def test_an_image_that_is_deleted_as_it_comes_again_is_refused(place: Place) -> None:
+    place.finish_study(1)
+    (study,) = place.rows(studies)
+    place.store.retention.remove(
+        study.id, EVERYTHING, now=LATER, is_busy=lambda _uid: False
+    )
+
+    again = place.store_file(1)  # its file is in place, its row not yet
+    place.store.retention.delete_files(study.id, place.retention()._delete)
+
+    with pytest.raises(OutOfResourcesError):
+        place.store.record_instance(again)
+    assert place.store.recorded_files() == ()
+    place.receive(1)  # the sender tries again
+    assert len(place.store.recorded_files()) == 1
+
+
+def test_files_of_what_came_back_are_not_deleted(place: Place) -> None:
+    images = place.finish_study(1, 2)
+    (study,) = place.rows(studies)
+    place.store.retention.remove(
+        study.id, EVERYTHING, now=LATER, is_busy=lambda _uid: False
+    )
+    place.receive(1)  # between the two passes
+
+    place.store.retention.delete_files(study.id, place.retention()._delete)
+
+    assert [path.exists() for path in images] == [True, False]
+
+
+def test_a_start_after_a_crash_between_the_passes_deletes_the_files(
+    place: Place,
+) -> None:
+    images = place.finish_study(1, 2)
+    (study,) = place.rows(studies)
+    place.store.retention.remove(
+        study.id, EVERYTHING, now=LATER, is_busy=lambda _uid: False
+    )
+
+    found = reconcile(place.store, place.spool, before=LATER + timedelta(days=9999))
+
+    assert not any(path.exists() for path in images)
+    assert (found.reindexed, found.missing, found.unreadable) == (0, 0, 0)
+    assert place.store.named_results(["results/1"]) == set()
+
+
+def test_a_study_without_its_images_is_not_processed_again(place: Place) -> None:
+    place.finish_study(1)
+    place.retention(images_days=7).run()
+
+    outcome = place.store.requeue_study("1.2.3", destinations={"pacs": "default"})
+
+    assert outcome is RequeueOutcome.REMOVED
+    assert place.store.unfinished_versions() == ()
+
+
+def test_results_that_are_made_again_are_kept_again(place: Place) -> None:
+    place.finish_study(1)
+    place.retention(results_days=7).run()
+    assert list((place.data_dir / "results").iterdir()) == []
+
+    place.store.requeue_study("1.2.3", destinations={"pacs": "default"})
+    place.start(1, run=2)
+    place.finish(1, run=2)
+    place.retention(max_bytes=1 << 40).run()
+
+    assert len(place.store.details.results(1)) == 1
+    assert len(list((place.data_dir / "results").glob("*/*"))) == 1
+
+
+def test_nobody_is_shown_what_is_gone(place: Place) -> None:
+    place.finish_study(1)
+    place.retention(images_days=7, results_days=7).run()
+    (study,) = place.rows(studies)
+
+    assert place.store.details.paths(study.id) == {}
+    assert place.store.details.results(1) == ()
+    assert place.store.catalogue.instances(study.id, profile="default") == ()
+    assert place.store.commitment_requests.kept_instances(["1.2.3.4.1"]) == {}
+    assert place.store.known_paths([place.rows(instances)[0].path]) == set()
+
+
+def test_events_stay_until_their_reader_has_passed_them(place: Place) -> None:
+    place.store.trail.open_cursor("audit")
+    place.finish_study(1)
+    count = len(place.rows(events))
+    retention = place.retention(events_days=7)
+
+    retention.run()
+    assert len(place.rows(events)) == count
+
+    place.store.trail.move_cursor("audit", count)
+    retention.run()
+    assert len(place.rows(events)) == 1
+
+
+def test_a_peer_that_waits_for_ever_holds_nothing_for_ever(place: Place) -> None:
+    images = place.finish_study(1)
+    _is_asked_about(place)
+    place.set_rows(commitments, asked_at=NOON)
+
+    place.retention(images_days=7).run()
+
+    assert not images[0].exists()
