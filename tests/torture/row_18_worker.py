@@ -31,7 +31,8 @@ _HANG_S = 2.0
 """Stands for ten minutes: what ``model.timeout_s`` is set to."""
 
 _RETRY_S = {Scale.SHORT: 0.2, Scale.FULL: 1.0, Scale.SOAK: 1.0}
-_EACH = {Scale.SHORT: 5, Scale.FULL: 1, Scale.SOAK: 1}
+_CALM_S = {Scale.SHORT: 1.0, Scale.FULL: 10.0, Scale.SOAK: 60.0}
+_EACH = {Scale.SHORT: 8, Scale.FULL: 1, Scale.SOAK: 1}
 """One of so many faults is tried."""
 
 _PATIENCE_S = 120.0
@@ -71,7 +72,7 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
         _store(node, work, modality="DX", number=0)
         _wait(node, _study(0))
         tell("receiving without a fault")
-        calm = _acknowledgements(node, work, seconds=3.0)
+        calm = _acknowledgements(node, work, seconds=_CALM_S[scale])
         busy: list[float] = []
         numbers = iter(range(1_000, 10**6))
         with Bystander(

@@ -16,7 +16,7 @@ from tests.torture.rest_calls import call_everything
 
 __all__ = ["run"]
 
-_CALLS = {Scale.SHORT: 150, Scale.FULL: 10_000, Scale.SOAK: 10_000}
+_CALLS = {Scale.SHORT: 30, Scale.FULL: 10_000, Scale.SOAK: 10_000}
 _STUDIES = {Scale.SHORT: 2, Scale.FULL: 20, Scale.SOAK: 20}
 """Studies with a payload of their own in twelve elements."""
 
