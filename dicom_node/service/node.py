@@ -24,6 +24,7 @@ from dicom_node.audit import Counters, EventKind, configure_logging
 from dicom_node.commitment import CommitmentService
 from dicom_node.config import NodeSettings
 from dicom_node.errors import RuleError, SettingsError, StoreError
+from dicom_node.heap import keep_heap_small
 from dicom_node.inbox import ReportInbox
 from dicom_node.private_memory import keep_memory_private
 from dicom_node.reports import DocumentReader
@@ -328,6 +329,7 @@ class NodeService:
             asked.put(number)
 
         keep_memory_private()
+        keep_heap_small()
         configure_logging(level=self._settings.node.log_level)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)

@@ -30,6 +30,10 @@ the time that each of them waits."""
 
 _MAX_BATCH = 64
 
+_SQLITE_BYTES = 4 << 20
+"""What SQLite keeps in memory in the whole process, about. Each connection would keep
+2 MiB of the file for itself; what it does not keep it finds in the system's cache."""
+
 _AWAY = (
     sql_errors.OperationalError,
     sql_errors.InterfaceError,
@@ -279,7 +283,13 @@ def _make_engine(url: URL) -> Engine:
         except OSError as error:
             msg = f"node.database_url {folder}: {error.strerror}"
             raise SettingsError(msg) from error
-    engine = create_engine(url, pool_size=8, connect_args={"timeout": BUSY_TIMEOUT_S})
+    engine = create_engine(
+        url,
+        # What is kept soon holds what it will: more are opened for their moment only.
+        pool_size=3,
+        max_overflow=15,
+        connect_args={"timeout": BUSY_TIMEOUT_S},
+    )
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
@@ -289,6 +299,7 @@ def _make_engine(url: URL) -> Engine:
         # NORMAL would lose acknowledged instances at a power cut.
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA soft_heap_limit={_SQLITE_BYTES}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
