@@ -128,7 +128,7 @@ class StoreScpAnchor:
 class OrthancAnchor:
     """Orthanc with its own SQLite index; within `loopback_network` only."""
 
-    def __init__(self, folder: Path, *, storage: Path) -> None:
+    def __init__(self, folder: Path, *, storage: Path, overwrites: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.name = f"Orthanc {_version([str(ORTHANC), '--version'])}"
         self.peer = DicomPeer(
@@ -149,7 +149,7 @@ class OrthancAnchor:
                     "DicomAet": "ORTHANC",
                     "DicomPort": self.peer.port,
                     "DicomAlwaysAllowStore": True,
-                    "OverwriteInstances": True,
+                    "OverwriteInstances": overwrites,
                 }
             )
         )
