@@ -77,6 +77,8 @@ class FaultProxy:
         """How many were passed to the target."""
         self.cuts = 0
         """How many connections were cut."""
+        self.most_unharmed = 0
+        """The most bytes that one unharmed connection passed to the target."""
         self._target_port = target_port
         self._is_stopping = threading.Event()
         self._lock = threading.Lock()
@@ -148,6 +150,8 @@ class FaultProxy:
         back.join()
         with self._lock:
             self._open -= {caller, target}
+            if fault == Fault():
+                self.most_unharmed = max(self.most_unharmed, pair.passed_forward)
         pair.close()
 
     def _count(self, count: int) -> None:
@@ -175,6 +179,7 @@ class _Pair:
         self._is_cut = threading.Event()
         self.on_cut: Callable[[], None] = lambda: None
         """Called at the cut."""
+        self.passed_forward = 0
 
     def pass_forward(self, count: Callable[[int], None]) -> None:
         """Pass bytes to the target until the end or the cut."""
@@ -211,6 +216,8 @@ class _Pair:
                     self._send(sink, data, is_forward=source is self._caller)
                     count(len(data))
                 passed += len(data)
+                if source is self._caller:
+                    self.passed_forward = passed
                 if is_last:
                     self._cut(source)
                     return
