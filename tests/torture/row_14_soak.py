@@ -29,6 +29,17 @@ _CURVE = _ROOT / "artifacts" / "torture"
 _PATIENT = Timeouts(connect_s=30.0, associate_s=30.0, response_s=60.0)
 _SIZES = ((4 << 10, 0.7), (64 << 10, 0.25), (512 << 10, 0.05))
 
+_REFUSALS = frozenset(
+    {
+        "association_aborted",
+        "association_displaced",
+        "association_rejected",
+        "instance_refused",
+        "no_thread_for_connection",
+    }
+)
+"""Events of the node's log: whatever the machine does to a sender is none of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
@@ -43,7 +54,7 @@ class _Plan:
 _MANY = Load(50, 100, _SIZES, study_pause_s=2.0, image_pause_s=0.2, late=0)
 _PLANS = {
     Scale.SHORT: _Plan(
-        2, 4, Load(6, 40, _SIZES, study_pause_s=3.0, image_pause_s=0.05, late=0), 0.25
+        1, 3, Load(6, 8, _SIZES, study_pause_s=0.5, image_pause_s=0.02, late=0), 0.2
     ),
     Scale.FULL: _Plan(60, 300, _MANY, 1),
     Scale.SOAK: _Plan(300, 3600, _MANY, 5),
@@ -79,7 +90,10 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
             program.check_alive()
             finished = _wait_finished(work, program)
             rested = _rest(pid, moments[-1])
+        complaints = _complaints(work / "node.log")
     curve = _write_curve([*moments, rested], scale)
+    if scale is not Scale.SHORT:
+        _draw_curve(curve)
     tell(f"curve: {curve}; not acknowledged: {dict(senders.failures)}")
     warm = [one for one in moments if one.seconds >= plan.warm_up_s]
     return Outcome(
@@ -88,6 +102,8 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
             seen("minutes", round(plan.soak_s / 60, 1)),
             at_least("acknowledged instances", moments[-1].instances, 1),
             at_most("instances refused or unanswered", senders.failures.total(), 0),
+            *(seen(f"of these: {reason}", n) for reason, n in _reasons(senders)),
+            at_most("associations and instances the node refused", complaints, 0),
             at_most("senders that did not get through", stuck, 0),
             at_most("studies not finished", finished, 0),
             *_growth(warm, scale),
@@ -114,7 +130,7 @@ def _growth(warm: Sequence[_Moment], scale: Scale) -> tuple[Figure, ...]:
     if scale is Scale.SHORT:
         # Seconds show no slope: only that nothing runs away.
         return (
-            at_most("memory more than after the warm-up", round(grown, 1), 64, "MiB"),
+            at_most("memory more than after the warm-up", round(grown, 1), 24, "MiB"),
             at_most("threads more", last.threads - first.threads, 20),
             at_most("descriptors more", last.descriptors - first.descriptors, 40),
         )
@@ -132,6 +148,17 @@ def _growth(warm: Sequence[_Moment], scale: Scale) -> tuple[Figure, ...]:
         seen("threads under load", last.threads),
         seen("descriptors under load", last.descriptors),
     )
+
+
+def _reasons(senders: Senders) -> list[tuple[str, int]]:
+    """Return what the senders were told, or what they gave up for, and how often."""
+    return senders.failures.most_common()
+
+
+def _complaints(log: Path) -> int:
+    """Count what the node itself says that it turned down: else it was not asked."""
+    events = (json.loads(line) for line in log.read_text().splitlines())
+    return sum(one["event"] in _REFUSALS for one in events)
 
 
 def _settings(work: Path, port: int, pacs: Archive) -> Path:
@@ -190,39 +217,36 @@ def _rest(pid: int, last: _Moment) -> _Moment:
 
 
 def _write_curve(moments: Sequence[_Moment], scale: Scale) -> Path:
+    _CURVE.mkdir(parents=True, exist_ok=True)
+    path = _CURVE / f"14-soak-{scale}.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("seconds", "instances", "rss_bytes", "threads", "descriptors"))
+        for one in moments:
+            held = (one.held.rss_bytes, one.held.threads, one.held.descriptors)
+            writer.writerow((round(one.seconds, 2), one.instances, *held))
+    return path
+
+
+def _draw_curve(path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    _CURVE.mkdir(parents=True, exist_ok=True)
-    path = _CURVE / f"14-soak-{scale}.csv"
-    rows = [
-        (
-            round(one.seconds, 2),
-            one.instances,
-            one.held.rss_bytes,
-            one.held.threads,
-            one.held.descriptors,
-        )
-        for one in moments
-    ]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("seconds", "instances", "rss_bytes", "threads", "descriptors"))
-        writer.writerows(rows)
+    with path.open(newline="") as file:
+        rows = [[float(value) for value in row] for row in list(csv.reader(file))[1:]]
+    seconds, _, memory, threads, descriptors = zip(*rows, strict=True)
     figure, axes = plt.subplots(3, 1, sharex=True, figsize=(8, 8))
-    columns = list(zip(*rows, strict=True))
     for axis, name, values in zip(
         axes,
         ("memory, MiB", "threads", "descriptors"),
-        ([value / _MIB for value in columns[2]], columns[3], columns[4]),
+        ([value / _MIB for value in memory], threads, descriptors),
         strict=True,
     ):
-        axis.plot(columns[0], values)
+        axis.plot(seconds, values)
         axis.set_ylabel(name)
         axis.set_ylim(bottom=0)
     axes[-1].set_xlabel("seconds")
     figure.savefig(path.with_suffix(".png"))
     plt.close(figure)
-    return path
