@@ -24,6 +24,7 @@ from dicom_node.errors import (
     StoreError,
 )
 from dicom_node.grounding import GroundingWorker
+from dicom_node.keep_house import look_at_space
 from dicom_node.reconcile import describe_trouble
 from dicom_node.retrieve import check_archive
 from dicom_node.rules import RuleBook
@@ -63,6 +64,7 @@ def examine(settings: NodeSettings) -> tuple[DoctorFinding, ...]:
     for look in (
         _folder,
         _database,
+        _retention,
         _ports,
         _callers,
         _hl7,
@@ -116,6 +118,18 @@ def _database(settings: NodeSettings) -> Iterator[DoctorFinding]:
             f"commits: {reason}. Let it know this node (AE title, host, port), or set "
             'commitment = "off"',
         )
+
+
+def _retention(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    if settings.retention.high_water is None:
+        return
+    try:
+        trouble = look_at_space(settings)
+    except NodeError:
+        return  # the database says so
+    yield DoctorFinding(
+        trouble is None, trouble or "the disk is below its high water mark, or will be"
+    )
 
 
 def _ports(settings: NodeSettings) -> Iterator[DoctorFinding]:

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from dicom_node.store.removable import StudyPart
 from dicom_node.store.removed_files import RemovedFiles
-from dicom_node.store.retention import Candidate, HeldStudies, RemovalRule
+from dicom_node.store.retention import Candidate, RemovalRule
 
 if TYPE_CHECKING:
     from dicom_node.assembly import Clock
@@ -95,7 +95,7 @@ class Retention(Collector):
         self._unfinished: set[int] = set()
         self._rounds = 0
         self._is_cache_clean = False
-        self._held: HeldStudies | None = None
+        self._warning: str | None = None
 
     def run(self) -> int:
         """Delete what is due, some at a time; return of how many studies.
@@ -117,8 +117,7 @@ class Retention(Collector):
             if self._rounds % _COUNT_AGAIN_ROUNDS == 0 or removed:
                 self.kept_bytes = self._store.retention.kept_bytes()
             self._rounds += 1
-            is_short = self._over_high_water() > 0
-            self._held = self._store.retention.held() if is_short else None
+            self._warning = self.look()
             return removed
 
     def due(self, *, is_plan: bool = False) -> Iterator[Due]:
@@ -187,10 +186,27 @@ class Retention(Collector):
         )
 
     def warning(self) -> str | None:
-        """Say why the disk stays above its high water mark; None: it does not."""
-        held = self._held
-        if held is None:
+        """Return what the last round found by `look`."""
+        return self._warning
+
+    def look(self) -> str | None:
+        """Say why the disk stays above its high water mark; None: it does not.
+
+        Raises
+        ------
+        StoreError
+            The database could not answer.
+
+        """
+        if self._over_high_water() <= 0:
             return None
+        rule = RemovalRule("water mark", _BOTH)
+        if any(
+            one.size_bytes
+            for one in self._store.retention.candidates(rule, limit=_AT_ONCE)
+        ):
+            return None  # there is something to go, in this round or the next
+        held = self._store.retention.held()
         told = [
             f"{count} studies are not delivered to {name}"
             for name, count in sorted(held.undelivered.items())

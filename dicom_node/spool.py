@@ -17,7 +17,6 @@ import contextlib
 import errno
 import os
 import secrets
-import shutil
 import stat
 import threading
 from collections import Counter
@@ -38,6 +37,10 @@ _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL})
 """What a folder says in which this user made no name: it may not be read, or is part
 of a system that cannot be written."""
 _REFUSED_MODE = 0o400
+_MIN_FREE_INODES = 1000
+"""Files that the database, the results and the logs may still make."""
+_LOOK_EVERY_BYTES = 16 << 20
+"""An instance that comes is checked against the reserve each time it has grown so."""
 
 
 class Spool:
@@ -85,14 +88,33 @@ class Spool:
 
         """
         try:
-            if shutil.disk_usage(self.data_dir).free < self._min_free_bytes:
-                raise OutOfResourcesError("less disk is free than is reserved")
+            self.check_room()
             if self._suspicion is not None:
                 self._probe()
             return SpoolWriter(self, self._incoming / f"{secrets.token_hex(16)}{_PART}")
         except OSError as error:
             self.distrust(error)
             raise _out_of_resources(error) from error
+
+    def check_room(self) -> None:
+        """Make sure that the database and the logs keep what is reserved for them.
+
+        Raises
+        ------
+        OutOfResourcesError
+            Less disk is free than is reserved, or fewer inodes.
+        OSError
+            The disk does not say.
+
+        """
+        if not self._min_free_bytes:
+            return
+        disk = os.statvfs(self.data_dir)
+        if disk.f_bavail * disk.f_frsize < self._min_free_bytes:
+            raise OutOfResourcesError("less disk is free than is reserved")
+        # Some file systems make inodes as they need them, and tell of none.
+        if disk.f_files and disk.f_favail < _MIN_FREE_INODES:
+            raise OutOfResourcesError("fewer inodes are free than are reserved")
 
     def final_path(self, sha256: str) -> Path:
         """Return where the content with this hash lies, relative to the data folder."""
@@ -282,6 +304,7 @@ class SpoolWriter:
     def __init__(self, spool: Spool, path: Path) -> None:
         self.path = path
         self.size_bytes = 0
+        self._looks_at = _LOOK_EVERY_BYTES
         self._spool = spool
         self._final: Path | None = None
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -291,10 +314,17 @@ class SpoolWriter:
         """Append bytes."""
         view = memoryview(data)
         try:
+            # Many large instances at once pass the check at their beginning.
+            if self.size_bytes >= self._looks_at:
+                self._looks_at += _LOOK_EVERY_BYTES
+                self._spool.check_room()
             while view:
                 written = os.write(self._descriptor, view)
                 self.size_bytes += written
                 view = view[written:]
+        except OutOfResourcesError:
+            self.abort()
+            raise
         except OSError as error:
             self._spool.distrust(error)
             self.abort()

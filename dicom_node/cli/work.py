@@ -84,6 +84,32 @@ def requeue(
 
 
 @commands.command()
+def retention(
+    config: ConfigOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go; delete nothing.")
+    ] = False,
+) -> None:
+    """Delete what `[retention]` lets go; a running node does so by itself."""
+    from dicom_node.keep_house import plan_removal, remove_due
+
+    settings = load_settings(config)
+    if not dry_run:
+        OUT.print(f"{remove_due(settings)} studies: images or results deleted")
+        return
+    due = plan_removal(settings)
+    for one in due:
+        OUT.print(
+            f"{one.candidate.study_instance_uid}  "
+            f"{' and '.join(sorted(one.rule.parts))}"
+            f"  {one.candidate.size_bytes} bytes  ({one.rule.reason})",
+            soft_wrap=True,
+        )
+    total = sum(one.candidate.size_bytes for one in due)
+    OUT.print(f"{len(due)} removals, {total} bytes; nothing was deleted")
+
+
+@commands.command()
 def pause(config: ConfigOption = None) -> None:
     """Process nothing more until `resume`; receiving and delivering go on."""
     from dicom_node.operate import set_paused

@@ -49,6 +49,8 @@ class ShownVersion:
     content_version: str
     result_dir: str
     """Relative to the data folder."""
+    images_removed_at: datetime | None = None
+    """When retention deleted the study's images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +129,13 @@ class DetailStore:
                 versions.c.study_id,
                 versions.c.content_version,
                 versions.c.result_dir,
+                studies.c.removed_at,
             )
             .join(studies, studies.c.id == versions.c.study_id)
             .where(
                 studies.c.study_instance_uid == study_instance_uid,
                 versions.c.result_dir.is_not(None),
+                versions.c.removed_at.is_(None),
             )
             .order_by(versions.c.id.desc())
             .limit(1)
@@ -141,6 +145,19 @@ class DetailStore:
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else ShownVersion(*row)
+
+    def results_removed_at(self, study_instance_uid: str) -> datetime | None:
+        """Return when retention deleted the newest results of a study, if it did."""
+        with self._database.read() as connection:
+            found: datetime | None = connection.scalar(
+                select(func.max(versions.c.removed_at))
+                .join(studies, studies.c.id == versions.c.study_id)
+                .where(
+                    studies.c.study_instance_uid == study_instance_uid,
+                    versions.c.result_dir.is_not(None),
+                )
+            )
+        return found
 
     def versions(self, study_id: int) -> tuple[VersionRow, ...]:
         """Return a study's versions, the newest first."""

@@ -60,6 +60,8 @@ class StudyRow:
     """A report came for it by HL7, FHIR or REST."""
     first_received_at: datetime
     last_received_at: datetime
+    images_removed_at: datetime | None
+    """When retention deleted its images."""
     result_dir: str | None
     """Of the newest version that has results, relative to the data folder."""
     result_version: str | None
@@ -196,9 +198,13 @@ def _parse_cursor(text: str) -> tuple[datetime, int]:
 
 def _describe(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[StudyRow, ...]:
     keys = [row.id for row in rows]
-    counts = _count(connection, instances.c.study_id, keys)
+    counts = _count(
+        connection, instances.c.study_id, keys, instances.c.removed_at.is_(None)
+    )
     version_counts = _count(connection, versions.c.study_id, keys)
-    with_report = _count(connection, reports.c.study_id, keys)
+    with_report = _count(
+        connection, reports.c.study_id, keys, reports.c.removed_at.is_(None)
+    )
     answers = _newest_results(connection, keys)
     modalities = _modalities(connection, keys)
     delivered = _deliveries(connection, keys)
@@ -218,6 +224,7 @@ def _describe(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[StudyRo
             has_report=row.id in with_report,
             first_received_at=row.first_received_at,
             last_received_at=row.last_received_at,
+            images_removed_at=row.removed_at,
             result_dir=answers.get(row.id, (None, None))[0],
             result_version=answers.get(row.id, (None, None))[1],
             deliveries=tuple(delivered[row.id]),
@@ -226,8 +233,14 @@ def _describe(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[StudyRo
     )
 
 
-def _count(connection: Connection, column: Any, keys: list[int]) -> dict[int, int]:
-    query = select(column, func.count()).where(column.in_(keys)).group_by(column)
+def _count(
+    connection: Connection, column: Any, keys: list[int], *conditions: Any
+) -> dict[int, int]:
+    query = (
+        select(column, func.count())
+        .where(column.in_(keys), *conditions)
+        .group_by(column)
+    )
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
@@ -240,6 +253,7 @@ def _newest_results(
         .where(
             versions.c.study_id.in_(keys),
             versions.c.result_dir.is_not(None),
+            versions.c.removed_at.is_(None),
         )
         .group_by(versions.c.study_id)
     )

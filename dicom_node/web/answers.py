@@ -104,6 +104,8 @@ class StudySummary(Answer):
     versions: int
     first_received_at: datetime
     last_received_at: datetime
+    images_removed_at: datetime | None
+    """When retention deleted its images; null: they are here."""
     phrases: PhraseCounts | None
     """Of the newest results; null: there are none yet."""
     has_report: bool

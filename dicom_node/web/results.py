@@ -130,6 +130,7 @@ def study_summary(row: StudyRow, results: Results) -> StudySummary:
         versions=row.versions,
         first_received_at=row.first_received_at,
         last_received_at=row.last_received_at,
+        images_removed_at=row.images_removed_at,
         phrases=None if found is None else found[0],
         has_report=row.has_report or (found is not None and found[1]),
         deliveries=[

@@ -42,9 +42,13 @@ class SeriesFinder:
         Raises
         ------
         HTTPException
-            404: there is no such series, or its files are gone.
+            404: there is no such series, or its files are gone; 410: retention
+            deleted its images.
 
         """
+        if version.images_removed_at is not None:
+            msg = f"its images were deleted on {version.images_removed_at:%Y-%m-%d}"
+            raise HTTPException(410, f"{msg} (retention)")
         key = (version.result_dir, index)
         with self._lock:
             known = self._kept.get(key)
@@ -67,11 +71,15 @@ def find_version(
     Raises
     ------
     HTTPException
-        404: there is none.
+        404: there is none; 410: retention deleted it.
 
     """
     found = parts.store.details.shown_version(study_instance_uid, content_version)
     if found is None:
+        removed_at = parts.store.details.results_removed_at(study_instance_uid)
+        if removed_at is not None:
+            msg = f"the study's results were deleted on {removed_at:%Y-%m-%d}"
+            raise HTTPException(410, f"{msg} (retention)")
         raise HTTPException(404, "there are no results of such a study")
     return found
 

@@ -18,7 +18,9 @@ from pydicom.uid import (
 )
 
 from dicom_node.records import ObjectReference, ResultObject
-from dicom_node.store import Store
+from dicom_node.store import AttemptOutcome, Parcel, Store
+from dicom_node.store.removable import StudyPart
+from dicom_node.store.retention import RemovalRule
 from dicom_node.web.study_detail import kind_of
 from tests.builders.finished_study import FinishedStudy, finish_study
 from tests.builders.stores import NOON
@@ -198,3 +200,39 @@ def test_the_objects_are_those_of_the_run_that_is_shown(
 )
 def test_every_presentation_state_is_one(sop_class_uid: str) -> None:
     assert kind_of(sop_class_uid) == "PR"
+
+
+@pytest.mark.parametrize("part", StudyPart)
+def test_what_was_deleted_is_said_to_be_gone(
+    site: Site, study: FinishedStudy, web: TestClient, part: StudyPart
+) -> None:
+    frames = f"/studies/{study.uid}/series/0/frames/0"
+    assert web.get(frames).status_code == 200
+    site.store.record_attempt(
+        *_delivered(site.store, study), now=NOON, next_attempt_at=NOON
+    )
+
+    site.store.retention.remove(
+        site.store.study_id(study.uid),
+        RemovalRule("age", frozenset({part})),
+        now=NOON,
+        is_busy=lambda _uid: False,
+    )
+
+    answer = web.get(frames)
+    assert answer.status_code == 410
+    assert "deleted on 2026-01-01" in answer.json()["detail"]
+    shown = web.get(f"/studies/{study.uid}")
+    assert shown.status_code == 200
+    is_gone = part is StudyPart.IMAGES
+    assert (shown.json()["study"]["images_removed_at"] is not None) == is_gone
+    zipped = web.get(f"/studies/{study.uid}/results.zip")
+    assert zipped.status_code == (200 if is_gone else 410)
+
+
+def _delivered(
+    store: Store, study: FinishedStudy
+) -> tuple[Parcel, list[AttemptOutcome]]:
+    (parcel,) = store.pending_parcels()
+    items = store.pending_items(study.version_id, parcel.destination, data_dir=Path())
+    return parcel, [AttemptOutcome(one.delivery_id, True, 0, "") for one in items]

@@ -158,7 +158,9 @@ function drawHead() {
       one.modalities.join(', '), seriesWords(detail)].filter(Boolean).join(' · ')),
     h('p', { class: 'study-state' }, h('span', { class: `state is-${one.state}` }, stateLabel(one.state)),
       one.reason ? h('span', { class: 'reason' }, one.reason) : null,
-      one.is_prior ? h('span', { class: 'tag' }, 'prior study') : null),
+      one.is_prior ? h('span', { class: 'tag' }, 'prior study') : null,
+      one.images_removed_at
+        ? h('span', { class: 'reason' }, `its images were removed on ${one.images_removed_at.slice(0, 10)}`) : null),
   );
   byId('warning').textContent = warning;
 }
