@@ -92,8 +92,10 @@ def check_folder(destination: DestinationSettings) -> None:
 
 
 def _write(objects: Sequence[Sendable], final: Path) -> None:
-    for leftover in final.parent.glob(f".{final.name}.*.part"):
-        shutil.rmtree(leftover)
+    # A pattern for each name would fill the caches of patterns.
+    for leftover in final.parent.glob(".*.part"):
+        if leftover.name.startswith(f".{final.name}."):
+            shutil.rmtree(leftover)
     part = final.parent / f".{final.name}.{secrets.token_hex(8)}.part"
     part.mkdir()
     try:

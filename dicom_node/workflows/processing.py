@@ -268,7 +268,9 @@ def _of_epoch(name: str, epoch: int | None) -> str:
 
 
 def _remove_tries(parent: Path, name: str, epoch: int | None) -> None:
-    for path in (parent / name, *parent.glob(f"{name}.*")):
+    # A pattern for each name would fill the caches of patterns.
+    tries = (one for one in parent.glob("*") if one.name.startswith(f"{name}."))
+    for path in (parent / name, *tries):
         made_in = path.suffix[1:]
         if not made_in or (epoch is not None and int(made_in) <= epoch):
             shutil.rmtree(path, ignore_errors=True)
