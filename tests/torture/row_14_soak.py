@@ -19,7 +19,7 @@ from tests.torture.load import Load, Senders
 from tests.torture.outcome import Figure, Outcome, Scale, Tell, at_least, at_most, seen
 from tests.torture.resources import Resources, sample, slope
 
-__all__ = ["run"]
+__all__ = ["Moment", "growth", "run"]
 
 _SEED = 14
 _PER = 10_000
@@ -62,7 +62,7 @@ _PLANS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Moment:
+class Moment:
     """What the node held when it had acknowledged so many instances."""
 
     seconds: float
@@ -106,7 +106,7 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
             at_most("associations and instances the node refused", complaints, 0),
             at_most("senders that did not get through", stuck, 0),
             at_most("studies not finished", finished, 0),
-            *_growth(warm, scale),
+            *growth(warm, scale),
             seen("memory at rest", round(rested.held.rss_bytes / _MIB), "MiB"),
             seen("threads at rest", rested.held.threads),
             seen("descriptors at rest", rested.held.descriptors),
@@ -118,7 +118,7 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
     )
 
 
-def _growth(warm: Sequence[_Moment], scale: Scale) -> tuple[Figure, ...]:
+def growth(warm: Sequence[Moment], scale: Scale) -> tuple[Figure, ...]:
     """Judge what grows after the warm-up, for each 10,000 instances."""
 
     def per_many(what: Callable[[Resources], float]) -> float:
@@ -177,13 +177,13 @@ def _settings(work: Path, port: int, pacs: Archive) -> Path:
     return config
 
 
-def _watch(plan: _Plan, pid: int, senders: Senders, tell: Tell) -> list[_Moment]:
+def _watch(plan: _Plan, pid: int, senders: Senders, tell: Tell) -> list[Moment]:
     began = time.monotonic()
-    moments: list[_Moment] = []
+    moments: list[Moment] = []
     told = 0.0
     while (seconds := time.monotonic() - began) < plan.warm_up_s + plan.soak_s:
         instances = senders.acknowledged.count()
-        moments.append(_Moment(seconds, instances, sample(pid)))
+        moments.append(Moment(seconds, instances, sample(pid)))
         if seconds - told > 30:
             told = seconds
             rss = moments[-1].held.rss_bytes // _MIB
@@ -210,13 +210,13 @@ def _wait_finished(work: Path, program: Program) -> int:
         return sum(counts.studies.values()) - counts.studies.get("done", 0)
 
 
-def _rest(pid: int, last: _Moment) -> _Moment:
+def _rest(pid: int, last: Moment) -> Moment:
     """Look once more when the work is done and the senders are gone."""
     time.sleep(2.0)
-    return _Moment(last.seconds + 2.0, last.instances, sample(pid))
+    return Moment(last.seconds + 2.0, last.instances, sample(pid))
 
 
-def _write_curve(moments: Sequence[_Moment], scale: Scale) -> Path:
+def _write_curve(moments: Sequence[Moment], scale: Scale) -> Path:
     _CURVE.mkdir(parents=True, exist_ok=True)
     path = _CURVE / f"14-soak-{scale}.csv"
     with path.open("w", newline="") as file:
