@@ -36,6 +36,7 @@ NodeError
 │   └── StoreRefusedError
 ├── OpenDataError
 ├── AuditError
+├── BackupError
 ├── DeidentificationError
 ├── RemoteModelError
 │   └── RemoteWaitsError
@@ -49,6 +50,7 @@ __all__ = [
     "AccessError",
     "AssociationRefusedError",
     "AuditError",
+    "BackupError",
     "CannotUnderstandError",
     "ConnectionLostError",
     "CorrectionError",
@@ -267,6 +269,10 @@ class TakenOverError(StoreError):
 
 class AuditError(NodeError):
     """The audit record repository did not take a message."""
+
+
+class BackupError(NodeError):
+    """A backup could not be made, or is not what it was."""
 
 
 class DeidentificationError(NodeError):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.cli.common import ERR, OUT, ConfigOption
+from dicom_node.cli.common import ERR, OUT, ConfigOption, keep_private
 from dicom_node.config import load_settings
 
 __all__ = ["commands"]
@@ -107,6 +107,38 @@ def retention(
         )
     total = sum(one.candidate.size_bytes for one in due)
     OUT.print(f"{len(due)} removals, {total} bytes; nothing was deleted")
+
+
+@commands.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="A folder that is empty, or is made.")],
+    config: ConfigOption = None,
+    link: Annotated[
+        bool,
+        typer.Option(
+            "--link", help="Give files a second name instead of copying their bytes."
+        ),
+    ] = False,
+) -> None:
+    """Copy the data folder, beside the running node or without it."""
+    from dicom_node.backup import make_backup
+
+    keep_private()
+    made = make_backup(load_settings(config), target, is_linked=link)
+    OUT.print(f"{made.files} files, {made.size_bytes} bytes", soft_wrap=True)
+
+
+@commands.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="What `backup` wrote.")],
+    config: ConfigOption = None,
+) -> None:
+    """Make the data folder from a backup; it must be empty."""
+    from dicom_node.backup import restore_backup
+
+    keep_private()
+    made = restore_backup(load_settings(config), source)
+    OUT.print(f"{made.files} files, {made.size_bytes} bytes", soft_wrap=True)
 
 
 @commands.command()
