@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.charset import convert_encodings
 
 from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.charsets import decode_text
 from dicom_node.data_set import DataSetScan, Tag, scan_data_set
 from dicom_node.errors import CannotUnderstandError
 from dicom_node.identity import (
@@ -413,6 +414,6 @@ def _text(values: Mapping[int, bytes], tag: Tag) -> str:
             encodings = convert_encodings(
                 [one.strip(" \0") for one in names.split("\\")]
             )
-            return decode_bytes(value, encodings, _DELIMITERS)
+            return decode_text(value, encodings, _DELIMITERS)
     except (LookupError, UnicodeError, ValueError):
         return value.decode("latin-1")

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from pydicom import Dataset
-from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 
+from dicom_node.charsets import decode_text
 from dicom_node.dicomweb.query import Value
 
 __all__ = ["BULK_VRS", "BulkUri", "Json", "attribute", "dataset_to_json", "describe"]
@@ -209,7 +210,7 @@ def _decode(value: bytes, vr: str, encodings: Sequence[str]) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return decode_bytes(value, list(encodings), delimiters)
+            return decode_text(value, encodings, delimiters)
     except (LookupError, UnicodeError, ValueError):
         return value.decode("latin-1")
 

@@ -18,6 +18,7 @@ from pydicom.dataelem import DataElement
 from pydicom.tag import Tag
 from pydicom.valuerep import DA, TM, validate_value
 
+from dicom_node.charsets import without_escapes
 from dicom_node.objects.sources import UNREADABLE
 
 __all__ = ["copy_study_modules", "plain_sequence"]
@@ -152,11 +153,13 @@ def _clean_value(source: Dataset, keyword: str) -> Any | None:
         if value is None or element.VR == "SQ":
             return None
         if keyword in _IDENTIFYING:
-            return str(value)
+            return without_escapes(str(value))
         if element.VR in {"UN", "OB"}:
             value = bytes(value).decode("ascii").strip(" \0")
         valid = _valid(vr, value)
-        return str(valid) if vr == "PN" and valid is not None else valid
+        if vr == "PN" and valid is not None:
+            valid = str(valid)
+        return without_escapes(valid) if isinstance(valid, str) else valid
     except UNREADABLE:
         return None
 
