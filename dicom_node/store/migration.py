@@ -6,6 +6,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, column, inspect, select, table
 
+from dicom_node.errors import StoreError
+
 __all__ = ["REVISION", "migrate"]
 
 _SCRIPTS = Path(__file__).parent / "migrations"
@@ -26,9 +28,21 @@ def migrate(connection: Connection) -> None:
     connection : sqlalchemy.Connection
         In a transaction that writes; the tables are changed within it.
 
+    Raises
+    ------
+    StoreError
+        A newer version of the program has changed the tables.
+
     """
-    if _revision(connection) == REVISION:
+    found = _revision(connection)
+    if found == REVISION:
         return
+    if found is not None and found > REVISION:
+        msg = (
+            f"the database has the tables of a newer version ({found}, this one knows "
+            f"{REVISION}): run that version, or restore a backup of before its start"
+        )
+        raise StoreError(msg)
     # Most starts have nothing to bring up, and Alembic loads every dialect that it
     # knows: a node that restarts does not wait for it.
     from alembic import command

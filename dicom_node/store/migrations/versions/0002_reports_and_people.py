@@ -189,7 +189,8 @@ def upgrade() -> None:
     with op.batch_alter_table("instances", schema=None) as batch_op:
         batch_op.add_column(sa.Column("attributes", sa.JSON(), nullable=True))
 
-    with op.batch_alter_table("studies", schema=None) as batch_op:
+    # Never by a copy of the table: SQLite drops no table that rows of others name.
+    with op.batch_alter_table("studies", recreate="never") as batch_op:
         batch_op.add_column(
             sa.Column(
                 "is_prior", sa.Boolean(), server_default=sa.false(), nullable=False
