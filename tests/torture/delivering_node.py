@@ -83,16 +83,17 @@ class DeliveringNode:
         """Return how many results are in which state for a destination."""
         return Counter(one.state for one in self.results(destination))
 
-    def next_try(self, destination: str) -> datetime | None:
-        """Return when the first of what waits is due, None: nothing waits."""
-        ((found,),) = self.rows(
-            "SELECT min(next_attempt_at) FROM deliveries"
+    def last_try(self, destination: str) -> datetime | None:
+        """Return since when all that waits was tried, None: some never was."""
+        found = self.rows(
+            "SELECT last_attempt_at FROM deliveries"
             " WHERE destination = ? AND state = 'pending'",
             destination,
         )
-        if found is None:
+        tried = [one for (one,) in found]
+        if not tried or None in tried:
             return None
-        return datetime.fromisoformat(found).replace(tzinfo=UTC)
+        return datetime.fromisoformat(min(tried)).replace(tzinfo=UTC)
 
     def wait_for(self, is_true: Callable[[], bool], *, timeout_s: float = 0.0) -> None:
         """Wait until something is so."""

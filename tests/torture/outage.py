@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from dicom_node.status import requeue_study
@@ -24,6 +25,8 @@ takes seconds; the other's silence would make it hours."""
 _STEP_S = 5.0
 """How far the clock jumps while the first delivery after the return is awaited."""
 _WEEK_S = 8 * _DAY_S
+_ROUND_S = 600.0
+"""How long trying everything once may take on a busy machine."""
 
 
 def outlast(
@@ -59,7 +62,7 @@ def outlast(
         tell(f"{count} results at the healthy destination")
         for _ in range(jumps):
             node.clock.advance(_DAY_S / jumps)
-            _wait_until_tried(node, "away")
+            _wait_until_tried(node, "away", node.clock.now())
             tell(f"{node.clock.ahead_s / 3600:.0f} h away")
         began = time.monotonic()
         node.send_studies([studies])
@@ -104,14 +107,14 @@ def _open(archive: Archive) -> Iterator[None]:
         archive.close()
 
 
-def _wait_until_tried(node: DeliveringNode, destination: str) -> None:
-    """Wait until nothing is due any more."""
+def _wait_until_tried(node: DeliveringNode, destination: str, since: datetime) -> None:
+    """Wait until all that waits was tried after a moment by the node's clock."""
 
     def is_tried() -> bool:
-        due = node.next_try(destination)
-        return due is None or due > node.clock.now()
+        tried = node.last_try(destination)
+        return tried is not None and tried >= since
 
-    node.wait_for(is_tried, timeout_s=300)
+    node.wait_for(is_tried, timeout_s=_ROUND_S)
 
 
 def _wait_for_return(node: DeliveringNode, away: Archive, count: int) -> float:
@@ -147,7 +150,6 @@ def _give_up(
     before = len(away.uids)
     (study,) = node.send_studies([number])
     node.wait_for(lambda: node.states("away")["pending"] == objects)
-    _wait_until_tried(node, "away")
     node.clock.advance(_WEEK_S)
     node.wait_for(lambda: node.states("away")["dead"] == objects)
     told = sum(
