@@ -66,7 +66,7 @@ def fill(connection: sa.Connection) -> dict[str, list[Any]]:
 
 def read(connection: sa.Connection, table: sa.Table) -> list[Any]:
     return [
-        {key: value for key, value in row._mapping.items()}
+        dict(row._mapping)
         for row in connection.execute(
             sa.select(table).order_by(*table.primary_key.columns)
         )
