@@ -97,8 +97,8 @@ def _encode(source: Path, target: Path, syntax: str, case: CharsetCase) -> None:
         assert done.returncode == 0, done.stderr
     else:
         ds = dcmread(source)
-        options = {"j2k_cr": [4]} if syntax == JPEG2000 else {}
-        ds.compress(syntax, generate_instance_uid=False, **options)
+        ratios = [4.0] if syntax == JPEG2000 else None
+        ds.compress(syntax, generate_instance_uid=False, j2k_cr=ratios)
         ds.save_as(target)
         _say(target, case)
     found = dcmread(target, stop_before_pixels=True).file_meta.TransferSyntaxUID
