@@ -28,6 +28,7 @@ from dicom_node.spool import write_whole
 __all__ = [
     "FHIR_JSON",
     "RESULT_JSON",
+    "read_shortfall",
     "remove_previous_result",
     "result_document",
     "write_result_json",
@@ -35,6 +36,8 @@ __all__ = [
 
 RESULT_JSON = "result.json"
 """File name of the answer in its folder."""
+
+_NO_PHRASE = "there is no report, and no phrase to look for"
 
 FHIR_JSON = "fhir.json"
 """File name of the same answer as a FHIR Bundle, beside it."""
@@ -129,6 +132,27 @@ def write_result_json(
     path = folder / RESULT_JSON
     write_whole(path, text.encode())
     return path
+
+
+def read_shortfall(folder: Path) -> str | None:
+    """Return why nothing could be grounded in a study, or None where something was.
+
+    A phrase that was looked for and not found is no shortfall.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where `write_result_json` wrote; where it wrote nothing there is none.
+
+    """
+    path = folder / RESULT_JSON
+    if not path.exists():
+        return None
+    document = json.loads(path.read_bytes())
+    if not document or (document["series"] and document["phrases"]):
+        return None
+    reasons = dict.fromkeys(one["reason"] for one in document["not_processed"])
+    return f"nothing could be grounded: {'; '.join(reasons) or _NO_PHRASE}"
 
 
 def remove_previous_result(folder: Path) -> None:

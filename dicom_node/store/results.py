@@ -39,6 +39,7 @@ def finish_version(
     data_dir: Path,
     destinations: Mapping[str, str],
     now: datetime,
+    reason: str | None = None,
 ) -> tuple[str, ...] | None:
     """Record a version's results and put them in the outbox.
 
@@ -60,6 +61,8 @@ def finish_version(
         The profile that each destination gets.
     now : datetime
         The moment.
+    reason : str, optional
+        Why nothing could be grounded; absent where something was.
 
     Returns
     -------
@@ -94,6 +97,7 @@ def finish_version(
             state=VersionState.DONE,
             finished_at=now,
             result_dir=folder,
+            reason=None if reason is None else reason[:1024],
             removed_at=None,
         )
     )

@@ -104,6 +104,8 @@ class StoreCounts:
     deliveries: dict[tuple[str, str], int]
     queued_versions: int
     instances: int
+    not_grounded: int
+    """Studies that are done and in which nothing could be grounded."""
 
 
 def read_counts(connection: Connection) -> StoreCounts:
@@ -126,11 +128,18 @@ def read_counts(connection: Connection) -> StoreCounts:
         .select_from(instances)
         .where(instances.c.removed_at.is_(None))
     )
+    not_grounded = connection.scalar(
+        select(func.count())
+        .select_from(studies)
+        .join(versions, versions.c.id == studies.c.latest_version_id)
+        .where(versions.c.state == VersionState.DONE, versions.c.reason.is_not(None))
+    )
     return StoreCounts(
         studies={row[0]: row[1] for row in by_state},
         deliveries={(row[0], row[1]): row[2] for row in by_destination},
         queued_versions=int(queued or 0),
         instances=int(stored or 0),
+        not_grounded=int(not_grounded or 0),
     )
 
 

@@ -368,6 +368,7 @@ class Store:
         data_dir: Path,
         destinations: Mapping[str, str],
         now: datetime,
+        reason: str | None = None,
     ) -> tuple[str, ...] | None:
         """Record a version's results and put them in the outbox.
 
@@ -385,6 +386,7 @@ class Store:
                 data_dir=data_dir,
                 destinations=destinations,
                 now=now,
+                reason=reason,
             )
 
     def pending_parcels(

@@ -95,6 +95,11 @@ class NodeCollector(Collector):
             value=counts.queued_versions,
         )
         yield GaugeMetricFamily(
+            f"{_PREFIX}_studies_not_grounded",
+            "Studies that are done and in which nothing could be grounded.",
+            value=counts.not_grounded,
+        )
+        yield GaugeMetricFamily(
             f"{_PREFIX}_instances_stored", "Instances kept.", value=counts.instances
         )
 

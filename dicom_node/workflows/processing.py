@@ -26,6 +26,7 @@ from dicom_node.errors import (
     WorkerLostError,
 )
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
+from dicom_node.result import read_shortfall
 from dicom_node.spool import make_durable, sync_path
 from dicom_node.store import Store, Work
 from dicom_node.workflows.names import work_name
@@ -210,6 +211,7 @@ class Processing:
         if replaced is not None:
             # It did not come out as last time: the new objects say what they replace.
             objects = self._make(work, part, replaced, model)
+        shortfall = read_shortfall(part)
         _sync_tree(part)
         part.rename(folder)
         sync_path(folder.parent)
@@ -225,6 +227,7 @@ class Processing:
             data_dir=self._data_dir,
             destinations=self._profiles,
             now=self._clock(),
+            reason=shortfall,
         )
         if obsolete is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -238,6 +241,7 @@ class Processing:
             "study_processed",
             study_instance_uid=work.key.study_instance_uid,
             results=len(objects),
+            nothing_grounded=shortfall is not None,
         )
 
     def _make(

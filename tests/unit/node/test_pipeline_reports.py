@@ -20,6 +20,7 @@ from dicom_node.records import (
     ReportStatus,
     StudyReady,
 )
+from dicom_node.result import read_shortfall
 from dicom_node.study_files import gather_studies
 from tests.builders.corner_grounder import BrightestBox
 from tests.builders.dicom_series import make_ct_series
@@ -217,3 +218,39 @@ def test_priors_are_told_as_priors_and_never_grounded(
     grounder = rooms.grounder
     assert isinstance(grounder, BrightestBox)
     assert not any("effusion" in prompt for asked in grounder.asked for prompt in asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("FINDINGS: Hepatomegaly.", None),
+        ("FINDINGS: No ascites.", None),
+        ("Bonjour, tout va bien.", "only English reports are understood"),
+    ],
+)
+def test_a_study_in_which_nothing_was_looked_for_says_so(
+    ready: StudyReady, rooms: Rooms, tmp_path: Path, text: str, why: str | None
+) -> None:
+    process_study(ready, rooms=rooms, out_dir=tmp_path, report_text=text)
+
+    told = read_shortfall(tmp_path)
+
+    assert (told is None) is (why is None)
+    assert why is None or (told or "").startswith("nothing could be grounded: ")
+    assert (why or "") in (told or "")
+
+
+def test_a_study_of_which_every_series_was_left_out_says_why_once(
+    ready: StudyReady, rooms: Rooms, tmp_path: Path
+) -> None:
+    for one in ready.instances:
+        ds = dcmread(one.path)
+        del ds.PixelData
+        ds.save_as(one.path)
+
+    done = process_study(ready, rooms=rooms, out_dir=tmp_path, report_text=SENT.text)
+
+    reasons = {one.reason for one in done.result.not_processed}
+    assert reasons
+    told = read_shortfall(tmp_path)
+    assert told == f"nothing could be grounded: {'; '.join(reasons)}"
