@@ -48,6 +48,8 @@ class EventKind(StrEnum):
     """A report that waited, or that another study of its order has, met its study."""
     REPORT_HELD_BACK = "report_held_back"
     """A report names a study that may be another patient's: it was not joined."""
+    REPORT_FORGOTTEN = "report_forgotten"
+    """Somebody deleted a report that waited for its study."""
     STUDY_RETRIEVED = "study_retrieved"
     """An archive was asked for what a study lacks, or for the study before it."""
     RETRIEVE_FAILED = "retrieve_failed"

@@ -18,11 +18,14 @@ from dicom_node.inbox import ReportInbox, ReportOutcome
 from dicom_node.reconcile import describe_trouble
 from dicom_node.records import IncomingReport
 from dicom_node.store import StatusSnapshot, Store
+from dicom_node.store.reports import StoredReport
 
 __all__ = [
     "NodeStatus",
+    "forget_report",
     "hand_in_report",
     "read_status",
+    "read_waiting_reports",
     "requeue_study",
     "require_database",
     "status_tables",
@@ -116,6 +119,38 @@ def hand_in_report(settings: NodeSettings, report: IncomingReport) -> str:
     return f"report {receipt.report_id}: {told[receipt.outcome]}"
 
 
+def read_waiting_reports(
+    settings: NodeSettings, *, limit: int
+) -> tuple[StoredReport, ...]:
+    """Return the newest reports that wait for their study or its first image.
+
+    Raises
+    ------
+    StoreError
+        There is no database, or it cannot answer.
+
+    """
+    require_database(settings)
+    with Store(settings.database_url) as store:
+        return store.reports.waiting(limit)
+
+
+def forget_report(settings: NodeSettings, number: int) -> None:
+    """Delete a report that waits.
+
+    Raises
+    ------
+    StoreError
+        There is no database, or it cannot answer.
+    ReportError
+        No report of that number waits.
+
+    """
+    require_database(settings)
+    with Store(settings.database_url) as store:
+        store.reports.forget_waiting(number, by="command line")
+
+
 def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
     """Yield what a terminal shows: a paragraph a study, then tables."""
     for study in status.snapshot.studies:
@@ -150,7 +185,10 @@ def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
     if status.snapshot.destinations:
         yield destinations
     if status.waiting_reports:
-        yield Text(f"{status.waiting_reports} reports wait for their images")
+        yield Text(
+            f"{status.waiting_reports} reports wait for their images "
+            "(dicom-node reports waiting)"
+        )
     if (trouble := describe_trouble(status.files)) is not None:
         yield Text(f"At the last start: {trouble}")
     if status.snapshot.errors:

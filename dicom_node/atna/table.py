@@ -59,6 +59,9 @@ MESSAGES: Mapping[EventKind, Audited | NotAudited] = MappingProxyType(
         EventKind.REPORT_RECEIVED: Audited(transfers.report_imported),
         EventKind.REPORT_JOINED: _NO_ACCESS,
         EventKind.REPORT_HELD_BACK: _NO_ACCESS,
+        EventKind.REPORT_FORGOTTEN: NotAudited(
+            "PS3.15 A.5.3 has a message for deleted studies alone, and it has none"
+        ),
         EventKind.STUDY_RETRIEVED: Audited(access.archive_asked),
         EventKind.RETRIEVE_FAILED: Audited(access.archive_failed),
         EventKind.DELIVERY_BEGUN: Audited(transfers.delivery_begun),

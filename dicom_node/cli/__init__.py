@@ -19,6 +19,7 @@ from dicom_node.cli import (
     files,
     node,
     privacy,
+    reports,
     rules,
     users,
     work,
@@ -38,6 +39,7 @@ for _group in (node, files, privacy, work):
     app.add_typer(_group.commands)
 app.add_typer(conformance.conformance_commands, name="conformance")
 app.add_typer(corrections.correction_commands, name="corrections")
+app.add_typer(reports.report_commands, name="reports")
 app.add_typer(rules.rules_commands, name="rules")
 app.add_typer(users.user_commands, name="user")
 

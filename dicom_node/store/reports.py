@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -19,13 +19,17 @@ from sqlalchemy import (
     union,
 )
 
-from dicom_node.errors import PatientMismatchError
+from dicom_node.audit import EventKind
+from dicom_node.errors import PatientMismatchError, ReportError
 from dicom_node.records import IncomingReport, ReportChannel, ReportStatus
 from dicom_node.store.database import Database
+from dicom_node.store.events import record_event
+from dicom_node.store.removal import mark_reports
 from dicom_node.store.report_joins import (
     ARRIVAL,
     counts,
     has_counted_instance,
+    source_of,
 )
 from dicom_node.store.report_keeping import (
     ReportOutcome,
@@ -153,6 +157,45 @@ class ReportStore:
                 .where(_waits())
             )
         return int(found or 0)
+
+    def forget_waiting(
+        self, report_id: int, *, by: str, now: datetime | None = None
+    ) -> None:
+        """Delete the text of a report that waits: it is joined to no study any more.
+
+        Parameters
+        ----------
+        report_id : int
+            Of `waiting`.
+        by : str
+            Who asks: a person's name, or which door.
+        now : datetime, optional
+            The moment; the wall clock's when absent.
+
+        Raises
+        ------
+        ReportError
+            No report of that number waits.
+
+        """
+        moment = now or datetime.now(UTC)
+        with self._database.write() as connection:
+            row = connection.execute(
+                select(reports)
+                .outerjoin(studies, studies.c.id == reports.c.study_id)
+                .where(reports.c.id == report_id, _waits())
+            ).one_or_none()
+            if row is None:
+                raise ReportError("no report of that number waits")
+            mark_reports(connection, reports.c.id == report_id, now=moment)
+            record_event(
+                connection,
+                EventKind.REPORT_FORGOTTEN,
+                at=moment,
+                study_id=row.study_id,
+                subject=source_of(row),
+                detail={"report": report_id, "person": by},
+            )
 
     def studies_with_report(
         self,

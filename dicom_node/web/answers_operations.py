@@ -17,6 +17,8 @@ __all__ = [
     "Queue",
     "RuleStepAnswer",
     "RuleTest",
+    "WaitingReport",
+    "WaitingReports",
 ]
 
 
@@ -115,3 +117,22 @@ class RuleTest(Answer):
     off_peak: bool
     trace: list[RuleStepAnswer]
     tags: dict[str, Any]
+
+
+class WaitingReport(Answer):
+    """A report that waits for its study: whence and when, and nothing that it says."""
+
+    report_id: int
+    received_at: datetime
+    channel: str
+    sender: str
+    status: str
+    study_instance_uid: str | None
+    """Null: it names an accession number alone."""
+
+
+class WaitingReports(Answer):
+    """The newest of them."""
+
+    total: int
+    reports: list[WaitingReport]

@@ -14,6 +14,7 @@ from dicom_node.web.api_images import make_images_router
 from dicom_node.web.api_oidc import make_oidc_router
 from dicom_node.web.api_operations import make_operations_router
 from dicom_node.web.api_people import make_people_router
+from dicom_node.web.api_reports import make_reports_router
 from dicom_node.web.api_results import make_results_router
 from dicom_node.web.api_studies import make_studies_router
 from dicom_node.web.dicomweb_routes import DICOMWEB_PATH
@@ -86,6 +87,7 @@ def make_app(parts: WebParts) -> FastAPI:
         make_corrections_router(),
         make_corrected_router(),
         make_operations_router(),
+        make_reports_router(),
         make_openapi_router(),
         make_pages_router(read_static()),
     ):

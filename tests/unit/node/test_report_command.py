@@ -74,3 +74,22 @@ def test_a_report_about_nothing_and_a_status_of_none_are_refused(
 
     code, said = run(config, "report", report, "--study", "1", "--status", "done")
     assert code == 2
+
+
+def test_waiting_reports_are_listed_and_forgotten_without_what_they_say(
+    config: Path, tmp_path: Path
+) -> None:
+    assert run(config, "reports", "waiting") == (0, "no report waits")
+    run(config, "report", str(tmp_path / "report.txt"), "--accession", "SECRET-7")
+
+    code, listed = run(config, "reports", "waiting")
+    assert code == 0
+    assert "command line" in listed
+    assert "by accession" in listed
+    assert "SECRET-7" not in listed
+    assert "Ascites" not in listed
+    assert run(config, "reports", "forget", "1") == (0, "report 1 is deleted")
+
+    code, said = run(config, "reports", "forget", "1")
+    assert (code, "no report of that number waits" in said) == (1, True)
+    assert json.loads(run(config, "status", "--json")[1])["waiting_reports"] == 0

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from dicom_node.audit import EventKind
-from dicom_node.errors import PatientMismatchError
+from dicom_node.errors import PatientMismatchError, ReportError
 from dicom_node.identity import content_version
 from dicom_node.records import ReceivedInstance, ReportChannel, ReportStatus
 from dicom_node.store import ReportOutcome, Store, StudyState, VersionKey, Work
@@ -619,3 +619,38 @@ def test_a_failure_on_the_way_leaves_no_half_of_a_report(
 
     monkeypatch.undo()
     assert store.reports.record(incoming()).outcome is ReportOutcome.JOINED
+
+
+def test_a_forgotten_report_meets_no_study_and_its_text_is_gone(
+    store: Store, url: str
+) -> None:
+    kept = store.reports.record(incoming(accession_number="A1"))
+    other = store.reports.record(
+        incoming("FINDINGS: Ascites.", accession_number="A2", identifier="filler-2")
+    )
+
+    store.reports.forget_waiting(kept.report_id, by="ann", now=NOON)
+    store.record_instance(image())
+
+    assert texts(store) == []
+    gone = store.reports.get(kept.report_id)
+    assert gone is not None
+    assert gone.text == ""
+    assert [one.report_id for one in store.reports.waiting()] == [other.report_id]
+    assert kinds(url, EventKind.REPORT_FORGOTTEN) == [
+        {
+            "subject": f"hl7:{kept.report_id}",
+            "report": kept.report_id,
+            "person": "ann",
+        }
+    ]
+
+
+def test_a_report_that_its_study_has_cannot_be_forgotten(store: Store) -> None:
+    store.record_instance(image())
+    kept = store.reports.record(incoming(accession_number="A1"))
+
+    with pytest.raises(ReportError):
+        store.reports.forget_waiting(kept.report_id, by="ann")
+
+    assert texts(store) == ["FINDINGS: Hepatomegaly."]

@@ -58,6 +58,8 @@ TABLE = [
     ("GET", "/operations.json", "viewer"),
     ("POST", "/operations/pause", "admin"),
     ("POST", "/operations/drain", "admin"),
+    ("GET", "/reports/waiting", "admin"),
+    ("DELETE", "/reports/waiting/1", "admin"),
     ("POST", "/rules/test", "viewer"),
     ("GET", "/openapi.json", "viewer"),
     ("GET", "/health", "viewer"),

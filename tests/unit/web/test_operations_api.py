@@ -7,11 +7,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
+from dicom_node.association import ServerStatistics
 from dicom_node.config import WebSettings
+from dicom_node.identity import content_version
+from dicom_node.web.metrics import NodeCollector
 from dicom_node.web.server import WebServer
 from tests.builders.finished_study import store_series
-from tests.builders.stores import received
+from tests.builders.reports import incoming
+from tests.builders.stores import NOON, received
 from tests.builders.websites import PASSWORD, Site, open_site
 
 RULES = [
@@ -211,3 +216,58 @@ def test_scripts_are_named_by_their_content(site: Site) -> None:
     assert again.status_code == 304
     assert web.get("/static/../app.py").status_code == 404
     assert web.get("/static/%2e%2e/app.py").status_code == 404
+
+
+def test_an_admin_lists_waiting_reports_and_ends_the_wait_of_one(site: Site) -> None:
+    kept = site.store.reports.record(incoming(patient_id="P-SECRET"))
+    admin = site.client("ann")
+
+    answer = admin.get("/reports/waiting")
+    assert answer.json()["total"] == 1
+    (one,) = answer.json()["reports"]
+    assert (one["report_id"], one["channel"]) == (kept.report_id, "hl7")
+    assert "Hepatomegaly" not in answer.text
+    assert "P-SECRET" not in answer.text
+
+    path = f"/reports/waiting/{kept.report_id}"
+    assert [admin.delete(path).status_code for _ in range(2)] == [204, 404]
+    assert admin.get("/reports/waiting").json() == {"total": 0, "reports": []}
+
+
+def test_the_metrics_count_studies_in_which_nothing_could_be_grounded(
+    site: Site, tmp_path: Path
+) -> None:
+    site.store.record_instance(received())
+    (study,) = site.store.collecting_studies()
+    key = site.store.open_version(study.study_id, now=NOON, version_of=content_version)
+    assert key is not None
+    site.store.start_version(
+        key.version_id, run=1, fingerprint="f", data_dir=tmp_path, now=NOON
+    )
+    site.store.finish_version(
+        key.version_id,
+        run=1,
+        fingerprint="f",
+        objects=(),
+        result_dir=tmp_path / "results",
+        data_dir=tmp_path,
+        destinations={},
+        now=NOON,
+        reason="nothing could be grounded: all series are too thick",
+    )
+
+    registry = CollectorRegistry()
+    registry.register(
+        NodeCollector(
+            site.store,
+            data_dir=tmp_path,
+            statistics=lambda: ServerStatistics(0, 0, 0, 0, {}, {}, {}, 0),
+            is_model_loaded=lambda: True,
+        )
+    )
+    assert registry.get_sample_value("dicom_node_studies_not_grounded") == 1.0
+    (told,) = site.client("vic").get("/studies").json()["studies"]
+    assert told["state"] == "done"
+    assert told["reason"].startswith("nothing could be grounded")
+    (shown,) = site.store.snapshot().studies
+    assert shown.reason == told["reason"]
