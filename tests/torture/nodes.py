@@ -30,7 +30,7 @@ from tests.torture.set_clock import live_by
 __all__ = ["WatchedNode", "end_node", "run_watched", "start_node"]
 
 _ROOT = Path(__file__).parents[2]
-_START_S = 60.0
+_START_S = 180.0
 _STEADY_S = 15.0
 _NOISE_BYTES = 1 << 19
 _SAME = 3
