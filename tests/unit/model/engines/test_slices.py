@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.engines.checkpoint import EngineError
@@ -95,6 +95,7 @@ def test_what_lies_under_the_threshold_is_absent():
     assert answer.mask.shape == (0, 0, 0)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30))
 def test_a_mask_of_any_grid_lands_where_it_lay(rows, columns):
     mask = np.zeros((1, rows, columns), bool)
