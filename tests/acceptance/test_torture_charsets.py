@@ -13,7 +13,7 @@ from tests.torture.row_17_charsets import run
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.peers]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_character_set_and_syntax_is_kept_shown_and_answered(
     tmp_path: Path,
 ) -> None:

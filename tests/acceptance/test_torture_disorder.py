@@ -12,7 +12,7 @@ from tests.torture.row_16_disorder import run
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_each_content_of_a_study_has_one_result_however_it_came(
     tmp_path: Path,
 ) -> None:
