@@ -68,11 +68,28 @@ class _ClosedSocket(AssociationSocket):
             self.socket.close()
 
 
+class _KeptAnswers(DIMSEServiceProvider):
+    """Leaves answers to who waits for them.
+
+    An association's thread looks for requests of the peer between ours; on a machine
+    that leaves it aside in between, it would take the answer to one of ours and throw
+    it away, or the empty one of `Link.close`.
+    """
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Return the next message; without waiting, only a request of the peer."""
+        if not block:
+            with self.msg_queue.mutex:
+                if not self.msg_queue.queue or _is_answer(self.msg_queue.queue[0][1]):
+                    return None, None
+        return super().get_msg(block)
+
+
 class _Entity(AE):
     """An application entity that leaves no socket behind."""
 
-    make_dimse: Callable[[Association], DIMSEServiceProvider] | None = None
-    """Makes who puts messages together; pynetdicom's own when None."""
+    make_dimse: Callable[[Association], DIMSEServiceProvider] = _KeptAnswers
+    """Makes who puts messages together."""
 
     link: Link | None = None
     """Who is told that TLS failed."""
@@ -83,8 +100,7 @@ class _Entity(AE):
         address: AddressInformation,
         tls_args: tuple[ssl.SSLContext, str] | None,
     ) -> AssociationSocket:
-        if self.make_dimse is not None:
-            assoc.dimse = self.make_dimse(assoc)
+        assoc.dimse = self.make_dimse(assoc)
         opened = _ClosedSocket(assoc, address=address)
         opened.tls_args = tls_args
         opened.link = self.link
@@ -164,7 +180,8 @@ def associate(
     entity.acse_timeout = timeouts.associate_s
     entity.dimse_timeout = timeouts.response_s
     entity.network_timeout = timeouts.response_s
-    entity.make_dimse = make_dimse
+    if make_dimse is not None:
+        entity.make_dimse = make_dimse
     link = entity.link = Link()
     handlers: list[Any] = [
         (evt.EVT_CONN_OPEN, lambda _event: link.was_open.set()),
@@ -209,6 +226,11 @@ def associate(
             if on_report is not None:
                 _let_answers_go(association)
             association.release()
+
+
+def _is_answer(message: Any) -> bool:
+    # None: nothing more comes, which is an answer too.
+    return getattr(message, "MessageIDBeingRespondedTo", 0) is not None
 
 
 def _tls_args(peer: DicomPeer) -> tuple[ssl.SSLContext, str] | None:
