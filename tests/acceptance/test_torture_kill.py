@@ -31,6 +31,6 @@ def test_nothing_acknowledged_is_lost_by_a_kill_and_nothing_is_done_twice(
 
 def test_nothing_is_lost_by_a_kill_on_postgresql_either(tmp_path: Path) -> None:
     with postgres_cluster() as cluster:
-        outcome = run_on(cluster.new_database(), tmp_path, kills=5)
+        outcome = run_on(cluster.new_database(), tmp_path, kills=3)
 
     check(outcome)

@@ -65,6 +65,21 @@ class CrashingNode:
         """Look at what a crash interrupted."""
         self.interrupted.update(_interrupted(self.data_dir, self.url))
 
+    def kill_during(self, what: str, *, tries: int = 10) -> None:
+        """Kill the node while something is under way: ``receive``, ``work``, ..."""
+        for _ in range(tries):
+            with self.listening():
+                wait_until(
+                    lambda: _is_under_way(what, self.data_dir, self.url),
+                    timeout_s=120,
+                    what=lambda: f"{what}\n{self.forked.tail()}",
+                    interval_s=0.005,
+                )
+            before = self.interrupted[what]
+            self.note_interrupted()
+            if self.interrupted[what] > before:
+                return
+
     def finish(
         self, *, at_the_end: Callable[[], None] = lambda: None
     ) -> tuple[Figure, ...]:
@@ -255,6 +270,13 @@ def _damaged(data_dir: Path) -> int:
 
 def _has_hash(path: Path, sha256: str) -> bool:
     return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+
+
+def _is_under_way(what: str, data_dir: Path, url: str) -> bool:
+    # What arrives is gone in milliseconds: no database is asked first.
+    if what == "receive":
+        return any(data_dir.glob("incoming/*.part"))
+    return what in _interrupted(data_dir, url)
 
 
 def _interrupted(data_dir: Path, url: str) -> set[str]:

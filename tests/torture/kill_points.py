@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.builders.process import wait_until
-from tests.torture.crash import CrashingNode, crashing_node
-from tests.torture.load import Load
+from tests.torture.crash import CrashingNode
 from tests.torture.outcome import Figure, Tell, at_least, seen
 
 __all__ = ["kill_at_points"]
@@ -30,8 +29,6 @@ _CALLS = {
 """System calls, and up to which of them in one thread it is killed; an association
 is served by a thread of its own, which has no more before its answer."""
 
-_SEED = 2
-_LOAD = Load(2, 2, ((2 << 10, 0.5), (200 << 10, 0.5)), study_pause_s=0.2, late=0)
 _PATIENCE_S = 6.0
 _NAMES = (
     (r"/incoming/[^/]*\.part", "an instance that arrives"),
@@ -44,13 +41,13 @@ _NAMES = (
 )
 
 
-def kill_at_points(work: Path, *, most: int, tell: Tell) -> tuple[Figure, ...]:
-    """Kill the node before the first, second, ... of each call, on one data folder.
+def kill_at_points(node: CrashingNode, *, most: int, tell: Tell) -> tuple[Figure, ...]:
+    """Kill the node before the first, second, ... of each call.
 
     Parameters
     ----------
-    work : pathlib.Path
-        An empty folder, or none yet.
+    node : CrashingNode
+        Under load, and not running.
     most : int
         Kills.
     tell : callable
@@ -58,18 +55,14 @@ def kill_at_points(work: Path, *, most: int, tell: Tell) -> tuple[Figure, ...]:
 
     """
     places: Counter[str] = Counter()
-    with crashing_node(work, load=_LOAD, seed=_SEED, data_dir=work / "data") as node:
-        for call, number in _walk(most):
-            trace = work / "trace"
-            if not _kill(node, call, number, trace=trace):
-                continue
+    trace = node.folder / "trace"
+    for call, number in _walk(most):
+        if _kill(node, call, number, trace=trace):
             places[_place(trace.read_text(errors="replace"), call)] += 1
-        tell(f"killed before: {dict(places)}")
-        figures = node.finish()
+    tell(f"killed before: {dict(places)}")
     return (
         at_least("kills before a chosen system call", sum(places.values()), 1),
         seen("different calls and files", len(places)),
-        *(figure for figure in figures if figure.holds is not None),
     )
 
 

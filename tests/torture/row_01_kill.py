@@ -40,7 +40,7 @@ class _Plan:
 _MIXED = ((2 << 10, 0.4), (256 << 10, 0.35), (1 << 20, 0.2), (20 << 20, 0.05))
 _PLANS = {
     Scale.SHORT: _Plan(
-        kills=10,
+        kills=5,
         load=Load(4, 4, ((2 << 10, 0.5), (256 << 10, 0.45), (4 << 20, 0.05))),
         points=2,
         true_starts=0,
@@ -67,8 +67,7 @@ _PLANS = {
 def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
     """Kill the node on SQLite, at random and at chosen points, and the anchors."""
     plan = _PLANS[scale]
-    figures = _kill_at_random(work / "random", plan, None, tell)
-    figures += kill_at_points(work / "points", most=plan.points, tell=tell)
+    figures = _kill(work / "node", plan, None, tell)
     anchors = {}
     if plan.anchor_kills:
         for kill in (kill_storescp, kill_orthanc):
@@ -91,23 +90,15 @@ def run_on(url: str, work: Path, *, kills: int) -> Outcome:
     """Kill the node on another database, at random moments."""
     short = _PLANS[Scale.SHORT]
     plan = _Plan(kills, short.load, 0, 0, 0, short.slack)
-    return Outcome(_kill_at_random(work, plan, url, lambda _text: None))
+    return Outcome(_kill(work, plan, url, lambda _text: None))
 
 
-def _kill_at_random(
-    work: Path, plan: _Plan, url: str | None, tell: Tell
-) -> tuple[Figure, ...]:
+def _kill(work: Path, plan: _Plan, url: str | None, tell: Tell) -> tuple[Figure, ...]:
     draw = random.Random(_SEED)
     with crashing_node(
         work, load=plan.load, seed=_SEED, data_dir=work / "data", url=url
     ) as node:
-        number = -1
-        # More of them on a machine so slow that kills came before the work did.
-        while number + 1 < plan.kills or (
-            number + 1 < 4 * plan.kills
-            and not all(node.interrupted[what] for what in _KINDS)
-        ):
-            number += 1
+        for number in range(plan.kills):
             # Every fifth is killed on its way up, the others in full work.
             if number % 5 == 4:
                 with node.forked.running():
@@ -119,12 +110,21 @@ def _kill_at_random(
             if number % 20 == 19:
                 told = len(node.senders.acknowledged.samples())
                 tell(f"{number + 1} kills, {told} instances acknowledged")
+        # Few random kills, or a machine so slow that each came before the work did.
+        missed = [what for what in _KINDS if not node.interrupted[what]]
+        for what in missed:
+            node.kill_during(what)
+        points = (
+            kill_at_points(node, most=plan.points, tell=tell) if plan.points else ()
+        )
         figures = node.finish()
         starts = tuple(sorted(node.starts_s))
         true_starts = _true_starts(node, plan.true_starts)
     limit = _LISTENING_S * plan.slack
     return (
-        seen("random kills", number + 1),
+        seen("random kills", plan.kills),
+        seen("kills at a chosen moment", len(missed)),
+        *points,
         *figures,
         at_most("slowest start until it listens", round(starts[-1], 2), limit, "s"),
         *(
