@@ -38,7 +38,7 @@ class _Plan:
 
 _SIZES = ((2 << 10, 0.5), (64 << 10, 0.3), (512 << 10, 0.19), (4 << 20, 0.01))
 _PLANS = {
-    Scale.SHORT: _Plan(3, Load(4, 3, _SIZES, study_pause_s=2.0), 0),
+    Scale.SHORT: _Plan(3, Load(3, 2, _SIZES, study_pause_s=2.0, late=0), 0),
     Scale.FULL: _Plan(100, Load(8, 6, _SIZES, study_pause_s=6.0), 20),
     Scale.SOAK: _Plan(1000, Load(8, 6, _SIZES, study_pause_s=6.0), 100),
 }
