@@ -21,8 +21,8 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from dicom_node.config import NodeSettings
+from dicom_node.durable import sync_path, write_whole
 from dicom_node.errors import BackupError, SettingsError
-from dicom_node.spool import sync_path, write_whole
 from dicom_node.status import require_database
 
 __all__ = ["MANIFEST", "BackupReport", "make_backup", "restore_backup"]

@@ -9,7 +9,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
 from conformance.profile import VERIFICATION_SOP_CLASS_UID
-from dicom_node.spool import write_whole
+from dicom_node.durable import write_whole
 
 __all__ = ["ReceivingPacs"]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dicom_node.durable import write_whole
 from dicom_node.errors import SettingsError
 from dicom_node.imaging.display import patient_sides, series_display
 from dicom_node.records import (
@@ -23,7 +24,6 @@ from dicom_node.records import (
     ResultObject,
     StudyResult,
 )
-from dicom_node.spool import write_whole
 
 __all__ = [
     "FHIR_JSON",

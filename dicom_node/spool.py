@@ -23,9 +23,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from dicom_node.durable import make_durable, sync_path, write_whole
 from dicom_node.errors import OutOfResourcesError, SettingsError
 
-__all__ = ["Spool", "SpoolWriter", "make_durable", "sync_path", "write_whole"]
+__all__ = ["Spool", "SpoolWriter"]
 
 _PART = ".part"
 _QUARANTINE = "quarantine"
@@ -33,9 +34,6 @@ _MAX_QUARANTINED = 1000
 """Files that are set aside; more stay where they are, and are told of at each start."""
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
-_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL})
-"""What a folder says in which this user made no name: it may not be read, or is part
-of a system that cannot be written."""
 _REFUSED_MODE = 0o400
 _MIN_FREE_INODES = 1000
 """Files that the database, the results and the logs may still make."""
@@ -379,79 +377,6 @@ class SpoolWriter:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-
-
-def make_durable(data_dir: Path, *names: str) -> None:
-    """Make folders below the data folder, so that a power cut does not take them.
-
-    A new folder is a name in the one above it, and so on up: what is in it is no more
-    durable than those names, whoever made them and did not sync them.
-
-    Parameters
-    ----------
-    data_dir : pathlib.Path
-        The data folder; made when absent.
-    *names : str
-        What is in it.
-
-    Raises
-    ------
-    OSError
-        They cannot be made, or may not be durable.
-
-    """
-    for folder in (data_dir, *(data_dir / name for name in names)):
-        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-    sync_path(data_dir)
-    for folder in data_dir.resolve().parents:
-        try:
-            sync_path(folder)
-        except OSError as error:
-            if error.errno not in _NOT_OURS:
-                raise
-
-
-def write_whole(path: Path, data: bytes) -> Path:
-    """Write a file so that it is there whole and synced, or not there.
-
-    Returns
-    -------
-    pathlib.Path
-        ``path``.
-
-    Raises
-    ------
-    OSError
-        The disk did not take it; a file that was there before is untouched.
-
-    """
-    part = path.with_name(f".{secrets.token_hex(8)}{_PART}")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        sync_path(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
-
-
-def sync_path(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk.
-
-    Raises
-    ------
-    OSError
-        They may not be.
-
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _out_of_resources(error: OSError) -> OutOfResourcesError:

@@ -32,10 +32,10 @@ from dicom_node.corrections.corrected import (
 )
 from dicom_node.corrections.pseudonyms import Pseudonyms
 from dicom_node.corrections.training_images import TrainingImage, training_images
+from dicom_node.durable import write_whole
 from dicom_node.errors import NodeError, SettingsError
 from dicom_node.imaging import PixelReader
 from dicom_node.records import ImageSeries
-from dicom_node.spool import write_whole
 from dicom_node.store import Store
 from dicom_node.store.corrections import Correction
 

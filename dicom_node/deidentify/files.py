@@ -15,10 +15,10 @@ from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicom_node.deidentify.clean import Options, clean_data_set
 from dicom_node.deidentify.pseudonyms import Pseudonyms
 from dicom_node.deidentify.refusals import refusal
+from dicom_node.durable import write_whole
 from dicom_node.errors import DeidentificationError, NodeError, ReceiveError
 from dicom_node.header import read_header
 from dicom_node.imaging.dataset import quiet_reading
-from dicom_node.spool import write_whole
 
 __all__ = ["deidentify_file", "encode", "what_leaves"]
 

@@ -16,8 +16,8 @@ import uuid
 from datetime import timedelta
 from pathlib import Path
 
+from dicom_node.durable import sync_path
 from dicom_node.errors import SettingsError
-from dicom_node.spool import sync_path
 
 __all__ = ["KEY_FILE", "Pseudonyms", "read_key"]
 

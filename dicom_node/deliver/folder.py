@@ -18,8 +18,8 @@ from pathlib import Path
 
 from dicom_node.config import DestinationSettings
 from dicom_node.deliver.records import OnOutcome, Sendable, SendOutcome, failed
+from dicom_node.durable import sync_path, write_whole
 from dicom_node.errors import DeliveryError
-from dicom_node.spool import sync_path, write_whole
 
 __all__ = ["DOCUMENTS", "check_folder", "folder_name", "write_to_folder"]
 

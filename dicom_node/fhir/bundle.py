@@ -15,6 +15,7 @@ from typing import Any
 from pydicom import Dataset
 
 from dicom_node import __version__
+from dicom_node.durable import write_whole
 from dicom_node.fhir.narrative import Link, narrative
 from dicom_node.fhir.parts import (
     Ids,
@@ -36,7 +37,6 @@ from dicom_node.records import (
     StudyResult,
 )
 from dicom_node.result import FHIR_JSON
-from dicom_node.spool import write_whole
 
 __all__ = ["make_bundle", "write_fhir_json"]
 

@@ -12,10 +12,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.deidentify import Options, Pseudonyms, deidentify_file
 from dicom_node.deidentify.files import encode
+from dicom_node.durable import write_whole
 from dicom_node.errors import DeidentificationError
 from dicom_node.records import ImageSeries
 from dicom_node.remote.asking import Question, make_report
-from dicom_node.spool import write_whole
 
 __all__ = ["Leaving", "prepare"]
 

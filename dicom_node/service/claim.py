@@ -15,9 +15,9 @@ from pathlib import Path
 import structlog
 
 from dicom_node.config import NodeSettings
+from dicom_node.durable import write_whole
 from dicom_node.errors import NodeError, SettingsError, StoreError
 from dicom_node.service.standby import StandbyDoor
-from dicom_node.spool import write_whole
 from dicom_node.store import Store
 from dicom_node.store.claim import LEASE_S, Claim
 

@@ -16,6 +16,7 @@ import structlog
 from dicom_node.assembly import Clock
 from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings
+from dicom_node.durable import make_durable, sync_path
 from dicom_node.errors import (
     ModelLoadError,
     NodeError,
@@ -27,7 +28,6 @@ from dicom_node.errors import (
 )
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
 from dicom_node.result import read_shortfall
-from dicom_node.spool import make_durable, sync_path
 from dicom_node.store import Store, Work
 from dicom_node.workflows.names import work_name
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from dicom_node.durable import write_whole
 from dicom_node.errors import OutOfResourcesError, SettingsError
-from dicom_node.spool import Spool, write_whole
+from dicom_node.spool import Spool
 from tests.torture.durable_tree import Variant
 from tests.torture.power_disk import PowerDisk
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.spool import sync_path
+from dicom_node.durable import sync_path
 from tests.torture.durable_tree import Variant
 from tests.torture.power_disk import PowerDisk
 
