@@ -352,6 +352,11 @@ class Store:
         with self._database.read() as connection:
             return _results.named_results(connection, folders)
 
+    def runs(self) -> tuple[_versions.VersionKey, ...]:
+        """Return every run of every version so far, whatever became of it."""
+        with self._database.read() as connection:
+            return tuple(_versions.all_runs(connection))
+
     def last_reconciled(self) -> Mapping[str, int]:
         """Return what the last comparison of files and rows found; empty: none yet."""
         with self._database.read() as connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,7 @@ from dicom_node.store.schema import (
 __all__ = [
     "CollectingStudy",
     "VersionKey",
+    "all_runs",
     "collecting_studies",
     "counted",
     "key_of",
@@ -55,6 +56,21 @@ class VersionKey:
     study_instance_uid: str
     content_version: str
     run: int
+
+
+def all_runs(connection: Connection) -> Iterator[VersionKey]:
+    """Yield every run of every version so far, whatever became of it."""
+    rows = connection.execute(
+        select(
+            versions.c.id,
+            versions.c.content_version,
+            versions.c.run,
+            studies.c.study_instance_uid,
+        ).join(studies, studies.c.id == versions.c.study_id)
+    )
+    for row in rows:
+        for run in range(row.run + 1):
+            yield VersionKey(row.id, row.study_instance_uid, row.content_version, run)
 
 
 def collecting_studies(connection: Connection) -> tuple[CollectingStudy, ...]:

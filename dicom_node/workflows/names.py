@@ -6,12 +6,17 @@ import hashlib
 
 from dicom_node.store import Parcel, VersionKey
 
-__all__ = ["commitment_name", "parcel_name", "work_name"]
+__all__ = ["commitment_name", "folder_name", "parcel_name", "work_name"]
 
 
 def work_name(key: VersionKey) -> str:
     """Name one run of one version of a study."""
     return _name("process", key.study_instance_uid, key.content_version, str(key.run))
+
+
+def folder_name(key: VersionKey) -> str:
+    """Name the folder of the results of a run."""
+    return work_name(key)[:32]
 
 
 def parcel_name(parcel: Parcel) -> str:

@@ -29,7 +29,7 @@ from dicom_node.errors import (
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
 from dicom_node.result import read_shortfall
 from dicom_node.store import Store, Work
-from dicom_node.workflows.names import work_name
+from dicom_node.workflows.names import folder_name
 
 __all__ = ["NO_MODEL", "RESULTS", "UNFINISHED", "Processing", "StudyProcessor"]
 
@@ -195,7 +195,7 @@ class Processing:
         )
         if work is None:
             return
-        name, epoch = _folder_name(work), self._store.epoch
+        name, epoch = folder_name(work.key), self._store.epoch
         folder = self._data_dir / RESULTS / _of_epoch(name, epoch)
         part = self._data_dir / UNFINISHED / folder.name
         # Of a try that did not get as far as its rows.
@@ -256,11 +256,6 @@ class Processing:
         return self._processor.process(
             work.ready, out_dir=part, predecessors=predecessors, model=model
         )
-
-
-def _folder_name(work: Work) -> str:
-    key = work.key
-    return work_name(key)[:32]
 
 
 def _of_epoch(name: str, epoch: int | None) -> str:

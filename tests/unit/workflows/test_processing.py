@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from dicom_node.identity import content_version
 from dicom_node.records import ResultObject
 from dicom_node.store import Store, VersionKey
 from dicom_node.workflows import remove_unfinished
+from dicom_node.workflows.names import folder_name
 from dicom_node.workflows.processing import NO_MODEL, Processing
 from tests.builders.stores import NOON, received
 from tests.builders.study_processor import QuickProcessor
@@ -276,7 +278,8 @@ def test_what_an_interrupted_run_left_is_removed_and_results_stay(
     processing.process(key.version_id, key.run, is_last=False)
     data_dir = tmp_path / "data"
     (whole,) = (data_dir / "results").iterdir()
-    for left in ("processing/interrupted", "results/without-a-row"):
+    before = folder_name(replace(key, run=0))
+    for left in ("processing/interrupted", f"results/{before}.3"):
         (data_dir / left).mkdir()
         (data_dir / left / "1.dcm").write_bytes(b"x")
 
@@ -286,3 +289,23 @@ def test_what_an_interrupted_run_left_is_removed_and_results_stay(
     assert list((data_dir / "results").iterdir()) == [whole]
     assert list(whole.iterdir())
     assert list((data_dir / "processing").iterdir()) == []
+
+
+def test_results_that_another_database_knows_are_set_aside_and_not_deleted(
+    tmp_path: Path, processing: Processing, key: VersionKey
+) -> None:
+    processing.process(key.version_id, key.run, is_last=False)
+    data_dir = tmp_path / "data"
+    (whole,) = (data_dir / "results").iterdir()
+    made = sorted(path.name for path in whole.iterdir())
+    (data_dir / "quarantine" / "results" / whole.name).mkdir(parents=True)
+
+    with Store(f"sqlite:///{tmp_path / 'other.sqlite'}") as other, capture_logs():
+        other.migrate()
+        removed = remove_unfinished(data_dir, other)
+        told = [one.kind for one in other.snapshot().errors]
+
+    assert removed == 0
+    aside = data_dir / "quarantine" / "results" / f"{whole.name}.1"
+    assert sorted(path.name for path in aside.iterdir()) == made
+    assert told == ["file_quarantined"]
