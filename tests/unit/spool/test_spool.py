@@ -265,7 +265,8 @@ def test_a_folder_that_cannot_be_synced_refuses_the_file(
     writer = spool.open()
     writer.write(b"bytes")
     spool.make_folder(spool.data_dir / "instances" / "aa")
-    monkeypatch.setattr("dicom_node.spool.sync_path", _failing(errno.EIO))
+    for room in ("spool", "durable"):
+        monkeypatch.setattr(f"dicom_node.{room}.sync_path", _failing(errno.EIO))
 
     with pytest.raises(OutOfResourcesError):
         writer.commit("a" * 64)
