@@ -10,6 +10,11 @@ from collections.abc import Iterator
 import pytest
 import structlog
 from argon2 import PasswordHasher
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("any-machine", deadline=None)
+settings.load_profile("any-machine")
 
 
 @pytest.fixture(autouse=True)
