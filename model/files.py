@@ -43,8 +43,18 @@ _VOCABULARIES = frozenset({"tokenizer.json", "vocab.json"})
 
 _PLAIN_NAME = re.compile(r"[a-z0-9_]+")
 
-_FETCHED = frozenset({"use_pretrained_backbone", "quantization_config"})
-"""Keys that make transformers load further weights, or other libraries."""
+_FETCHED = frozenset(
+    {
+        "base_model_name_or_path",
+        "quantization_config",
+        "transformers_weights",
+        "use_pretrained_backbone",
+    }
+)
+"""Keys that make transformers load other or further weights, or other libraries."""
+
+_ADAPTER = "adapter_config.json"
+"""Names a model that its own weights are laid over."""
 
 
 def checked_file(folder: Path, name: str) -> Path:
@@ -77,6 +87,8 @@ def check_configurations(folder: Path) -> None:
     """
     for path in sorted(folder.glob("*.json")):
         checked_file(folder, path.name)
+        if path.name == _ADAPTER:
+            raise ValueError(f"{path.name}: weights over another model are not loaded")
         if path.stat().st_size > _LARGEST_JSON:
             raise ValueError(f"{path.name} is larger than {_LARGEST_JSON} bytes")
         if path.name in _VOCABULARIES:

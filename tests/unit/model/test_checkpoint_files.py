@@ -121,6 +121,10 @@ def test_an_own_configuration_has_known_fields_only(
         ("config.json", {"_experts_implementation": "evil/kernels"}),
         ("config.json", {"quantization_config": {"quant_method": "evil"}}),
         ("config.json", {"backbone_config": {"use_pretrained_backbone": True}}),
+        ("config.json", {"transformers_weights": "adapter_model.bin"}),
+        ("config.json", {"transformers_weights": "sub/x.safetensors"}),
+        ("config.json", {"vision_config": {"base_model_name_or_path": "evil/x"}}),
+        ("adapter_config.json", {}),
         ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.T", None]}}),
         ("preprocessor_config.json", {"auto_map": {"AutoProcessor": "evil.P"}}),
         ("model.safetensors.index.json", {"weight_map": {"a": "../x.safetensors"}}),
@@ -192,5 +196,7 @@ def test_a_head_that_lies_about_its_tensors_is_refused(own: Path) -> None:
 def test_a_vocabulary_that_is_none_is_refused(foreign: Path, text: str) -> None:
     (foreign / "tokenizer.json").write_text(text)
 
-    with pytest.raises(Exception, match=r"JSON|variant|model|added_tokens|Expecting|expected|recursion"):
+    with pytest.raises(
+        Exception, match=r"JSON|variant|model|added_tokens|Expecting|expected|recursion"
+    ):
         ZeroShotEngine(foreign)
