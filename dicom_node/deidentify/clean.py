@@ -180,7 +180,7 @@ class _Cleaner:
             return None
         try:
             element = ds[tag]
-            if element.VR == "UN":
+            if not _is_as_promised(element.VR, named_vr):
                 return None  # its bytes may be anything, whatever the tag promises
             if is_private_code and keyword_for_tag(tag) in _CODE_TEXT:
                 return self._private_code(element)
@@ -275,6 +275,11 @@ def _is_private_code(ds: Dataset) -> bool:
         return False
     scheme = str(ds.get("CodingSchemeDesignator", "") or "")
     return scheme not in _PUBLIC_SCHEMES
+
+
+def _is_as_promised(vr: str, named_vr: str) -> bool:
+    # A file may say that a number is text; the table judges by the dictionary.
+    return vr != "UN" and (vr == named_vr or vr in named_vr.split(" or "))
 
 
 def _is_of_its_kind(element: DataElement) -> bool:

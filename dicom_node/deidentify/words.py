@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
 __all__ = ["NamingWords", "find_words"]
@@ -76,7 +78,8 @@ def find_words(ds: Dataset) -> NamingWords:
 def _naming_texts(ds: Dataset) -> Iterator[str]:
     for tag in list(ds.keys()):
         keyword, vr = _describe(tag)
-        if vr not in {"PN", "SQ"} and keyword not in _NAMES:
+        said = ds.get_item(tag).VR  # a file may put a name where a number belongs
+        if not {vr, said} & {"PN", "SQ"} and keyword not in _NAMES:
             continue
         try:
             value = ds[tag].value
@@ -84,13 +87,13 @@ def _naming_texts(ds: Dataset) -> Iterator[str]:
             continue
         if value is None:
             continue
-        if vr == "SQ":
+        if isinstance(value, Sequence):
             for item in value:
                 yield from _naming_texts(item)
-        elif isinstance(value, str) or vr == "PN":
-            yield str(value)
-        else:
+        elif isinstance(value, MultiValue | list):
             yield from (str(one) for one in value)
+        else:
+            yield str(value)
 
 
 def _describe(tag: BaseTag) -> tuple[str, str]:

@@ -291,6 +291,29 @@ def test_references_at_any_depth_lead_to_the_copies(ct: Path, tmp_path: Path) ->
     assert refers.ContentSequence[0].TextValue == "REMOVED"
 
 
+@pytest.mark.parametrize(
+    ("keyword", "vr"),
+    [
+        ("SmallestImagePixelValue", "LO"),
+        ("SliceThickness", "LT"),
+        ("DiffusionBValue", "PN"),
+        ("ImagePositionPatient", "UT"),
+    ],
+)
+def test_an_element_of_another_kind_than_its_tag_promises_does_not_leave(
+    ct: Path, tmp_path: Path, keyword: str, vr: str
+) -> None:
+    ds = dcmread(ct)
+    ds.add(raw(keyword, "Ihgfed^Cba", vr))
+    ds.SequenceName = "for Ihgfed" if vr == "PN" else "fl3d"
+    ds.save_as(tmp_path / "in.dcm")
+
+    copy = deidentify_file(tmp_path / "in.dcm", tmp_path / "out.dcm", PSEUDONYMS)
+
+    assert keyword not in copy
+    assert b"Ihgfed" not in (tmp_path / "out.dcm").read_bytes()
+
+
 def test_curves_overlays_and_private_groups_are_removed() -> None:
     for number in (0x50000010, 0x50200005, 0x60003000, 0x60020010, 0x00090010):
         assert action_for(Tag(number), "LO") is Action.REMOVE
