@@ -213,6 +213,9 @@ class _Cleaner:
         if action is Action.EMPTY:
             return DataElement(element.tag, "SQ", Sequence())
         items = Sequence([self.clean(item) for item in element.value])
+        for item in items:
+            if "PixelData" in item:  # a thumbnail, which nobody needs
+                del item.PixelData
         cleaned = DataElement(element.tag, "SQ", items)
         return None if element.value and not any(items) else cleaned
 

@@ -13,6 +13,7 @@ from pydicom.uid import UID
 
 from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.deidentify.clean import Options, clean_data_set
+from dicom_node.deidentify.pixels import cut_lookup_tables, cut_pixels
 from dicom_node.deidentify.pseudonyms import Pseudonyms
 from dicom_node.deidentify.refusals import refusal
 from dicom_node.durable import write_whole
@@ -113,13 +114,14 @@ def encode(ds: Dataset, transfer_syntax_uid: str) -> bytes:
 def _read_clean(
     source: Path, pseudonyms: Pseudonyms, options: Options
 ) -> tuple[Dataset, Dataset]:
-
     try:
         read_header(source)  # refuses what would exhaust the reader
         with quiet_reading():
             ds = dcmread(source)
             _check(ds, options)
             copy = clean_data_set(ds, pseudonyms, options=options)
+            cut_pixels(copy, str(ds.file_meta.TransferSyntaxUID))
+            cut_lookup_tables(copy)
     except ReceiveError as error:
         raise DeidentificationError(str(error)) from error
     except NodeError:

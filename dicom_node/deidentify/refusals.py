@@ -25,6 +25,10 @@ _DOCUMENTS: Final = frozenset(
 
 _OPAQUE: Final = frozenset({uid.RawDataStorage, uid.UID("1.2.840.10008.5.1.4.1.1.66")})
 
+_SOUNDS: Final = frozenset(
+    {uid.BasicVoiceAudioWaveformStorage, uid.GeneralAudioWaveformStorage}
+)
+
 _CAPTURES: Final = frozenset(
     {
         uid.SecondaryCaptureImageStorage,
@@ -102,6 +106,8 @@ def refusal(
         return "encapsulated documents do not leave"
     if sop_class in _OPAQUE:
         return "raw data cannot be cleaned"
+    if sop_class in _SOUNDS:
+        return "sound may be speech"
     if transfer_syntax_uid in VIDEO_TRANSFER_SYNTAXES:
         return "video cannot be cleaned"
     if _has_overlay_in_pixels(ds):

@@ -151,20 +151,14 @@ _BINARY = frozenset(
         "DoubleFloatPixelData",
         "ExtendedOffsetTable",
         "ExtendedOffsetTableLengths",
-        "ICCProfile",
         "LUTData",
         "RedPaletteColorLookupTableData",
         "GreenPaletteColorLookupTableData",
         "BluePaletteColorLookupTableData",
         "AlphaPaletteColorLookupTableData",
-        "SegmentedRedPaletteColorLookupTableData",
-        "SegmentedGreenPaletteColorLookupTableData",
-        "SegmentedBluePaletteColorLookupTableData",
-        "SegmentedAlphaPaletteColorLookupTableData",
-        "WaveformData",
     }
 )
-"""Bytes that are measured and not typed."""
+"""Bytes that are measured and not typed; `pixels` cuts them to their length."""
 
 
 def action_for(
@@ -210,7 +204,7 @@ def action_for(
 def _beyond_the_table(keyword: str, vr: str) -> Action:
     if vr == "UI":
         return Action.REPLACE_UID
-    if vr in {"OB", "UN"} or vr.startswith("OB or"):
+    if vr == "UN" or any(one.startswith("O") for one in vr.split(" or ")):
         return Action.KEEP if keyword in _BINARY else Action.REMOVE
     if keyword in _TECHNICAL or vr == "CS":
         return Action.CHECK
