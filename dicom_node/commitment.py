@@ -200,7 +200,8 @@ class CommitmentService:
         """Tell every peer whose time has come; return how many took their report.
 
         One that does not take a report is not told the rest until its next turn, and
-        those that took theirs so far come first: who is silent holds up nobody.
+        those that took theirs so far come first: who is silent holds up the others
+        for the timeouts of one call, once a turn.
         """
         told = 0
         silent: dict[str, str] = {}

@@ -19,7 +19,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ
 from pynetdicom.presentation import PresentationContext, build_role
-from pynetdicom.transport import AddressInformation, AssociationSocket
+from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocket
 
 from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.config import DicomPeer
@@ -40,6 +40,7 @@ _config.LOG_RESPONSE_IDENTIFIERS = False
 
 _PAUSE_LOOKS = 4
 _PAUSE_STEP_S = 0.01
+_READ_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,50 @@ class Timeouts:
 
 
 class _ClosedSocket(AssociationSocket):
-    """A socket that is closed, not only dropped, when nobody answers."""
+    """A socket that is closed, not only dropped, when nobody answers.
+
+    pynetdicom lets a connected socket wait for ever; its thread, once inside a PDU that
+    the peer does not end or does not take, hears of no timeout and of no abort.
+    """
 
     link: Link | None = None
     """Who is told that TLS failed."""
+
+    def connect(self, primitive: T_CONNECT) -> None:
+        """Connect; from then on each read and write ends within the network timeout."""
+        super().connect(primitive)
+        if self.socket is not None:
+            self.socket.settimeout(self.assoc.network_timeout)
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Return so many bytes, fewer at the end of the connection.
+
+        Raises
+        ------
+        TimeoutError
+            They did not all come within the network timeout: neither does who sends
+            one now and then.
+
+        """
+        patience_s = self.assoc.network_timeout
+        connection = self.socket
+        if connection is None or patience_s is None:
+            return super().recv(nr_bytes)
+        deadline = time.monotonic() + patience_s
+        data = bytearray()
+        try:
+            while len(data) < nr_bytes:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise TimeoutError
+                connection.settimeout(left_s)
+                piece = connection.recv(min(_READ_BYTES, nr_bytes - len(data)))
+                if not piece:
+                    break
+                data += piece
+        finally:
+            connection.settimeout(patience_s)
+        return data
 
     def _shutdown_socket(self) -> None:
         # pynetdicom logs why it could not connect, and tells nobody.
