@@ -49,9 +49,30 @@ class Drawn:
     """Certainty and uncertainty."""
     told: list[NotProcessed] = field(default_factory=list)
 
+    def add(self, other: Drawn) -> None:
+        """Add what another holds."""
+        for key, frames in other.masks.items():
+            for index, mask in frames.items():
+                self.mark(key, index, mask=mask, score=other.scores[key])
+        self.told += other.told
+
+    def mark(
+        self,
+        key: tuple[int, str],
+        frame_index: int,
+        *,
+        mask: npt.NDArray[np.bool_],
+        score: tuple[float, float],
+    ) -> None:
+        """Add a mask to a frame of a series and prompt."""
+        frames = self.masks.setdefault(key, {})
+        before = frames.get(frame_index)
+        frames[frame_index] = mask if before is None else before | mask
+        self.scores[key] = max(self.scores.get(key, score), score)
+
 
 def draw(ds: Dataset, sent: Sent, said: Said, *, drawn: Drawn) -> None:
-    """Add the masks of a segmentation to what is drawn.
+    """Add the masks of a segmentation to what is drawn: all of them, or none.
 
     Parameters
     ----------
@@ -84,6 +105,7 @@ def draw(ds: Dataset, sent: Sent, said: Said, *, drawn: Drawn) -> None:
         for number, item in segments.items()
     }
     unknown: set[int] = set()
+    found = Drawn()
     for group, pixels in zip(
         ds.PerFrameFunctionalGroupsSequence, frames_of(ds), strict=True
     ):
@@ -96,19 +118,16 @@ def draw(ds: Dataset, sent: Sent, said: Said, *, drawn: Drawn) -> None:
             if prompt is None:
                 unknown.add(number)
                 continue
-            key = (index, prompt)
-            frames = drawn.masks.setdefault(key, {})
-            before = frames.get(frame_index)
-            frames[frame_index] = mask.copy() if before is None else before | mask
             known = said.by_segment.get((uid, number))
             score = UNKNOWN_SCORE if known is None else known[1:]
-            drawn.scores[key] = max(drawn.scores.get(key, score), score)
+            found.mark((index, prompt), frame_index, mask=mask.copy(), score=score)
     if unknown:
         reason = (
             f"{len(unknown)} segments of the remote model belong to no phrase that it "
             "was asked for"
         )
-        drawn.told.append(NotProcessed("", reason))
+        found.told.append(NotProcessed("", reason))
+    drawn.add(found)
 
 
 def _places(sent: Sent) -> dict[tuple[str, int], tuple[int, int]]:

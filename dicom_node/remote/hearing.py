@@ -30,9 +30,15 @@ class Said:
     not_processed: set[str] = field(default_factory=set)
     """Pseudonymous Series Instance UIDs."""
 
+    def add(self, other: Said) -> None:
+        """Add what another says; of words, what was said first counts."""
+        self.by_segment |= other.by_segment
+        self.by_words = other.by_words | self.by_words
+        self.not_processed |= other.not_processed
+
 
 def hear(ds: Dataset, said: Said) -> None:
-    """Read certainties, words and what was not processed from a report.
+    """Read certainties, words and what was not processed from a report, or nothing.
 
     Parameters
     ----------
@@ -42,6 +48,7 @@ def hear(ds: Dataset, said: Said) -> None:
         Added to.
 
     """
+    heard = Said()
     for item in (ds, *items_of(ds)):
         children = item.get("ContentSequence") or ()
         concept = _concept(item)
@@ -55,7 +62,7 @@ def hear(ds: Dataset, said: Said) -> None:
             "",
         )
         if concept == (PRIVATE_SCHEME, "not-processed"):
-            said.not_processed |= {str(child.get("UID", "")) for child in children}
+            heard.not_processed |= {str(child.get("UID", "")) for child in children}
         if not words:
             continue
         segments = [
@@ -65,9 +72,10 @@ def hear(ds: Dataset, said: Said) -> None:
             for number in _several(one.get("ReferencedSegmentNumber"))
         ]
         for segment in segments:
-            said.by_segment[segment] = (words, *(numbers or UNKNOWN_SCORE))
+            heard.by_segment[segment] = (words, *(numbers or UNKNOWN_SCORE))
         if numbers is not None and not segments:
-            said.by_words.setdefault(words, numbers)
+            heard.by_words.setdefault(words, numbers)
+    said.add(heard)
 
 
 def _numbers(children: Iterable[Dataset]) -> tuple[float, float] | None:

@@ -109,11 +109,13 @@ def read_answers(sent: Sent, paths: Sequence[Path]) -> RemoteAnswers:
             if not _references(ds) <= known:
                 _refuse("it refers to what was not sent")
             if ds.SOPClassUID in _REPORTS:
+                made_by = list(_equipment(ds))  # before it counts: it may fail, too
                 hear(ds, said)
-                equipment += _equipment(ds)
+                equipment += made_by
             else:
+                drawn_by = list(_algorithms(ds))
                 draw(ds, sent, said, drawn=drawn)
-                names += _algorithms(ds)
+                names += drawn_by
         except (RemoteModelError, *_UNREADABLE) as error:
             why = str(error) if isinstance(error, RemoteModelError) else "unreadable"
             told.append(_tell(f"an object of the remote model is not used: {why}"))

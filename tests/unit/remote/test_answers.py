@@ -15,6 +15,7 @@ from dicom_node.imaging import PixelReader, find_series
 from dicom_node.pipeline import Rooms, process_study
 from dicom_node.records import Report, StudyReady
 from dicom_node.remote.asking import make_questions
+from dicom_node.remote.hearing import Said, hear, items_of
 from dicom_node.remote.leaving import Leaving, prepare
 from dicom_node.remote.reading import Sent, missing_objects, read_answers
 from dicom_node.reports import collect_phrases, extract_phrases
@@ -122,7 +123,7 @@ def test_masks_come_back_to_the_original_frames(journey: Journey) -> None:
 
     (series,) = journey.series
     found = answer.ground(
-        series, np.zeros(0), [one.prompt for one in journey.questions]
+        series, np.zeros(0, np.float32), [one.prompt for one in journey.questions]
     )
     assert [one.is_present for one in found] == [True, True]
     assert found[0].mask_origin == (1, 2, 3)
@@ -191,6 +192,38 @@ def test_an_object_that_lies_is_told_and_not_used(
 
     assert not any(one.is_present for one in answer.found.values())
     assert [one for one in answer.told if reason in one.reason]
+
+
+def test_an_object_that_fails_late_leaves_nothing_behind(
+    journey: Journey, tmp_path: Path
+) -> None:
+    """Its first frames are in order, its last one lies nowhere."""
+
+    def lose_the_last(ds: Dataset) -> None:
+        group = ds.PerFrameFunctionalGroupsSequence[-1]
+        del group.DerivationImageSequence
+        group.PlanePositionSequence[0].ImagePositionPatient = [900, 900, 900]
+
+    answer = read_answers(journey.sent, changed(journey, tmp_path, lose_the_last))
+
+    assert [one for one in answer.told if "lies on no image" in one.reason]
+    assert not any(one.is_present for one in answer.found.values())
+
+
+def test_a_report_that_fails_late_has_said_nothing(journey: Journey) -> None:
+    report = next(one for one in journey.returned if one.name.startswith("sr"))
+    ds = dcmread(report)
+    measured = [item for item in items_of(ds) if "MeasuredValueSequence" in item]
+    broken = Dataset()
+    broken.NumericValue = ["1", "2"]
+    measured[-1].MeasuredValueSequence = [broken]
+    said = Said()
+
+    with pytest.raises(TypeError):
+        hear(ds, said)
+
+    assert said.by_segment == {}
+    assert said.by_words == {}
 
 
 def test_segments_without_words_are_matched_by_their_codes(

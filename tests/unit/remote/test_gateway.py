@@ -138,7 +138,7 @@ class Site:
     def reason(self, answer: RemoteAnswers) -> str:
         (series,) = self.series
         with pytest.raises(GroundingError) as caught:
-            answer.ground(series, np.zeros(0), ["x"])
+            answer.ground(series, np.zeros(0, np.float32), ["x"])
         return str(caught.value)
 
 
