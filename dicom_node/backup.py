@@ -50,6 +50,15 @@ class BackupReport:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """What a backup holds."""
+
+    database: str
+    files: dict[str, str]
+    """SHA-256 by path."""
+
+
 def make_backup(
     settings: NodeSettings, target: Path, *, is_linked: bool = False
 ) -> BackupReport:
@@ -137,7 +146,7 @@ def restore_backup(settings: NodeSettings, source: Path) -> BackupReport:
     """
     manifest = _read_manifest(source)
     is_sqlite = settings.database_url.startswith("sqlite")
-    if (manifest["database"] == "sqlite") != is_sqlite:
+    if (manifest.database == "sqlite") != is_sqlite:
         msg = f"node.database_url: the backup is of a node on {manifest['database']}"
         raise SettingsError(msg)
     _check_place(settings)
@@ -153,7 +162,7 @@ def restore_backup(settings: NodeSettings, source: Path) -> BackupReport:
     size = 0
     try:
         part.mkdir(mode=_FOLDER_MODE)
-        for name, sha256 in manifest["files"].items():
+        for name, sha256 in manifest.files.items():
             copy = part / name
             copy.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             if _copy(source / name, copy) != sha256:
@@ -166,7 +175,7 @@ def restore_backup(settings: NodeSettings, source: Path) -> BackupReport:
         raise BackupError(_cause(error)) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return BackupReport(len(manifest["files"]), size)
+    return BackupReport(len(manifest.files), size)
 
 
 def _check_place(settings: NodeSettings) -> None:
@@ -276,7 +285,7 @@ def _sync_folders(target: Path) -> None:
         sync_path(Path(folder))
 
 
-def _read_manifest(source: Path) -> dict[str, dict[str, str]]:
+def _read_manifest(source: Path) -> _Manifest:
     try:
         found = json.loads((source / MANIFEST).read_bytes())
         is_known = found["format"] == _FORMAT and all(
@@ -287,7 +296,7 @@ def _read_manifest(source: Path) -> dict[str, dict[str, str]]:
         raise BackupError(msg) from error
     if not is_known:
         raise BackupError(f"{source}: it was made by another version of the program")
-    return {"database": found["database"], "files": found["files"]}
+    return _Manifest(str(found["database"]), dict(found["files"]))
 
 
 def _is_within(name: str) -> bool:
