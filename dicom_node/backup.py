@@ -147,7 +147,7 @@ def restore_backup(settings: NodeSettings, source: Path) -> BackupReport:
     manifest = _read_manifest(source)
     is_sqlite = settings.database_url.startswith("sqlite")
     if (manifest.database == "sqlite") != is_sqlite:
-        msg = f"node.database_url: the backup is of a node on {manifest['database']}"
+        msg = f"node.database_url: the backup is of a node on {manifest.database}"
         raise SettingsError(msg)
     _check_place(settings)
     target = settings.node.data_dir.resolve()
