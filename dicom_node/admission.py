@@ -1,7 +1,8 @@
 """Who may call; and who was refused so often that they are heard no more for a while.
 
 A refusal is told once, its repetitions as a number when the minute is over: who tries
-a thousand times fills neither the log nor the audit trail.
+a thousand times fills neither the log nor the audit trail. Who was let in lately is
+always heard: several machines may share an address, and one of them be set up wrongly.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import structlog
 
 from dicom_node.audit import EventKind
 from dicom_node.config import CallerSettings
-from dicom_node.shares import holder_of
 from dicom_node.tls import fingerprint
 
 __all__ = ["Refusal", "Refusals", "ToldRefusal", "may_call"]
@@ -25,7 +25,11 @@ __all__ = ["Refusal", "Refusals", "ToldRefusal", "may_call"]
 log = structlog.get_logger(__name__)
 
 _WINDOW_S = 60.0
-_MAX_HOLDERS = 10_000
+_WELCOME_S = 600.0
+"""So long after an association of it an address is still heard: devices in a hospital
+call every few minutes."""
+
+_MAX_ADDRESSES = 10_000
 """Addresses that are remembered; of more, the oldest are told and forgotten."""
 
 _TOLD_EACH = 5
@@ -101,7 +105,9 @@ class Refusals:
     ----------
     limit : int
         Refusals within a minute after which an address is turned away until that
-        minute is over. Whoever shares the address waits no longer than that.
+        minute is over, unless somebody at the address was let in within the last ten
+        minutes. Each IPv6 address counts for itself: a network of 64 bits (RFC 4291
+        2.5.4) is all of a hospital's devices.
     now_s : callable
         A monotonic clock in seconds.
 
@@ -116,19 +122,27 @@ class Refusals:
         self._now_s = now_s
         self._lock = threading.Lock()
         self._windows: OrderedDict[str, _Window] = OrderedDict()
+        self._welcomed: OrderedDict[str, float] = OrderedDict()
         self._waiting: list[ToldRefusal] = []
         self._minute_s = -_WINDOW_S
         self._told_this_minute = 0
 
-    def note(self, refusal: Refusal) -> None:
-        """Count a refusal."""
-        holder = holder_of(refusal.address)
+    def welcome(self, address: str) -> None:
+        """Note that an association of an address is let in, or ends."""
+        with self._lock:
+            self._welcomed[address] = self._now_s()
+            self._welcomed.move_to_end(address)
+            while len(self._welcomed) > _MAX_ADDRESSES:
+                self._welcomed.popitem(last=False)
+
+    def note(self, refusal: Refusal) -> bool:
+        """Count a refusal; return whether it is one of those that may be logged."""
         with self._lock:
             now = self._close_windows()
-            window = self._windows.get(holder)
+            window = self._windows.get(refusal.address)
             if window is None:
-                window = self._windows[holder] = _Window(now, refusal)
-                while len(self._windows) > _MAX_HOLDERS:
+                window = self._windows[refusal.address] = _Window(now, refusal)
+                while len(self._windows) > _MAX_ADDRESSES:
                     self._close(self._windows.popitem(last=False)[1])
             window.count += 1
             window.last = refusal
@@ -137,13 +151,17 @@ class Refusals:
                 self._waiting.append(ToldRefusal(refusal, 1))
             else:
                 window.untold += 1
+            return window.count <= self._limit
 
     def turns_away(self, address: str) -> bool:
         """Return whether a connection is to be closed unheard, and count it if so."""
         with self._lock:
-            self._close_windows()
-            window = self._windows.get(holder_of(address))
+            now = self._close_windows()
+            window = self._windows.get(address)
             if window is None or window.count < self._limit:
+                return False
+            welcomed = self._welcomed.get(address)
+            if welcomed is not None and now - welcomed < _WELCOME_S:
                 return False
             window.turned_away += 1
             self.turned_away += 1

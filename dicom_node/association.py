@@ -255,24 +255,20 @@ class DicomServer:
                 self._accepted += 1
             else:
                 self._rejected[reason] += 1
-        tell = log.info if reason is None else log.warning
-        tell(
-            "association_accepted" if reason is None else "association_rejected",
-            calling_ae_title=request.calling_ae_title,
-            called_ae_title=request.called_ae_title,
-            peer_address=address,
-            reason=reason,
-        )
-        if reason not in (None, _TRANSIENT):
-            self.refusals.note(
-                Refusal(
-                    EventKind.ASSOCIATION_REFUSED,
-                    address,
-                    reason,
-                    calling_ae_title=request.calling_ae_title,
-                    called_ae_title=request.called_ae_title,
-                )
-            )
+        titles = {
+            "calling_ae_title": request.calling_ae_title,
+            "called_ae_title": request.called_ae_title,
+        }
+        is_told = True
+        if reason is None:
+            self.refusals.welcome(address)
+        elif reason != _TRANSIENT:
+            kind = EventKind.ASSOCIATION_REFUSED
+            is_told = self.refusals.note(Refusal(kind, address, reason, **titles))
+        if is_told:
+            tell = log.info if reason is None else log.warning
+            event = "association_accepted" if reason is None else "association_rejected"
+            tell(event, **titles, peer_address=address, reason=reason)
         return None if reason is None else REJECTIONS[reason]
 
     def answered(self, answer: StoreAnswer) -> None:
@@ -286,6 +282,7 @@ class DicomServer:
 
     def ended(self, acceptor: Acceptor, *, is_aborted: bool) -> None:
         """Count the end of an association and tell which studies it brought."""
+        self.refusals.welcome(acceptor.address)
         with self._lock:
             self._admitted.discard(acceptor)
             self._aborted += is_aborted
@@ -305,7 +302,7 @@ class DicomServer:
     def _open(
         self, connection: socket.socket, address: str, tls: ServerTls | None
     ) -> None:
-        if self.refusals.turns_away(address):
+        if not self._serves(address) and self.refusals.turns_away(address):
             connection.close()
             return
         pdus = PduSocket(connection, pdu_timeout_s=self.limits.pdu_timeout_s)
@@ -326,6 +323,11 @@ class DicomServer:
             self._forget(acceptor)
             pdus.close(linger_s=0.0)
 
+    def _serves(self, address: str) -> bool:
+        """Whether an association of an address is open."""
+        with self._lock:
+            return any(one.address == address for one in self._admitted)
+
     def _run(self, acceptor: Acceptor, tls: ServerTls | None) -> None:
         try:
             if tls is None or self._secure(acceptor, tls):
@@ -339,9 +341,10 @@ class DicomServer:
             shown = acceptor.pdus.secure(tls.context())
         except TransportError as error:
             acceptor.pdus.close(linger_s=_TLS_LINGER_S)
+            is_told = True
             if isinstance(error, TlsError):
                 reason = str(error)
-                self.refusals.note(
+                is_told = self.refusals.note(
                     Refusal(EventKind.TLS_FAILED, acceptor.address, reason)
                 )
             elif isinstance(error, PeerTooSlowError):
@@ -350,7 +353,8 @@ class DicomServer:
                 return False  # It hung up before it had said anything.
             with self._lock:
                 self._tls_failed += 1
-            log.warning("tls_failed", peer_address=acceptor.address, reason=reason)
+            if is_told:
+                log.warning("tls_failed", peer_address=acceptor.address, reason=reason)
             return False
         if shown is not None:
             acceptor.certificate_sha256 = fingerprint(shown)
@@ -358,6 +362,7 @@ class DicomServer:
 
     def _forget(self, acceptor: Acceptor) -> None:
         with self._lock:
+            self._admitted.discard(acceptor)
             if self._acceptors.pop(acceptor, None) is not None:
                 self._bytes_received += acceptor.pdus.bytes_received
 

@@ -263,7 +263,8 @@ class LimitSettings(Section):
     """Largest P-DATA PDU that is accepted (PS3.8 D.1)."""
     refusals_per_minute: Annotated[int, Field(gt=0)] = 60
     """An address whose associations were rejected, or whose TLS failed, this often
-    within a minute is turned away until the minute is over."""
+    within a minute is turned away until the minute is over, unless somebody there was
+    let in within the last ten minutes."""
     max_instance_bytes: Annotated[int, Field(gt=0)] = 4 << 30
     """Largest instance that is accepted."""
     pdu_timeout_s: Seconds = 30.0

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from dicom_node.admission import Refusal, Refusals
+from dicom_node.admission import Refusal, Refusals, ToldRefusal
 from dicom_node.audit import EventKind
 from dicom_node.config import CallerSettings
 from tests.builders.dicom_server import running_server
@@ -45,12 +45,33 @@ def test_an_address_is_turned_away_until_its_minute_is_over() -> None:
     assert not refusals.turns_away("10.0.0.1")
 
 
-def test_a_site_has_one_share_of_ipv6() -> None:
+def test_a_neighbour_on_the_same_ipv6_network_is_still_heard() -> None:
     refusals = Refusals(1, now_s=Clock())
-    refusals.note(refusal("2001:db8::1"))
+    refusals.note(refusal("fd00:1::77"))
 
-    assert refusals.turns_away("2001:db8::2")
-    assert not refusals.turns_away("2001:db8:0:1::1")
+    assert refusals.turns_away("fd00:1::77")
+    assert not refusals.turns_away("fd00:1::10")
+
+
+def test_who_was_let_in_lately_is_heard_whatever_its_neighbour_does() -> None:
+    clock = Clock()
+    refusals = Refusals(60, now_s=clock)
+    refusals.welcome("10.0.0.1")
+    for _ in range(2 * 600):
+        assert not refusals.turns_away("10.0.0.1")
+        refusals.note(refusal())
+        clock.seconds += 0.5
+    for _ in range(60):
+        refusals.note(refusal())
+
+    assert refusals.turns_away("10.0.0.1")
+
+
+def test_only_so_many_refusals_a_minute_are_worth_a_line() -> None:
+    refusals = Refusals(3, now_s=Clock())
+    refusals.welcome("10.0.0.1")
+
+    assert [refusals.note(refusal()) for _ in range(5)] == [True] * 3 + [False] * 2
 
 
 def test_a_thousand_tries_are_told_in_few_events_that_add_up() -> None:
@@ -80,7 +101,7 @@ def test_no_refusal_is_lost_or_told_twice(tries: list[tuple[int, int, float]]) -
     clock = Clock()
     refusals = Refusals(10, now_s=clock)
     tried: Counter[str] = Counter()
-    told = []
+    told: list[ToldRefusal] = []
     for host, title, seconds in tries:
         refusals.note(refusal(f"10.0.0.{host}", f"T{title}"))
         tried[f"10.0.0.{host}"] += 1
@@ -131,6 +152,29 @@ def test_who_is_turned_away_is_closed_unheard_and_others_are_served(
     assert (numbers.associations_rejected["calling"], numbers.turned_away) == (3, 5)
     events = Counter(one["event"] for one in logs)
     assert (events["association_rejected"], events["address_turned_away"]) == (3, 1)
+
+
+def test_the_pacs_behind_the_address_of_a_mistaken_caller_is_served(
+    tmp_path: Path,
+) -> None:
+    good = CallerSettings(ae_title="GOOD", address="127.0.0.1")
+    with (
+        running_server(tmp_path, callers=(good,), refusals_per_minute=2) as running,
+        capture_logs() as logs,
+    ):
+        with RawPeer(running.port) as peer:
+            peer.associate(VERIFICATION, calling="GOOD")
+            for _ in range(5):
+                with RawPeer(running.port) as other, pytest.raises(AssertionError):
+                    other.associate(VERIFICATION, calling="TYPO")
+            assert peer.release() == 6
+        with RawPeer(running.port) as peer:
+            peer.associate(VERIFICATION, calling="GOOD")
+            assert peer.echo() == 0
+        numbers = running.server.statistics
+
+    assert (numbers.associations_rejected["calling"], numbers.turned_away) == (5, 0)
+    assert Counter(one["event"] for one in logs)["association_rejected"] == 2
 
 
 def test_a_full_node_says_nothing_against_who_calls(tmp_path: Path) -> None:
