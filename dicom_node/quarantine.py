@@ -14,7 +14,9 @@ _MOST = 1000
 """Things that are set aside; more stay where they are, and are told of."""
 
 
-def set_aside(data_dir: Path, path: Path, *, below: str = "") -> bool:
+def set_aside(
+    data_dir: Path, path: Path, *, below: str = "", name: str | None = None
+) -> bool:
     """Set a file or folder aside under its name, or one that begins so.
 
     To be called while nobody else sets anything aside.
@@ -27,6 +29,8 @@ def set_aside(data_dir: Path, path: Path, *, below: str = "") -> bool:
         Relative to it.
     below : str
         A folder of the quarantine.
+    name : str, optional
+        Its name there; that of ``path`` when absent.
 
     Returns
     -------
@@ -43,7 +47,7 @@ def set_aside(data_dir: Path, path: Path, *, below: str = "") -> bool:
         # One of the same name, from another time, may hold other bytes.
         target = next(
             one
-            for one in (folder / f"{path.name}{end}" for end in names)
+            for one in (folder / f"{name or path.name}{end}" for end in names)
             if not one.is_symlink() and not one.exists()
         )
         (data_dir / path).rename(target)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from enum import Enum, auto
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +20,9 @@ import structlog
 
 from dicom_node.audit import EventKind
 from dicom_node.errors import CannotUnderstandError
+from dicom_node.final_names import TakenOut
 from dicom_node.header import instance_sha256, read_header
+from dicom_node.quarantine import count_quarantined, set_aside
 from dicom_node.records import ReceivedInstance
 from dicom_node.spool import Spool
 from dicom_node.store import Store
@@ -47,7 +50,7 @@ class ReconcileReport:
     quarantined: int = 0
     """Unreadable files that are set aside, by this start and those before it."""
     left: int = 0
-    """Unreadable files that stay where they are: too many, or they cannot be moved."""
+    """Unreadable files that stay where they are: too many, or the disk failed."""
 
     @property
     def trouble(self) -> str | None:
@@ -77,24 +80,40 @@ def reconcile(store: Store, spool: Spool, *, before: datetime) -> ReconcileRepor
     for paths in _batches(_files(spool, before)):
         known = store.known_paths(path.as_posix() for path in paths)
         without = [path for path in paths if path.as_posix() not in known]
-        strays = store.retention.delete_strays(without, spool.remove) if without else ()
+        strays = store.files.delete_strays(without, spool.names)
+        marked = {path for path in without if spool.names.is_refused(path)} - strays
+        refused += store.files.delete_refused(spool.names, marked)
         for path in without:
-            if path in strays:
+            if path in strays or path in marked:
                 continue
-            if _was_refused(spool, path):
-                refused += 1
-            elif _reindex(store, spool.data_dir, path):
-                reindexed += 1
-            else:
-                unreadable += 1
-                left += not _set_aside(store, spool, path)
+            match _reindex(store, spool.data_dir, path):
+                case _Found.UNDERSTOOD:
+                    reindexed += 1
+                case _Found.UNREADABLE:
+                    unreadable += 1
+                    left += 1
+                case _Found.DAMAGED:
+                    unreadable += 1
+                    left += not _set_aside(store, spool, path)
     missing = _missing(store, spool.data_dir)
     report = ReconcileReport(
-        reindexed, unreadable, missing, refused, spool.quarantined(), left
+        reindexed,
+        unreadable,
+        missing,
+        refused,
+        count_quarantined(spool.data_dir),
+        left,
     )
     store.record_event(EventKind.FILES_RECONCILED, detail=asdict(report))
     log.info("reconciled", **asdict(report))
     return report
+
+
+class _Found(Enum):
+    UNDERSTOOD = auto()
+    DAMAGED = auto()
+    UNREADABLE = auto()
+    """By the system's word: that may pass."""
 
 
 def describe_trouble(found: Mapping[str, int]) -> str | None:
@@ -125,27 +144,22 @@ def _batches(paths: Iterator[Path]) -> Iterator[list[Path]]:
         yield batch
 
 
-def _was_refused(spool: Spool, path: Path) -> bool:
-    try:
-        return spool.remove_if_refused(path)
-    except OSError:
-        return False  # `_reindex` tells why it cannot be read
-
-
-def _reindex(store: Store, data_dir: Path, path: Path) -> bool:
+def _reindex(store: Store, data_dir: Path, path: Path) -> _Found:
     whole = data_dir / path
     try:
         header = read_header(whole)
         sha256 = instance_sha256(whole, header)
         facts = whole.stat()
     except (CannotUnderstandError, OSError) as error:
+        system = error if isinstance(error, OSError) else error.__cause__
+        may_pass = isinstance(system, OSError)
         # The text of an OSError quotes the whole path.
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = system.strerror if isinstance(system, OSError) else str(error)
         log.warning("file_unreadable", path=_name(path), reason=reason)
-        return False
+        return _Found.UNREADABLE if may_pass else _Found.DAMAGED
     if path.stem != sha256:
         log.warning("file_unreadable", path=_name(path), reason="other content")
-        return False
+        return _Found.DAMAGED
     store.record_instance(
         ReceivedInstance(
             sop_instance_uid=header.sop_instance_uid,
@@ -167,11 +181,14 @@ def _reindex(store: Store, data_dir: Path, path: Path) -> bool:
         )
     )
     log.info("file_reindexed", path=path.as_posix())
-    return True
+    return _Found.UNDERSTOOD
 
 
 def _set_aside(store: Store, spool: Spool, path: Path) -> bool:
-    if not spool.quarantine(path):
+    def move(taken: TakenOut) -> bool:
+        return set_aside(spool.data_dir, taken.place, name=path.name)
+
+    if not store.files.quarantine(path, spool.names, set_aside=move):
         log.error("file_not_quarantined", path=_name(path))
         return False
     store.record_event(

@@ -7,7 +7,6 @@ start deletes.
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -261,17 +260,13 @@ class Retention(Collector):
         return True
 
     def _delete_files(self, study_id: int) -> None:
-        if self._store.retention.delete_files(study_id, self._delete):
+        if self._store.files.delete_removed(
+            study_id, self._spool.names, remove=self._delete
+        ):
             self._unfinished.discard(study_id)
 
     def _delete(self, gone: RemovedFiles) -> bool:
         is_all = True
-        for path in gone.files:
-            try:
-                is_all &= self._spool.remove(path)
-            except OSError as error:
-                is_all = False
-                log.warning("file_not_removed", reason=os.strerror(error.errno or 0))
         for folder in gone.folders:
             shutil.rmtree(self._spool.data_dir / folder, ignore_errors=True)
             is_all &= not (self._spool.data_dir / folder).exists()

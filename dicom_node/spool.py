@@ -2,13 +2,11 @@
 
     <data_dir>/incoming/<random>.part           while it arrives
     <data_dir>/instances/<ab>/<sha256>.dcm      once it is whole, synced and named
-    <data_dir>/quarantine/<sha256>.dcm          found without a row, and unreadable
 
 A file that has its final name is complete. The same bytes always get the same name,
 so storing them twice changes nothing, whoever else is storing them at the moment.
-A file whose reception was refused after all (the database did not answer) loses its
-write permission: that needs no room on a full disk, and is removed when the database
-says that no row names it, now or at the next start.
+A file whose reception was refused after all (the database did not answer) is marked so
+by `FinalNames`, and goes when the database says that no row names it.
 """
 
 from __future__ import annotations
@@ -17,24 +15,19 @@ import contextlib
 import errno
 import os
 import secrets
-import stat
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from dicom_node.durable import make_durable, sync_path, write_whole
 from dicom_node.errors import OutOfResourcesError, SettingsError
+from dicom_node.final_names import FinalNames
 
 __all__ = ["Spool", "SpoolWriter"]
 
 _PART = ".part"
-_QUARANTINE = "quarantine"
-_MAX_QUARANTINED = 1000
-"""Files that are set aside; more stay where they are, and are told of at each start."""
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
-_REFUSED_MODE = 0o400
 _MIN_FREE_INODES = 1000
 """Files that the database, the results and the logs may still make."""
 _LOOK_EVERY_BYTES = 16 << 20
@@ -51,6 +44,11 @@ class Spool:
     min_free_bytes : int
         Nothing new is opened when less disk than this is free.
 
+    Attributes
+    ----------
+    names : FinalNames
+        Which names of whole files are in use, or refused.
+
     Raises
     ------
     SettingsError
@@ -60,13 +58,12 @@ class Spool:
 
     def __init__(self, data_dir: Path, *, min_free_bytes: int) -> None:
         self.data_dir = data_dir
+        self.names = FinalNames(data_dir)
         self._min_free_bytes = min_free_bytes
         self._incoming = data_dir / "incoming"
         self._instances = data_dir / "instances"
         self._suspicion: str | None = None
         self._lock = threading.Lock()
-        self._held: Counter[Path] = Counter()
-        self._refused: set[Path] = set()
         self._synced_folders: set[Path] = set()
         try:
             make_durable(data_dir, "incoming", "instances")
@@ -128,30 +125,6 @@ class Spool:
             path.unlink(missing_ok=True)
         return len(leftovers)
 
-    def quarantine(self, path: Path) -> bool:
-        """Set a file aside, under its name; False: there are too many, or it stays.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            Relative to the data folder.
-
-        """
-        folder = self.data_dir / _QUARANTINE
-        if self.quarantined() >= _MAX_QUARANTINED:
-            return False
-        try:
-            make_durable(self.data_dir, _QUARANTINE)
-            (self.data_dir / path).rename(folder / path.name)
-            sync_path(folder)
-        except OSError:
-            return False
-        return True
-
-    def quarantined(self) -> int:
-        """Return how many files are set aside."""
-        return sum(1 for _ in (self.data_dir / _QUARANTINE).glob("*"))
-
     def files(self) -> Iterator[Path]:
         """Yield every whole file, relative to the data folder."""
         for folder in sorted(self._instances.iterdir()):
@@ -174,104 +147,6 @@ class Spool:
             except OSError as error:
                 return f"the disk takes no file: {_cause(error)}"
         return None
-
-    def hold(self, final: Path) -> None:
-        """Begin to use a final path; `settle` ends it."""
-        with self._lock:
-            self._held[final] += 1
-
-    def release(self, final: Path) -> None:
-        """End to use a final path that nothing was put at."""
-        with self._lock:
-            self._held[final] -= 1
-            if not self._held[final]:
-                del self._held[final]
-
-    def settle(self, final: Path, *, is_kept: bool) -> None:
-        """Note whether a file at its final path is kept, or its reception refused.
-
-        Parameters
-        ----------
-        final : pathlib.Path
-            Relative to the data folder.
-        is_kept : bool
-            Whether a row names it.
-
-        """
-        with self._lock:
-            self._held[final] -= 1
-            if is_kept:
-                self._refused.discard(final)
-            elif not self._held[final]:
-                self._refused.add(final)
-                with contextlib.suppress(OSError):
-                    (self.data_dir / final).chmod(_REFUSED_MODE)
-            if not self._held[final]:
-                del self._held[final]
-
-    def remove_refused(self, known: Callable[[Iterable[str]], set[str]]) -> int:
-        """Delete the files that were refused and that no row names.
-
-        Parameters
-        ----------
-        known : callable
-            Returns which of these paths have a row: a database that did not answer
-            may have kept it all the same.
-
-        Returns
-        -------
-        int
-            How many were deleted.
-
-        """
-        with self._lock:
-            asked = set(self._refused)
-        if not asked:
-            return 0
-        rows = known([path.as_posix() for path in asked])
-        removed = 0
-        with self._lock:
-            # Whoever stored the same bytes since then has taken it out of the set, or
-            # holds it.
-            for path in asked & self._refused - self._held.keys():
-                if path.as_posix() in rows:
-                    (self.data_dir / path).chmod(_FILE_MODE)
-                else:
-                    (self.data_dir / path).unlink(missing_ok=True)
-                    removed += 1
-                self._refused.discard(path)
-        return removed
-
-    def remove_if_refused(self, final: Path) -> bool:
-        """Delete a file that no row names if its reception was refused.
-
-        Raises
-        ------
-        OSError
-            It cannot be looked at or deleted.
-
-        """
-        with self._lock:
-            path = self.data_dir / final
-            if final in self._held or path.stat().st_mode & stat.S_IWUSR:
-                return False
-            path.unlink()
-            return True
-
-    def remove(self, final: Path) -> bool:
-        """Delete a file that no row names; False: somebody is just storing it.
-
-        Raises
-        ------
-        OSError
-            It cannot be deleted.
-
-        """
-        with self._lock:
-            if final in self._held:
-                return False
-            (self.data_dir / final).unlink(missing_ok=True)
-            return True
 
     def make_folder(self, folder: Path) -> None:
         """Make the folder of a final path, with its own name synced.
@@ -339,7 +214,7 @@ class SpoolWriter:
         """
         final = self._spool.final_path(sha256)
         target = self._spool.data_dir / final
-        self._spool.hold(final)
+        self._spool.names.hold(final)
         try:
             self._spool.make_folder(target.parent)
             os.fsync(self._descriptor)
@@ -350,7 +225,7 @@ class SpoolWriter:
         except OSError as error:
             self._spool.distrust(error)
             if self._final is None:
-                self._spool.release(final)
+                self._spool.names.release(final)
             self.abort()
             raise _out_of_resources(error) from error
         return final
@@ -359,13 +234,13 @@ class SpoolWriter:
         """Note that a row names the file."""
         final, self._final = self._final, None
         if final is not None:
-            self._spool.settle(final, is_kept=True)
+            self._spool.names.settle(final, is_kept=True)
 
     def abort(self) -> None:
         """Forget the file. Without effect after `keep` or `abort`."""
         final, self._final = self._final, None
         if final is not None:
-            self._spool.settle(final, is_kept=False)
+            self._spool.names.settle(final, is_kept=False)
         # The bytes are thrown away, so it does not matter whether they reached the
         # disk; a name that cannot be removed now is a leftover of the next start.
         with contextlib.suppress(OSError):

@@ -178,6 +178,7 @@ class NodeService:
             raise SettingsError("the wait for another node's end was cancelled")
         self._store = store
         leftovers = spool.remove_leftovers()
+        store.files.finish_deletions(spool.names)
         unfinished = remove_unfinished(self._data_dir, self._store)
         self._audit = make_audit(settings, self._store)
         if self._audit is not None:

@@ -122,7 +122,7 @@ class Upkeep:
                 continue  # `/health` says so
             # What was refused while the database was away takes room, and what was
             # interrupted need not wait until it is overdue.
-            self._survives(lambda: self._spool.remove_refused(self._store.known_paths))
+            self._survives(lambda: self._store.files.delete_refused(self._spool.names))
             if now != failures and self._survives(self._workflows.resume):
                 failures = now
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy import (
     ColumnElement,
@@ -21,7 +20,6 @@ from sqlalchemy import (
 from dicom_node.audit import EventKind
 from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
-from dicom_node.store.instances import known_paths
 from dicom_node.store.removable import (
     StudyPart,
     finished_at,
@@ -35,12 +33,6 @@ from dicom_node.store.removable import (
     size_of,
 )
 from dicom_node.store.removal import mark_images, mark_reports, mark_results
-from dicom_node.store.removed_files import (
-    RemovedFiles,
-    forget_answers,
-    removed_folders,
-    removed_instances,
-)
 from dicom_node.store.schema import (
     DeliveryState,
     VersionState,
@@ -196,65 +188,6 @@ class RetentionStore:
                     detail={"reason": rule.reason, "size_bytes": size, **gone},
                 )
             return Freed(size, **gone)
-
-    def delete_files(
-        self, study_id: int, remove: Callable[[RemovedFiles], bool]
-    ) -> bool:
-        """Let the files of what was removed be deleted, some at a time.
-
-        Parameters
-        ----------
-        study_id : int
-            The study.
-        remove : callable
-            Deletes files, while nobody can make a row name them again; returns
-            whether all of them are gone.
-
-        Returns
-        -------
-        bool
-            Whether everything is gone.
-
-        """
-        last: int | None = 0
-        is_all = True
-        while last is not None:
-            with self._database.write() as connection:
-                files, last = removed_instances(connection, study_id, after_id=last)
-                is_all &= remove(files)
-        with self._database.write() as connection:
-            folders = removed_folders(connection, study_id)
-            answers = forget_answers(connection, study_id)
-            hashes = connection.scalars(
-                select(results.c.sha256)
-                .join(versions, versions.c.id == results.c.version_id)
-                .where(
-                    versions.c.study_id == study_id, results.c.removed_at.is_not(None)
-                )
-            ).all()
-            return remove(RemovedFiles(answers, folders, tuple(hashes))) and is_all
-
-    def delete_strays(
-        self, paths: Iterable[Path], remove: Callable[[Path], bool]
-    ) -> set[Path]:
-        """Delete files whose only rows are removed; return which of these that are.
-
-        ``remove`` deletes one, while nobody can make a row name it again.
-        """
-        wanted = {path.as_posix(): path for path in paths}
-        with self._database.write() as connection:
-            strays = set(
-                connection.scalars(
-                    select(instances.c.path).where(
-                        instances.c.path.in_(wanted),
-                        instances.c.removed_at.is_not(None),
-                    )
-                )
-            )
-            strays -= known_paths(connection, strays)
-            for path in strays:
-                remove(wanted[path])
-        return {wanted[path] for path in strays}
 
     def remove_waiting_reports(self, *, before: datetime, now: datetime) -> int:
         """Delete the text of reports whose study never came, or is gone."""

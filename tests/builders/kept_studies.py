@@ -111,6 +111,11 @@ class Place:
         self.deliver()
         return [self.data_dir / path for path in paths]
 
+    def delete_files(self, study_id: int) -> bool:
+        return self.store.files.delete_removed(
+            study_id, self.spool.names, remove=self.retention()._delete
+        )
+
     def set_rows(self, table: Any, **values: Any) -> None:
         with self.store._database.write() as connection:
             connection.execute(update(table).values(**values))

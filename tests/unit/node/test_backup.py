@@ -109,7 +109,7 @@ def test_files_that_retention_deletes_meanwhile_are_not_missed(
             now=LATER,
             is_busy=lambda _uid: False,
         )
-        place.store.retention.delete_files(study_id, place.retention()._delete)
+        place.delete_files(study_id)
 
     monkeypatch.setattr(backup, "_copy_database", copy_and_remove)
 

@@ -36,7 +36,7 @@ def element(tag: bytes, vr: bytes, text: bytes) -> bytes:
     return tag + vr + len(value).to_bytes(2, "little") + value
 
 
-def keep(spool: Spool, number: int) -> Path:
+def keep(spool: Spool, number: int, *, is_ended: bool = True) -> Path:
     """Put an instance into the spool as the receiver does, without recording it."""
     uids = {
         "sop_class_uid": CT,
@@ -53,7 +53,10 @@ def keep(spool: Spool, number: int) -> Path:
     digest.update(data_set)
     writer = spool.open()
     writer.write(file_meta(**uids) + data_set)
-    return writer.commit(digest.hexdigest())
+    path = writer.commit(digest.hexdigest())
+    if is_ended:
+        spool.names.release(path)
+    return path
 
 
 def test_a_file_without_a_row_is_recorded_with_what_is_in_it(
@@ -104,7 +107,7 @@ def test_a_file_that_is_not_what_its_name_says_is_not_recorded(
 def test_a_full_quarantine_leaves_the_file_and_tells_of_it_at_each_start(
     store: Store, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicom_node.spool._MAX_QUARANTINED", 0)
+    monkeypatch.setattr("dicom_node.quarantine._MOST", 0)
     path = spool.data_dir / keep(spool, 1)
     path.write_bytes(b"not a DICOM file")
 
@@ -159,7 +162,7 @@ def test_more_files_than_one_batch_are_all_looked_at(
     assert report == ReconcileReport(reindexed=5, unreadable=0, missing=1)
 
 
-def test_a_name_that_leads_nowhere_is_unreadable_and_stops_nothing(
+def test_a_file_that_the_system_does_not_give_is_left_and_stops_nothing(
     store: Store, spool: Spool
 ) -> None:
     beside = spool.data_dir / keep(spool, 1)
@@ -167,14 +170,14 @@ def test_a_name_that_leads_nowhere_is_unreadable_and_stops_nothing(
 
     report = reconcile(store, spool, before=SOON)
 
-    assert report == ReconcileReport(1, unreadable=1, missing=0, quarantined=1)
+    assert report == ReconcileReport(1, unreadable=1, missing=0, left=1)
 
 
 def test_what_was_refused_before_the_end_is_not_taken_up(
     store: Store, spool: Spool
 ) -> None:
-    path = keep(spool, 1)
-    spool.settle(path, is_kept=False)
+    path = keep(spool, 1, is_ended=False)
+    spool.names.settle(path, is_kept=False)
 
     report = reconcile(store, Spool(spool.data_dir, min_free_bytes=0), before=SOON)
 

@@ -224,41 +224,6 @@ def test_a_data_folder_that_is_new_survives_a_power_cut(tmp_path: Path) -> None:
         assert (data_dir / path).read_bytes() == b"whole"
 
 
-def test_what_was_refused_is_removed_unless_a_row_names_it(spool: Spool) -> None:
-    paths = []
-    for number in range(3):
-        writer = spool.open()
-        writer.write(b"%d" % number)
-        paths.append(writer.commit(f"{number:064x}"))
-        if number == 0:
-            writer.keep()
-        else:
-            writer.abort()
-
-    removed = spool.remove_refused(lambda asked: {paths[1].as_posix()} & set(asked))
-
-    assert removed == 1
-    assert [path.name for path in spool.files()] == [path.name for path in paths[:2]]
-    assert not spool.remove_if_refused(paths[0])
-    assert not spool.remove_if_refused(paths[1])
-
-
-def test_bytes_that_are_refused_once_and_kept_once_are_kept(spool: Spool) -> None:
-    first, second = spool.open(), spool.open()
-    for writer in (first, second):
-        writer.write(b"the same")
-    path = first.commit("a" * 64)
-    second.commit("a" * 64)
-
-    first.abort()
-    while_the_other_holds_it = spool.remove_refused(lambda _: set())
-    second.keep()
-
-    assert while_the_other_holds_it == 0
-    assert spool.remove_refused(lambda _: set()) == 0
-    assert (spool.data_dir / path).read_bytes() == b"the same"
-
-
 def test_a_folder_that_cannot_be_synced_refuses_the_file(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,4 +239,4 @@ def test_a_folder_that_cannot_be_synced_refuses_the_file(
     assert spool.trouble() == "the disk takes no file: Input/output error"
     monkeypatch.undo()
     assert spool.trouble() is None
-    assert spool.remove_if_refused(spool.final_path("a" * 64))
+    assert spool.names.is_refused(spool.final_path("a" * 64))

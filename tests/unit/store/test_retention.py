@@ -312,7 +312,7 @@ def test_an_image_that_is_deleted_as_it_comes_again_is_refused(place: Place) -> 
     )
 
     again = place.store_file(1)  # its file is in place, its row not yet
-    place.store.retention.delete_files(study.id, place.retention()._delete)
+    place.delete_files(study.id)
 
     with pytest.raises(OutOfResourcesError):
         place.store.record_instance(again)
@@ -329,7 +329,7 @@ def test_files_of_what_came_back_are_not_deleted(place: Place) -> None:
     )
     place.receive(1)  # between the two passes
 
-    place.store.retention.delete_files(study.id, place.retention()._delete)
+    place.delete_files(study.id)
 
     assert [path.exists() for path in images] == [True, False]
 
