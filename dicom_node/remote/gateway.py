@@ -230,7 +230,7 @@ class RemoteGateway:
         answers = self._answers(one, remote)
         is_late = self._is_late(one, remote)
         reason = ""
-        if answers and (self._is_complete(answers, remote) or is_late):
+        if answers and (is_late or self._is_complete(answers, remote)):
             if is_late:
                 reason = "the answer of the remote model is not complete"
             self._store.remotes.answered(
@@ -314,8 +314,7 @@ class RemoteGateway:
                 self._look(told)
             except StoreError as error:
                 log.warning("remotes_wait", reason=str(error))
-            except Exception:  # a door: one study must not hold the others
-                # Its text may quote a data set: `audit` writes class and place.
+            except Exception:  # a door: the watch goes on
                 log.exception("remotes_failed")
 
     def _look(self, told: dict[int, int]) -> None:
@@ -324,13 +323,25 @@ class RemoteGateway:
             remote = self._remotes.get(one.remote)
             if remote is None:
                 continue
-            answers = self._answers(one, remote)
-            is_late = self._is_late(one, remote)
-            count = -1 if is_late else len(answers)
-            is_due = is_late or (answers and self._is_complete(answers, remote))
-            if is_due and told.get(one.id) != count:
+            try:
+                count = self._due_with(one, remote)
+            except StoreError:
+                raise
+            except Exception:  # a door: one study must not hold the others
+                # Its text may quote a data set: `audit` writes class and place.
+                log.exception("remote_failed_to_look", remote=one.remote)
+                continue
+            if count is not None and told.get(one.id) != count:
                 told[one.id] = count
                 self._on_due(one.key)
+
+    def _due_with(self, one: RemoteStudy, remote: RemoteSettings) -> int | None:
+        """Return with how many results a study can go on; -1: it is late."""
+        if self._is_late(one, remote):
+            return -1
+        answers = self._answers(one, remote)
+        is_due = answers and self._is_complete(answers, remote)
+        return len(answers) if is_due else None
 
 
 @dataclass(frozen=True, eq=False)

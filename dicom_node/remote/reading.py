@@ -64,14 +64,14 @@ def missing_objects(paths: Iterable[Path], here: frozenset[str]) -> frozenset[st
     for path in paths:
         try:
             ds = _read(path)
-        except RemoteModelError:
-            continue
-        if ds.get("SOPClassUID") in _REPORTS:
-            found |= {
-                str(item.get("ReferencedSOPInstanceUID", ""))
-                for item in items_of(ds)
-                if item.get("ReferencedSOPClassUID") in SEGMENTATION_CLASSES
-            }
+            if str(ds.get("SOPClassUID")) in _REPORTS:
+                found |= {
+                    str(item.get("ReferencedSOPInstanceUID", ""))
+                    for item in items_of(ds)
+                    if str(item.get("ReferencedSOPClassUID")) in SEGMENTATION_CLASSES
+                }
+        except (RemoteModelError, *_UNREADABLE):
+            continue  # what it refers to is not waited for
     return frozenset(found) - here
 
 
@@ -96,8 +96,8 @@ def read_answers(sent: Sent, paths: Sequence[Path]) -> RemoteAnswers:
         try:
             ds = _read(path)
             _check_kind(ds, sent)
-        except RemoteModelError as error:
-            told.append(_tell(f"an object of the remote model is not used: {error}"))
+        except (RemoteModelError, *_UNREADABLE) as error:
+            told.append(_tell_unused(error))
         else:
             read.append(ds)
             digest.update(path.name.encode())
@@ -117,8 +117,7 @@ def read_answers(sent: Sent, paths: Sequence[Path]) -> RemoteAnswers:
                 draw(ds, sent, said, drawn=drawn)
                 names += drawn_by
         except (RemoteModelError, *_UNREADABLE) as error:
-            why = str(error) if isinstance(error, RemoteModelError) else "unreadable"
-            told.append(_tell(f"an object of the remote model is not used: {why}"))
+            told.append(_tell_unused(error))
     refused = dict(sent.refused)
     original = {
         sent.pseudonyms.uid(one.series_instance_uid): one for one in sent.series
@@ -153,8 +152,9 @@ def _refuse(why: str) -> NoReturn:
     raise RemoteModelError(why)
 
 
-def _tell(reason: str) -> NotProcessed:
-    return NotProcessed("", reason)
+def _tell_unused(error: Exception) -> NotProcessed:
+    why = str(error) if isinstance(error, RemoteModelError) else "unreadable"
+    return NotProcessed("", f"an object of the remote model is not used: {why}")
 
 
 def _read(path: Path) -> Dataset:
@@ -169,10 +169,13 @@ def _read(path: Path) -> Dataset:
 
 
 def _check_kind(ds: Dataset, sent: Sent) -> None:
-    if ds.get("SOPClassUID") not in SEGMENTATION_CLASSES | _REPORTS:
+    # Texts, as an element of several values is no key.
+    if str(ds.get("SOPClassUID")) not in SEGMENTATION_CLASSES | _REPORTS:
         raise RemoteModelError(_NOT_ASKED_FOR)
     if str(ds.get("PatientID", "")).strip() != sent.patient_id:
         raise RemoteModelError("it names another patient")
+    if "SOPInstanceUID" not in ds:
+        raise RemoteModelError("it has no SOP Instance UID")
 
 
 def _references(ds: Dataset) -> set[str]:

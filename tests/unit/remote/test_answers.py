@@ -226,6 +226,23 @@ def test_a_report_that_fails_late_has_said_nothing(journey: Journey) -> None:
     assert said.by_words == {}
 
 
+def test_a_report_with_two_classes_in_one_reference_lacks_nothing_and_is_told(
+    journey: Journey, tmp_path: Path
+) -> None:
+    report = next(one for one in journey.returned if one.name.startswith("sr"))
+    ds = dcmread(report)
+    for item in items_of(ds):
+        if "ReferencedSOPClassUID" in item:
+            item.ReferencedSOPClassUID = ["1.2.3", "1.2.4"]
+    ds.save_as(tmp_path / "two.dcm")
+    ds.SOPClassUID = ["1.2.3", "1.2.4"]
+    ds.save_as(tmp_path / "twice.dcm", enforce_file_format=False)
+    paths = [tmp_path / "two.dcm", tmp_path / "twice.dcm"]
+
+    assert missing_objects(paths, frozenset()) == frozenset()
+    assert read_answers(journey.sent, paths).told
+
+
 def test_segments_without_words_are_matched_by_their_codes(
     journey: Journey, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.uid import UID
 
 from dicom_node.config import CallerSettings, NodeSettings, RemoteSettings
 from dicom_node.deliver.records import Sendable, SendOutcome
@@ -206,7 +207,7 @@ def test_results_that_come_twice_or_late_change_nothing(site: Site, far: Far) ->
     before = site.ask()
 
     late = dcmread(answer_file(far))
-    late.SOPInstanceUID = late.file_meta.MediaStorageSOPInstanceUID = "2.25.7"
+    late.SOPInstanceUID = late.file_meta.MediaStorageSOPInstanceUID = UID("2.25.7")
     late.save_as(far.folder / "late.dcm")
     assert site.give_back(far.folder / "late.dcm") is InstanceOutcome.NEW
 
@@ -283,3 +284,38 @@ def test_the_version_is_told_to_go_on_once_for_each_answer(
         site.gateway._look(told)
 
     assert len(site.due) == 1
+
+
+def test_a_study_that_cannot_be_looked_at_does_not_hold_the_others(
+    site: Site, far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RemoteWaitsError):
+        site.ask()
+    site.give_back(answer_file(far))
+    site.wait(REMOTE.quiet_s)
+    (one,) = site.store.remotes.open_studies()
+    broken = replace(one, id=one.id + 1, detail={})  # it never began
+    monkeypatch.setattr(
+        type(site.store.remotes), "open_studies", lambda _self: (broken, one)
+    )
+
+    site.gateway._look({})
+
+    assert site.due == [one.key]
+
+
+def test_a_late_study_ends_whatever_its_answer_is(
+    site: Site, far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> frozenset[str]:
+        raise TypeError
+
+    with pytest.raises(RemoteWaitsError):
+        site.ask()
+    site.give_back(answer_file(far))
+    monkeypatch.setattr(gateway, "missing_objects", fail)
+
+    site.wait(REMOTE.timeout_s)
+
+    (told,) = (one for one in site.ask().told if "complete" in one.reason)
+    assert told.reason == "the answer of the remote model is not complete"
