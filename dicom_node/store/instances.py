@@ -40,11 +40,11 @@ class InstanceOutcome(StrEnum):
 
     NEW = "new"
     DUPLICATE = "duplicate"
-    """The same UID and bytes were there: nothing changes."""
+    """The same UID and bytes were there: only when it last came changes."""
     CONFLICT = "conflict"
     """The same UID was there with other bytes: kept beside the first, flagged, and
     not processed, so that a study never has two images in one place. Sent again, it
-    is one again, and nothing changes."""
+    is one again, and only when it last came changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ def insert_instance(
     same = known.get(instance.sha256)
     if same is not None and same.removed_at is None:
         is_other = same.is_conflict
+        _note_repeated(connection, instance)
         return InstanceOutcome.CONFLICT if is_other else InstanceOutcome.DUPLICATE
     is_conflict = any(
         one.removed_at is None and not one.is_conflict for one in known.values()
@@ -144,6 +145,19 @@ def insert_instance(
         },
     )
     return InstanceOutcome.CONFLICT if is_conflict else InstanceOutcome.NEW
+
+
+def _note_repeated(connection: Connection, instance: ReceivedInstance) -> None:
+    """Note that an instance was acknowledged again: retention counts from then."""
+    connection.execute(
+        update(instances)
+        .where(
+            instances.c.sop_instance_uid == instance.sop_instance_uid,
+            instances.c.sha256 == instance.sha256,
+            instances.c.received_at < instance.received_at,
+        )
+        .values(received_at=instance.received_at)
+    )
 
 
 def sender_of(instance: ReceivedInstance) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -193,12 +194,14 @@ class Store:
             )
         )
         if outcome is _instances.InstanceOutcome.DUPLICATE:
-            self.accesses.note(
-                EventKind.INSTANCE_REPEATED,
-                study_instance_uid=instance.study_instance_uid,
-                detail=_instances.sender_of(instance),
-                at=instance.received_at,
-            )
+            # It is kept, whether its event is or not: it must not seem refused.
+            with suppress(StoreError):
+                self.accesses.note(
+                    EventKind.INSTANCE_REPEATED,
+                    study_instance_uid=instance.study_instance_uid,
+                    detail=_instances.sender_of(instance),
+                    at=instance.received_at,
+                )
         return outcome
 
     def known_paths(self, paths: Iterable[str]) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, update
 
-from dicom_node.errors import OutOfResourcesError
+from dicom_node.errors import OutOfResourcesError, StoreError
 from dicom_node.reconcile import reconcile
 from dicom_node.records import (
     IncomingReport,
@@ -286,6 +286,30 @@ def test_a_report_whose_study_never_came_goes_with_its_age(place: Place) -> None
 
     assert [one.text for one in place.rows(reports)] == [""]
     assert place.store.reports.count_waiting() == 0
+
+
+def test_an_image_that_was_sent_again_today_counts_from_today(place: Place) -> None:
+    images = place.finish_study(1, 2)
+    place.receive(2, received_at=LATER)
+
+    assert place.retention(images_days=7).run() == 0
+
+    assert all(path.exists() for path in images)
+
+
+def test_a_repetition_is_acknowledged_though_its_event_is_not_written(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise StoreError("away", is_away=True)
+
+    (kept, *_) = place.finish_study(1)
+    monkeypatch.setattr(place.store.accesses, "note", away)
+
+    outcome = place.store.record_instance(place.store_file(1))
+
+    assert outcome is InstanceOutcome.DUPLICATE
+    assert kept.exists()
 
 
 def test_an_image_that_comes_again_is_kept_again(place: Place) -> None:
