@@ -33,6 +33,7 @@ class NotAudited:
 
 _SENDER = ("calling_ae_title", "peer_address")
 _RECEIVER = ("destination",)
+_COMMITTED = (*_RECEIVER, "is_committed")
 
 _NO_ACCESS = NotAudited("the node's own work: nobody sees, sends or changes a study")
 _NO_MESSAGE = NotAudited("PS3.15 A.5.3 has no message for storage commitment")
@@ -66,7 +67,7 @@ MESSAGES: Mapping[EventKind, Audited | NotAudited] = MappingProxyType(
         EventKind.RETRIEVE_FAILED: Audited(access.archive_failed),
         EventKind.DELIVERY_BEGUN: Audited(transfers.delivery_begun),
         EventKind.RESULT_STORED: Audited(transfers.sent, _RECEIVER),
-        EventKind.RESULT_DELIVERED: Audited(transfers.delivered, _RECEIVER),
+        EventKind.RESULT_DELIVERED: Audited(transfers.delivered, _COMMITTED),
         EventKind.DELIVERY_FAILED: Audited(transfers.not_sent, _RECEIVER),
         EventKind.DELIVERY_DEAD: Audited(transfers.given_up, _RECEIVER),
         EventKind.STUDY_EXPORTED: Audited(transfers.sent),

@@ -71,7 +71,9 @@ def sent(batch: Batch) -> AuditMessage:
 
 def delivered(batch: Batch) -> AuditMessage:
     """Tell that a destination took results, or has now committed to them."""
-    why = "it committed to them" if batch.text("transaction_uid") else ""
+    # A Transaction UID is no sign: what was never asked, or was waived, has one too.
+    is_committed = batch.detail.get("is_committed") is True
+    why = "it committed to them" if is_committed else batch.text("comment")
     return _transferred_out(batch, why=why)
 
 

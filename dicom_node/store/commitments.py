@@ -334,7 +334,15 @@ def _deliver(
             last_comment=(comment or noted)[:256],
         )
     )
-    _tell(connection, EventKind.RESULT_DELIVERED, row, now, comment, transaction_uid)
+    _tell(
+        connection,
+        EventKind.RESULT_DELIVERED,
+        row,
+        now,
+        comment,
+        transaction_uid=transaction_uid or row.transaction_uid,
+        is_committed=transaction_uid is not None,
+    )
 
 
 def _after_failure(
@@ -381,7 +389,7 @@ def _tell(
     row: Row[Any],
     now: datetime,
     comment: str,
-    transaction_uid: str | None = None,
+    **facts: object,
 ) -> None:
     record_event(
         connection,
@@ -393,6 +401,7 @@ def _tell(
             "destination": row.destination,
             "comment": comment[:256],
             "attempts": row.attempts,
-            "transaction_uid": transaction_uid or row.transaction_uid,
+            "transaction_uid": row.transaction_uid,
+            **facts,
         },
     )

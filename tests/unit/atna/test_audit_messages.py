@@ -219,3 +219,24 @@ def test_a_large_message_is_framed_whole() -> None:
 
     assert len(line) > 32_768
     judge(line.partition(b" - DICOM+RFC3881 - ")[2])
+
+
+@pytest.mark.parametrize(
+    ("detail", "why"),
+    [
+        ({"is_committed": True, "comment": ""}, "it committed to them"),
+        ({"is_committed": False, "comment": "not offered"}, "not offered"),
+        ({"comment": ""}, None),
+    ],
+)
+def test_only_what_a_destination_committed_to_is_told_as_committed(
+    detail: dict[str, object], why: str | None
+) -> None:
+    root = message(
+        EventKind.RESULT_DELIVERED,
+        destination="pacs",
+        transaction_uid="1.2.3.9",
+        **detail,
+    )
+
+    assert root.findtext("EventIdentification/EventOutcomeDescription") == why
