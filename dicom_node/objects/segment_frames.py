@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
+from pydicom.pixels.utils import iter_pixels
 
 __all__ = ["frames_of", "masks_of"]
 
@@ -19,8 +20,8 @@ def frames_of(ds: Dataset) -> Iterator[npt.NDArray[Any]]:
     if ds.file_meta.TransferSyntaxUID.is_encapsulated:
         # RLE Lossless, of the node's own making, and by Python alone: a compiled
         # decoder may end the process over a damaged file.
-        ds.pixel_array_options(decoding_plugin="pydicom")
-        yield from np.asarray(ds.pixel_array).reshape(count, rows, columns)
+        for frame in iter_pixels(ds, decoding_plugin="pydicom"):
+            yield frame.reshape(rows, columns)
         return
     size = rows * columns
     data = np.frombuffer(ds.PixelData, np.uint8)

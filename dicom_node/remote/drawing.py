@@ -20,6 +20,9 @@ __all__ = ["Drawn", "Sent", "draw"]
 
 _TOLERANCE_MM = 0.05
 
+_MORE_SEGMENTS = 256
+"""Beyond what was asked: who segments the whole body draws some 120 structures."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sent:
@@ -97,6 +100,10 @@ def draw(ds: Dataset, sent: Sent, said: Said, *, drawn: Drawn) -> None:
     # Before a frame is decoded: what it takes must be known to be small.
     if (ds.Rows, ds.Columns) not in {(one.rows, one.columns) for one in sent.series}:
         raise RemoteModelError("it has not the size of its images")
+    if ds.BitsAllocated not in {1, 8, 16} or ds.get("SamplesPerPixel", 1) != 1:
+        raise RemoteModelError("its pixels have not a segmentation's bits")
+    if len(segments) > len(sent.questions) + _MORE_SEGMENTS:
+        raise RemoteModelError("it has more segments than a model draws")
     if int(ds.NumberOfFrames) > max(1, total) * max(1, len(segments)):
         raise RemoteModelError("it has more frames than there are images")
     uid = str(ds.SOPInstanceUID)

@@ -138,6 +138,7 @@ _UNREADABLE = (
     AttributeError,
     IndexError,
     KeyError,
+    MemoryError,
     NotImplementedError,
     OSError,
     OverflowError,

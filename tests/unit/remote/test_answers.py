@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import RLELossless
 
 from dicom_node.config import LimitSettings
 from dicom_node.deidentify import Options, Pseudonyms
 from dicom_node.imaging import PixelReader, find_series
+from dicom_node.objects.segment_frames import frames_of
 from dicom_node.pipeline import Rooms, process_study
 from dicom_node.records import Report, StudyReady
+from dicom_node.remote import drawing
 from dicom_node.remote.asking import make_questions
 from dicom_node.remote.hearing import Said, hear, items_of
 from dicom_node.remote.leaving import Leaving, prepare
@@ -168,6 +174,17 @@ def be_larger(ds: Dataset) -> None:
     ds.Rows, ds.Columns = ds.Columns, ds.Rows
 
 
+def have_too_many_segments(ds: Dataset) -> None:
+    for number in range(3, 300):
+        item = deepcopy(ds.SegmentSequence[0])
+        item.SegmentNumber = number
+        ds.SegmentSequence.append(item)
+
+
+def have_wide_samples(ds: Dataset) -> None:
+    ds.BitsAllocated = 32
+
+
 def lose_pixels(ds: Dataset) -> None:
     del ds.PixelData
 
@@ -179,6 +196,8 @@ def lose_pixels(ds: Dataset) -> None:
         (refer_elsewhere, "refers to what was not sent"),
         (be_a_picture, "neither a segmentation nor a structured report"),
         (be_larger, "not the size of its images"),
+        (have_too_many_segments, "more segments than"),
+        (have_wide_samples, "have not a segmentation's bits"),
         (lose_pixels, "unreadable"),
     ],
 )
@@ -208,6 +227,40 @@ def test_an_object_that_fails_late_leaves_nothing_behind(
 
     assert [one for one in answer.told if "lies on no image" in one.reason]
     assert not any(one.is_present for one in answer.found.values())
+
+
+def test_an_object_for_which_memory_lacks_is_told(
+    journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_ds: Dataset) -> Iterator[npt.NDArray[np.uint8]]:
+        raise MemoryError
+
+    monkeypatch.setattr(drawing, "frames_of", fail)
+
+    answer = read_answers(journey.sent, changed(journey, tmp_path, lambda _ds: None))
+
+    assert [one for one in answer.told if "unreadable" in one.reason]
+
+
+def test_a_frame_is_decoded_when_it_is_asked_for(journey: Journey) -> None:
+    """A stranger's SEG of thousands of frames is never in memory as a whole."""
+    seg = next(one for one in journey.returned if one.name.startswith("seg"))
+    ds = dcmread(seg)
+    size = ds.Rows * ds.Columns
+    ds.SegmentationType, ds.BitsAllocated, ds.BitsStored = "LABELMAP", 8, 8
+    ds.HighBit, ds.NumberOfFrames = 7, 2
+    ds.PixelData = bytes(size) + b"\1" * size
+    ds.compress(RLELossless, generate_instance_uid=False)
+    whole = [one.copy() for one in frames_of(ds)]
+    first, _ = generate_frames(ds.PixelData, number_of_frames=2)
+    ds.PixelData = encapsulate([first, b"damaged."])
+
+    frames = frames_of(ds)
+
+    assert np.array_equal(next(frames), whole[0])
+    assert whole[1].all()
+    with pytest.raises(Exception, match="RLE"):
+        next(frames)
 
 
 def test_a_report_that_fails_late_has_said_nothing(journey: Journey) -> None:
