@@ -1,8 +1,9 @@
 """How long an HTTP connection may keep the node waiting, and how many there may be.
 
 uvicorn waits for ever for the head of a request, for its body, and for a peer that
-does not read, and counts nobody's connections. Here each wait ends, and who opens
-connections without end takes places from itself.
+does not read, and counts nobody's connections. Here each of these waits ends, and who
+opens connections without end takes places from itself. What comes before, the TLS
+handshake, is bounded in `handshakes`: a connection gets here when it is done.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dicom_node.config import WebSettings
 from dicom_node.shares import choose_to_end
+from dicom_node.web.handshakes import CountedListener
 
 __all__ = ["BoundedProtocol", "make_protocol"]
 
@@ -40,6 +42,8 @@ class BoundedProtocol(H11Protocol):
 
     max_connections: ClassVar[int]
     timeout_s: ClassVar[float]
+    listener: ClassVar[CountedListener | None] = None
+    """What counts handshakes; None: TLS is not spoken."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -73,6 +77,8 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the place of another connection when there are too many."""
         super().connection_made(transport)
+        if self.listener is not None:
+            self.listener.is_heard(transport.get_extra_info("socket").fileno())
         self._look_again = self.loop.call_later(self.timeout_s / _STEPS, self._look)
         others = [
             one

@@ -15,6 +15,7 @@ from dicom_node.config import WebSettings
 from dicom_node.errors import SettingsError
 from dicom_node.tls import ServerFiles, ServerTls
 from dicom_node.web.connections import make_protocol
+from dicom_node.web.handshakes import CountedListener
 from dicom_node.web.parts import WebParts
 
 __all__ = ["WebServer"]
@@ -51,11 +52,14 @@ class WebServer:
         files = ServerFiles.of(settings)
         self.tls = None if files is None else ServerTls(files)
         """How TLS is spoken; None: it is not."""
+        self._protocol = make_protocol(settings)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
                 ssl_context_factory=None if self.tls is None else _https(self.tls),
-                http=make_protocol(settings),
+                http=self._protocol,
+                # Another loop would not ask `CountedListener` to accept.
+                loop="asyncio",
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -91,6 +95,12 @@ class WebServer:
         except OSError as error:
             msg = f"cannot listen on {host}:{port}: {error.strerror}"
             raise SettingsError(msg) from error
+        if self.tls is not None:
+            self._socket = self._protocol.listener = CountedListener(
+                self._socket,
+                most=self._settings.max_connections,
+                timeout_s=self._settings.read_timeout_s,
+            )
         if self._parts is not None:
             self._parts.start()
         self._thread = threading.Thread(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from dicom_node.config import WebSettings
 from dicom_node.web.server import WebServer
+from tests.builders.certificates import Authority
 from tests.builders.process import wait_until
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
@@ -214,3 +217,60 @@ def test_who_takes_every_connection_takes_it_from_itself(sent: bytes) -> None:
             timeout_s=10,
             what="the many to be few",
         )
+
+
+@pytest.fixture
+def https(tmp_path: Path) -> tuple[ssl.SSLContext, dict[str, Any]]:
+    authority = Authority(tmp_path)
+    pair = authority.sign("node")
+    files = {"certificate": pair.certificate, "private_key": pair.private_key}
+    return authority.client(), files
+
+
+def _ask_https(server: WebServer, context: ssl.SSLContext, source: str) -> int:
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1",
+        server.port,
+        timeout=10,
+        source_address=(source, 0),
+        context=context,
+    )
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00"])
+def test_a_handshake_that_does_not_end_is_not_waited_for(
+    https: tuple[ssl.SSLContext, dict[str, Any]], sent: bytes
+) -> None:
+    context, files = https
+    with _serving(read_timeout_s=0.5, **files) as server, _connect(server) as one:
+        one.sendall(sent)
+
+        assert _is_closed(one)
+        assert _ask_https(server, context, "127.0.0.2") == 200
+
+
+def test_who_begins_handshakes_without_end_ends_its_own(
+    https: tuple[ssl.SSLContext, dict[str, Any]],
+) -> None:
+    context, files = https
+    with (
+        _serving(max_connections=8, read_timeout_s=60, **files) as server,
+        ExitStack() as stack,
+    ):
+        many = [stack.enter_context(_connect(server)) for _ in range(20)]
+
+        assert _ask_https(server, context, "127.0.0.2") == 200
+        for one in many:
+            one.settimeout(0)
+        wait_until(
+            # One more made room for whoever asked.
+            lambda: sum(map(_is_gone, many)) == 20 - 8 + 1,
+            timeout_s=10,
+            what="the many to be few",
+        )
+        assert _ask_https(server, context, "127.0.0.3") == 200
