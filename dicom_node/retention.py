@@ -38,6 +38,9 @@ _AT_ONCE = 500
 _EVENTS_AT_ONCE = 1000
 _CACHE_AT_ONCE = 500
 _BOTH = frozenset(StudyPart)
+_WATER_MARK = "water mark"
+_PAUSE_ROUNDS = 10
+"""For which nothing is deleted for the disk after a round that freed none of it."""
 _COUNT_AGAIN_ROUNDS = 10
 """The size of all files is asked for only so often where nothing depends on it."""
 
@@ -93,6 +96,8 @@ class Retention(Collector):
         self._lock = threading.Lock()
         self._unfinished: set[int] = set()
         self._rounds = 0
+        self._pause = 0
+        """Rounds until it is tried again to free the disk."""
         self._is_cache_clean = False
         self._warning: str | None = None
 
@@ -108,7 +113,7 @@ class Retention(Collector):
         with self._lock:
             for study_id in sorted(self._unfinished):
                 self._delete_files(study_id)
-            removed = sum(self._remove(one) for one in self.due())
+            removed = self._remove_due()
             self._remove_old_rows()
             if not self._is_cache_clean:
                 self._clean_cache()
@@ -118,6 +123,16 @@ class Retention(Collector):
             self._rounds += 1
             self._warning = self.look()
             return removed
+
+    def _remove_due(self) -> int:
+        self._pause = max(0, self._pause - 1)
+        free = shutil.disk_usage(self._spool.data_dir).free
+        done = [one.rule.reason for one in self.due() if self._remove(one)]
+        if _WATER_MARK in done:
+            now = shutil.disk_usage(self._spool.data_dir).free
+            # Somebody else takes what is freed: going on would delete everything.
+            self._pause = _PAUSE_ROUNDS if now <= free else 0
+        return len(done)
 
     def due(self, *, is_plan: bool = False) -> Iterator[Due]:
         """Yield what is to be deleted now, in the order in which it goes.
@@ -148,10 +163,10 @@ class Retention(Collector):
                 yield Due(one, rule)
         for reason, excess in (
             ("space", self._over_max_bytes),
-            ("water mark", self._over_high_water),
+            (_WATER_MARK, self._to_free),
         ):
             left = excess() - sum(planned.values())
-            rule = RemovalRule(reason, _BOTH)
+            rule = self._space_rule(reason)
             found = (
                 self._store.retention.candidates(rule, limit=_AT_ONCE)
                 if left > 0
@@ -199,7 +214,12 @@ class Retention(Collector):
         """
         if self._over_high_water() <= 0:
             return None
-        rule = RemovalRule("water mark", _BOTH)
+        if self._to_free() <= 0:
+            return (
+                "the disk is above retention.high_water and nothing is deleted: "
+                "other files fill it"
+            )
+        rule = self._space_rule(_WATER_MARK)
         if any(
             one.size_bytes
             for one in self._store.retention.candidates(rule, limit=_AT_ONCE)
@@ -223,6 +243,18 @@ class Retention(Collector):
         if self._settings.max_bytes is None:
             return 0
         return self._store.retention.kept_bytes() - self._settings.max_bytes
+
+    def _to_free(self) -> int:
+        """Return how much is to go for the disk, 0 where that would not help."""
+        excess = self._over_high_water()
+        is_in_vain = self._pause > 0 or (
+            excess > 0 and self._store.retention.kept_bytes() < excess
+        )
+        return 0 if is_in_vain else excess
+
+    def _space_rule(self, reason: str) -> RemovalRule:
+        before = self._clock() - timedelta(days=self._settings.space_days)
+        return RemovalRule(reason, _BOTH, before)
 
     def _over_high_water(self) -> int:
         """Return how much is to go until low water, 0 below the high water mark."""
@@ -276,9 +308,9 @@ class Retention(Collector):
 
     def _remove_old_rows(self) -> None:
         settings, now = self._settings, self._clock()
-        if settings.images_days is not None:
+        if settings.waiting_reports_days is not None:
             count = self._store.retention.remove_waiting_reports(
-                before=now - timedelta(days=settings.images_days), now=now
+                before=now - timedelta(days=settings.waiting_reports_days), now=now
             )
             if count:
                 log.info("waiting_reports_removed", count=count)

@@ -81,7 +81,8 @@ class RetentionSettings(Section):
     """``[retention]``: what is deleted, and when; nothing that is still to be done.
 
     A study is finished when it is processed, or a rule leaves it out, and every
-    destination has its results. Only finished studies are touched.
+    destination has its results. Only finished studies are touched, but for what
+    failed_days and waiting_reports_days name.
     """
 
     images_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -95,10 +96,19 @@ class RetentionSettings(Section):
     high_water: Annotated[float, Field(gt=0, lt=1)] | None = None
     """From this share of the disk on finished studies are deleted, oldest first."""
     low_water: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    """Until no more than this share is used."""
+    """Until no more than this share is used; nothing goes where even all that is kept
+    would not free that much: other files fill the disk."""
+    space_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.04
+    """What came, was made or was delivered in this time stays, however little space
+    there is; the default is about an hour."""
     failed_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Studies that failed, or that a destination never took, are given up and deleted
     after this long; None: never."""
+    waiting_reports_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = (
+        None
+    )
+    """The text of a report whose study never came, or is gone, is deleted so long after
+    the report came; None: it waits."""
     events_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Rows of the audit trail are deleted after this long, once they were sent to the
     audit record repository where there is one; None: never."""

@@ -238,6 +238,7 @@ def test_the_disk_is_emptied_to_low_water_and_what_holds_it_is_told(
         "dicom_node.retention.shutil.disk_usage",
         lambda _folder: type("Disk", (), {"total": 100, "free": 5})(),
     )
+    place.set_rows(instances, size_bytes=100)
     retention = place.retention(high_water=0.9, low_water=0.8)
 
     assert retention.run() == 0
@@ -245,6 +246,46 @@ def test_the_disk_is_emptied_to_low_water_and_what_holds_it_is_told(
 
     place.set_rows(deliveries, state="delivered")
     assert retention.run() == 1
+
+
+def test_nothing_goes_where_other_files_fill_the_disk(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.finish_study(1)
+    monkeypatch.setattr(
+        "dicom_node.retention.shutil.disk_usage",
+        lambda _folder: type("Disk", (), {"total": 10**12, "free": 10**10})(),
+    )
+    retention = place.retention(high_water=0.9, low_water=0.8)
+
+    assert retention.run() == 0
+    assert "other files fill it" in (retention.warning() or "")
+
+
+def test_a_round_that_freed_nothing_is_not_followed_by_another(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, uid in ((1, "1.2.5"), (2, "1.2.6")):
+        place.receive(number, study_instance_uid=uid, series_instance_uid=f"{uid}.1")
+        place.process()
+        place.deliver()
+    place.set_rows(instances, size_bytes=100)
+    monkeypatch.setattr(
+        "dicom_node.retention.shutil.disk_usage",
+        lambda _folder: type("Disk", (), {"total": 100, "free": 5})(),
+    )
+    retention = place.retention(high_water=0.9, low_water=0.8)
+
+    assert [retention.run() for _ in range(2)] == [1, 0]
+
+
+def test_what_was_finished_just_now_does_not_go_for_space(place: Place) -> None:
+    place.finish_study(1, received_at=LATER)
+
+    assert place.retention(max_bytes=1).run() == 0
+    assert place.retention(max_bytes=1, space_days=0).run() == 0
+    place.now = LATER + timedelta(hours=1)
+    assert place.retention(max_bytes=1).run() == 1
 
 
 def test_a_report_is_emptied_with_its_images_and_may_come_again(place: Place) -> None:
@@ -283,6 +324,8 @@ def test_a_report_whose_study_never_came_goes_with_its_age(place: Place) -> None
     )
 
     place.retention(images_days=7).run()
+    assert [one.text for one in place.rows(reports)] == ["Normal."]
+    place.retention(waiting_reports_days=7).run()
 
     assert [one.text for one in place.rows(reports)] == [""]
     assert place.store.reports.count_waiting() == 0
