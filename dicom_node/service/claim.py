@@ -121,10 +121,12 @@ class NodeClaim:
 
     def _wait_for_turn(self, store: Store, is_cancelled: Callable[[], bool]) -> bool:
         turn = store.turn
-        if turn is None or turn.take():
+        if turn is None:
             return True
         if self._settings.node.standby:
             return self._stand_by(turn, is_cancelled)
+        if turn.take():
+            return True
         end = time.monotonic() + _GONE_S
         while not is_cancelled():
             if turn.take():

@@ -7,12 +7,13 @@ import socket
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
 from dicom_node import __version__
 from dicom_node.config import WebSettings
+from dicom_node.tls import ServerFiles, ServerTls
 
 __all__ = ["STANDBY", "StandbyDoor"]
 
@@ -32,19 +33,26 @@ class StandbyDoor:
     Parameters
     ----------
     settings : WebSettings
-        Address and port.
+        Address, port and certificate.
+
+    Raises
+    ------
+    SettingsError
+        The certificate cannot be used.
 
     """
 
     def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
+        files = ServerFiles.of(settings) if settings.enabled else None
+        self._tls = None if files is None else ServerTls(files)
         self._server: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> Self:
         settings = self._settings
         if settings.enabled:
             try:
-                self._server = _Server((settings.host, settings.port), _Handler)
+                self._server = _Server((settings.host, settings.port), self._tls)
             except OSError as error:
                 # A node on the same machine may have the same port: it works, and
                 # this one must not end for it.
@@ -68,12 +76,20 @@ class StandbyDoor:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(
-        self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]
-    ) -> None:
+    def __init__(self, address: tuple[str, int], tls: ServerTls | None) -> None:
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
-        super().__init__(address, handler)
+        self._tls = tls
+        super().__init__(address, _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; its own thread does the handshake, when it reads."""
+        connection, address = super().get_request()
+        if self._tls is not None:
+            connection = self._tls.context().wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, address
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: a caller that hangs up is no event."""
