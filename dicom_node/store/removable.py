@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -37,6 +37,7 @@ from dicom_node.store.schema import (
 from dicom_node.store.workitems import WorkitemState
 
 __all__ = [
+    "COMMITTED_FOR",
     "StudyPart",
     "finished_at",
     "is_asked_about",
@@ -50,6 +51,9 @@ __all__ = [
 ]
 
 _CHUNK = 500
+COMMITTED_FOR = timedelta(days=7)
+"""For which a study stays whose instances the node has committed to, as its conformance
+statement says."""
 
 
 class StudyPart(StrEnum):
@@ -187,12 +191,20 @@ def is_compared_with(connection: Connection, study_id: int) -> bool:
 
 
 def is_asked_about(connection: Connection, study_id: int, *, now: datetime) -> bool:
-    """Whether a peer waits to hear whether the node commits to some of it."""
+    """Whether a peer waits for, or had lately, the node's commitment to some of it."""
     asked = connection.scalars(
         select(commitments.c["items"]).where(
             commitments.c.role == "scp",
-            commitments.c.state == "asked",
-            commitments.c.asked_at > now - GIVE_UP_AFTER,
+            or_(
+                and_(
+                    commitments.c.state == "asked",
+                    commitments.c.asked_at > now - GIVE_UP_AFTER,
+                ),
+                and_(
+                    commitments.c.state == "reported",
+                    commitments.c.answered_at > now - COMMITTED_FOR,
+                ),
+            ),
         )
     )
     uids = sorted({one[1] for items in asked for one in items})

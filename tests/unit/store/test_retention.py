@@ -147,6 +147,12 @@ def _is_asked_about(place: Place) -> None:
     )
 
 
+def _is_committed_to(place: Place) -> None:
+    _is_asked_about(place)
+    (request,) = place.rows(commitments)
+    place.store.commitment_requests.told(request.id, now=place.now)
+
+
 def _is_compared_with(place: Place) -> None:
     (study,) = place.rows(studies)
     place.receive(9, study_instance_uid="1.2.9", series_instance_uid="1.2.9.1")
@@ -176,6 +182,7 @@ def _is_compared_with(place: Place) -> None:
         _has_workitem,
         _has_remote,
         _is_asked_about,
+        _is_committed_to,
         _is_compared_with,
     ],
 )
@@ -451,6 +458,16 @@ def test_nobody_is_shown_what_is_gone(place: Place) -> None:
     assert place.store.catalogue.instances(study.id, profile="default") == ()
     assert place.store.commitment_requests.kept_instances(["1.2.3.4.1"]) == {}
     assert place.store.known_paths([place.rows(instances)[0].path]) == set()
+
+
+def test_what_was_committed_to_a_week_ago_may_go(place: Place) -> None:
+    images = place.finish_study(1, 2)
+    _is_committed_to(place)
+    place.set_rows(commitments, answered_at=LATER - timedelta(days=8))
+
+    place.retention(images_days=7).run()
+
+    assert not any(path.exists() for path in images)
 
 
 def test_events_stay_until_their_reader_has_passed_them(place: Place) -> None:
