@@ -92,7 +92,9 @@ def tls_failed(batch: Batch) -> AuditMessage:
 
 def certificate_expires(batch: Batch) -> AuditMessage:
     """Tell that a certificate of the node's own ends soon, or has ended."""
-    return _alert(batch, DCM.SecurityConfiguration, what=f"certificate {batch.subject}")
+    use, ends = batch.text("use"), batch.text("not_after")
+    what = f"certificate {use} is valid until {ends}"
+    return _alert(batch, DCM.SecurityConfiguration, what=what)
 
 
 def _activity(batch: Batch, kind: Code) -> AuditMessage:
@@ -154,7 +156,8 @@ def _node_alert(batch: Batch, who: str) -> AuditMessage:
     peer = ActiveParticipant(user_id=who, is_requestor=True, address=address)
     told = {
         "Alert Description": batch.text("reason") or batch.subject,
-        "Count": batch.text("count"),
+        "Count": _number(batch, "count"),
+        "Closed Unheard": _number(batch, "turned_away"),
     }
     return AuditMessage(
         event_id=DCM.SecurityAlert,
@@ -175,3 +178,8 @@ def _node_alert(batch: Batch, who: str) -> AuditMessage:
             ),
         ),
     )
+
+
+def _number(batch: Batch, key: str) -> str:
+    value = batch.text(key)
+    return "" if value == "0" else value

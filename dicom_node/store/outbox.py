@@ -273,8 +273,9 @@ def abandon_parcel(
         connection,
         EventKind.DELIVERY_DEAD,
         at=now,
+        study_id=parcel.study_id,
         subject=parcel.destination,
-        detail={"comment": comment},
+        detail={"destination": parcel.destination, "comment": comment},
     )
 
 

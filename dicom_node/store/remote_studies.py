@@ -251,7 +251,9 @@ class RemoteStudyStore:
 
         """
         row = connection.execute(
-            select(remote_studies.c.id, remote_studies.c.state).where(
+            select(remote_studies.c.id, remote_studies.c.state, versions.c.study_id)
+            .join(versions, versions.c.id == remote_studies.c.version_id)
+            .where(
                 remote_studies.c.pseudonymous_study_uid == instance.study_instance_uid
             )
         ).one_or_none()
@@ -279,9 +281,11 @@ class RemoteStudyStore:
             connection,
             EventKind.REMOTE_RESULT_RECEIVED,
             at=instance.received_at,
+            study_id=None if row is None else row.study_id,
             subject=instance.sop_instance_uid,
             detail={
                 "calling_ae_title": instance.calling_ae_title,
+                "peer_address": instance.peer_address,
                 "is_waited_for": is_waited_for,
             },
         )

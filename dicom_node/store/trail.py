@@ -14,6 +14,7 @@ from dicom_node.store.schema import (
     cursors,
     events,
     instances,
+    remote_answers,
     reports,
     results,
     studies,
@@ -163,7 +164,7 @@ class TrailStore:
         found: dict[str, str] = {}
         with self._database.read() as connection:
             for chunk in _chunks(sop_instance_uids):
-                for table in (results, instances):
+                for table in (remote_answers, results, instances):
                     rows = connection.execute(
                         select(table.c.sop_instance_uid, table.c.sop_class_uid).where(
                             table.c.sop_instance_uid.in_(chunk)

@@ -240,3 +240,30 @@ def test_only_what_a_destination_committed_to_is_told_as_committed(
     )
 
     assert root.findtext("EventIdentification/EventOutcomeDescription") == why
+
+
+def test_a_certificate_that_ends_is_named_with_its_end() -> None:
+    root = message(
+        EventKind.CERTIFICATE_EXPIRES, use="dicom_tls", not_after="2026-02-01"
+    )
+
+    assert described(root)["Alert Description"] == (
+        "certificate dicom_tls is valid until 2026-02-01"
+    )
+
+
+def test_callers_that_were_closed_unheard_are_counted_apart() -> None:
+    root = message(
+        EventKind.ASSOCIATION_REFUSED, reason="calling", count=0, turned_away=940
+    )
+
+    told = described(root)
+    assert told["Closed Unheard"] == "940"
+    assert "Count" not in told
+
+
+def described(root: etree._Element) -> dict[str, str]:
+    return {
+        one.get("type"): base64.b64decode(one.get("value")).decode()
+        for one in root.iter("ParticipantObjectDetail")
+    }

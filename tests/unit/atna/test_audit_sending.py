@@ -15,8 +15,9 @@ from dicom_node.audit import EventKind
 from dicom_node.config import NodeSettings
 from dicom_node.errors import AuditError
 from dicom_node.store import Store
+from dicom_node.store.outbox import Parcel
 from tests.builders.audit_judge import judge
-from tests.builders.stores import received
+from tests.builders.stores import NOON, received
 
 
 class Place:
@@ -269,3 +270,22 @@ def test_reading_a_study_is_one_event_for_some_minutes(store: Store) -> None:
     told = [note(), note(), note(person="bob"), note(how="page"), note()]
 
     assert told == [True, False, True, True, False]
+
+
+def test_results_that_are_given_up_are_told_for_each_destination(store: Store) -> None:
+    place = Place()
+    bench = Bench(store, place)
+    store.record_instance(received())
+    (study,) = store.collecting_studies()
+    for name in ("pacsA", "pacsB"):
+        parcel = Parcel(study.study_id, 1, name, 0, 1, NOON)
+        store.abandon_parcel(parcel, comment="not configured", now=NOON)
+
+    bench.run()
+    bench.now = QUIET_S
+    bench.run()
+
+    dead = [one for one in place.lines if b"not configured" in one]
+    assert [b"1.2.3" in one for one in dead] == [True, True]
+    assert [b"pacsA" in one for one in dead] == [True, False]
+    assert [b"pacsB" in one for one in dead] == [False, True]
