@@ -103,7 +103,8 @@ def archive_failed(batch: Batch) -> AuditMessage:
 
 def _accessed(batch: Batch, action: Action, who: ActiveParticipant) -> AuditMessage:
     participants: tuple[ActiveParticipant, ...] = (who,)
-    if who.user_id != str(batch.node.pid):
+    own = node_participant(batch, is_requestor=True)
+    if who != own:
         participants = (who, node_participant(batch))
     return AuditMessage(
         event_id=DCM.DICOMInstancesAccessed,

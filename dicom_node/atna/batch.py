@@ -22,7 +22,6 @@ class NodeIdentity:
     ae_title: str
     host: str
     """The machine's name."""
-    pid: int
     settings: NodeSettings
 
     @property

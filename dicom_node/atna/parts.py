@@ -31,10 +31,10 @@ _NOBODY = "unknown"
 def node_participant(
     batch: Batch, *, role: Code | None = None, is_requestor: bool = False
 ) -> ActiveParticipant:
-    """Return the node's own process."""
+    """Return the node; not its process: what is sent again is the same message."""
     node = batch.node
     return ActiveParticipant(
-        user_id=str(node.pid),
+        user_id=node.ae_title,
         alternative_user_id=f"AETITLES={node.ae_title}",
         is_requestor=is_requestor,
         role=role,

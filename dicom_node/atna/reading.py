@@ -8,7 +8,6 @@ what is read again gives the same messages.
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -46,9 +45,7 @@ class Stretch:
 
 def node_identity(settings: NodeSettings) -> NodeIdentity:
     """Return who this process is in its messages."""
-    return NodeIdentity(
-        settings.node.ae_title, socket.gethostname(), os.getpid(), settings
-    )
+    return NodeIdentity(settings.node.ae_title, socket.gethostname(), settings)
 
 
 class TrailReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from dicom_node.atna.message import (
     ParticipantObject,
 )
 from dicom_node.atna.parts import DCM
+from dicom_node.atna.reading import node_identity
 from dicom_node.atna.syslog import format_message, frame
 from dicom_node.atna.table import MESSAGES, Audited, NotAudited
 from dicom_node.audit import EventKind
@@ -52,7 +54,7 @@ def node() -> NodeIdentity:
             ],
         }
     )
-    return NodeIdentity("NODE", "machine", 42, settings)
+    return NodeIdentity("NODE", "machine", settings)
 
 
 def batch(kind: EventKind, *, subject: str = "pacs", **detail: object) -> Batch:
@@ -155,6 +157,7 @@ def test_a_destination_is_named_as_it_is_called() -> None:
     root = message(EventKind.RESULT_STORED, destination="pacs")
 
     sender, receiver = root.findall("ActiveParticipant")
+    assert sender.get("UserID") == "NODE"
     assert sender.get("AlternativeUserID") == "AETITLES=NODE"
     assert receiver.get("UserID") == "ARCHIVE"
     assert receiver.get("NetworkAccessPointID") == "10.0.0.7"
@@ -267,3 +270,18 @@ def described(root: etree._Element) -> dict[str, str]:
         one.get("type"): base64.b64decode(one.get("value")).decode()
         for one in root.iter("ParticipantObjectDetail")
     }
+
+
+def test_another_process_of_the_node_makes_the_same_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+    for pid in (42, 43):
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        identity = node_identity(node().settings)
+        rule = MESSAGES[EventKind.STUDY_PROCESSED]
+        assert isinstance(rule, Audited)
+        event = TrailEvent(7, NOON, EventKind.STUDY_PROCESSED, 1, "1.2.3", {})
+        made.append(format_message(rule.make(Batch([event], identity)), identity))
+
+    assert made[0] == made[1]
