@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import cache, lru_cache
 from typing import Final
 
 from pydicom import Dataset, uid
+from pydicom.datadict import keyword_for_tag
 from pydicom.multival import MultiValue
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
 from dicom_node.deidentify.clean import Options
 from dicom_node.imaging.sop_classes import VIDEO_TRANSFER_SYNTAXES
@@ -70,18 +74,39 @@ _VOLUMES: Final = frozenset({"CT", "MR", "PT"})
 """Modalities from whose slices of a head a face can be made."""
 
 _HEAD: Final = re.compile(
-    r"head|brain|skull|face|facial|cranio|cerebr|orbit|sinus|temporal|mandib|jaw"
-    r"|\bear\b|\biac\b|pituitary|sella|whole.?body|\bwb\b|kopf|sch(ä|ae?)del",
+    r"head|brain|skull|face|facial|cranio|cerebr|orbit|sinus|temporal|mandib|maxill|jaw"
+    r"|dent(al|a|ition)|pituitary|hypophys|sella|mastoid|neuro|stroke|mprage|willis"
+    r"|neck|cervic|c.?spine|carotid|[ck]arotis|laryn|pharyn|parotid|parotis"
+    r"|whole.?body|total.?body|polytrauma|ganzk(ö|oe?)rper"
+    r"|kopf|sch(ä|ae?)del|hirn|hals|gesicht|kiefer|zahn|felsenbein"
+    r"|(?<![a-z])(ear|iac|wb|ent|hno|nnh|pns|cct|cmrt|cmr[at]?|hws|tmj|tof|cbct)(?![a-z])",
     re.IGNORECASE,
 )
-_WORDS_OF_PLACE: Final = (
-    "BodyPartExamined",
-    "StudyDescription",
-    "SeriesDescription",
-    "ProtocolName",
-    "AcquisitionProtocolName",
-    "PerformedProcedureStepDescription",
+_WORDS_OF_PLACE: Final = frozenset(
+    {
+        "BodyPartExamined",
+        "StudyDescription",
+        "SeriesDescription",
+        "ProtocolName",
+        "AcquisitionProtocolName",
+        "PerformedProcedureStepDescription",
+        "RequestedProcedureDescription",
+        "ScheduledProcedureStepDescription",
+    }
 )
+_CODES_OF_PLACE: Final = frozenset(
+    {
+        "AnatomicRegionSequence",
+        "PrimaryAnatomicStructureSequence",
+        "ProcedureCodeSequence",
+        "RequestedProcedureCodeSequence",
+        "PerformedProtocolCodeSequence",
+        "ScheduledProtocolCodeSequence",
+    }
+)
+
+_PICTURES_OF_CT: Final = frozenset({"AXIAL", "LOCALIZER", "REFORMATTED", "MPR"})
+"""Value 3 of Image Type (PS3.3 C.8.2.1.1.1) of what is no page of text."""
 
 
 def refusal(
@@ -133,6 +158,10 @@ def _burned_in(ds: Dataset, sop_class: str) -> str | None:
     is_capture = (
         sop_class in _CAPTURES or "ConversionType" in ds or "SCREEN SAVE" in kinds
     )
+    if sop_class == uid.CTImageStorage:
+        # A scanner's patient protocol and dose page are "CT images", too.
+        is_page = any("PROT" in one or "DOSE" in one for one in kinds)
+        is_capture |= is_page or not set(kinds[2:3]) <= _PICTURES_OF_CT
     if is_capture and "PixelData" in ds and said != "NO":
         return "text may be burned into its pixels, and it does not deny that"
     return None
@@ -146,12 +175,53 @@ def _face(ds: Dataset, sop_class: str) -> str | None:
         return "it may show a face"
     if str(ds.get("Modality", "")) not in _VOLUMES:
         return None
-    words = [str(ds.get(keyword, "") or "") for keyword in _WORDS_OF_PLACE]
-    regions = ds.get("AnatomicRegionSequence") or ()
-    words += [str(item.get("CodeMeaning", "")) for item in regions]
-    if any(_HEAD.search(one) for one in words):
+    if _shows_head(ds):
         return "a face can be made from slices of the head"
     return None
+
+
+def _shows_head(ds: Dataset) -> bool:
+    """Whether words or codes at any depth, such as of one frame, name the head."""
+    for element in ds:
+        keyword = keyword_for_tag(element.tag)
+        if keyword in _WORDS_OF_PLACE and _HEAD.search(str(element.value)):
+            return True
+        if element.VR != "SQ":
+            continue
+        for item in element.value:
+            if keyword in _CODES_OF_PLACE and _is_of_head(item):
+                return True
+            if _shows_head(item):
+                return True
+    return False
+
+
+def _is_of_head(item: Dataset) -> bool:
+    if _HEAD.search(str(item.get("CodeMeaning", ""))):
+        return True
+    value = str(item.get("CodeValue", "") or "")
+    scheme = str(item.get("CodingSchemeDesignator", "") or "")
+    return bool(value) and _is_head_code(scheme, value)
+
+
+@lru_cache(maxsize=1024)
+def _is_head_code(scheme: str, value: str) -> bool:
+    # SNOMED RT says the same by other numbers, which `Code` knows when it compares.
+    is_rt = scheme in {"SRT", "SNM3", "99SDM"}
+    code = Code(value, "SRT" if is_rt else scheme, "")
+    return any(code == one for one in _head_codes())
+
+
+@cache
+def _head_codes() -> frozenset[Code]:
+    """Return the codes of the head: of its regions, and of what lies in it."""
+    groups = (codes.cid4, codes.cid4028, codes.cid4031, codes.cid7140)
+    named = {getattr(group, name) for group in groups for name in group.dir()}
+    return frozenset(
+        one
+        for one in named
+        if _HEAD.search(one.meaning) or one in codes.cid4028 or one in codes.cid7140
+    )
 
 
 def _has_pixels(ds: Dataset) -> bool:

@@ -215,6 +215,18 @@ def test_a_copy_of_a_copy_holds_as_much_and_names_as_little(
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"}, "encapsulated documents"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.6.1"}, "may be burned into"),
         ({"SOPClassUID": "1.2.276.0.1"}, "private or unknown"),
+        (
+            {"ImageType": ["ORIGINAL", "PRIMARY", "OTHER", "CT_SOM5 PROT"]},
+            "may be burn",
+        ),
+        ({"ImageType": ["DERIVED", "SECONDARY", "OTHER"]}, "may be burned in"),
+        *(
+            ({"SeriesDescription": f"x {word} 1.0"}, "slices of the head")
+            for word in (
+                *("NECK", "Hals", "NNH", "CCT", "PNS", "Maxilla", "Dental", "MPRAGE"),
+                *("CAROTID", "c-spine", "HNO", "Stroke", "mastoid", "cMRT"),
+            )
+        ),
         ({"OverlayBitPosition": 12}, "an overlay lies in unused bits"),
     ],
 )
@@ -232,6 +244,47 @@ def test_what_nobody_can_clean_does_not_leave(
         deidentify_file(source, tmp_path / "out.dcm", PSEUDONYMS)
 
     assert not (tmp_path / "out.dcm").exists()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "value", "meaning"),
+    [
+        ("SCT", "69536005", "Head"),
+        ("SCT", "12738006", "x"),
+        ("SRT", "T-D1100", "x"),
+        ("99OURS", "1", "Kopf"),
+    ],
+)
+def test_a_head_that_functional_groups_name_does_not_leave(
+    ct: Path, tmp_path: Path, scheme: str, value: str, meaning: str
+) -> None:
+    region, anatomy, groups = Dataset(), Dataset(), Dataset()
+    region.CodeValue, region.CodingSchemeDesignator = value, scheme
+    region.CodeMeaning = meaning
+    anatomy.AnatomicRegionSequence = [region]
+    groups.FrameAnatomySequence = [anatomy]
+    ds = dcmread(ct)
+    ds.SharedFunctionalGroupsSequence = [groups]
+    ds.save_as(tmp_path / "in.dcm")
+
+    with pytest.raises(DeidentificationError, match="slices of the head"):
+        deidentify_file(tmp_path / "in.dcm", tmp_path / "out.dcm", PSEUDONYMS)
+
+
+def test_slices_of_the_chest_and_pages_without_text_leave(tmp_path: Path) -> None:
+    pages: tuple[dict[str, object], ...] = (
+        {"SeriesDescription": "Thorax 1.0 B30f", "BodyPartExamined": "CHEST"},
+        {"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"]},
+        {
+            "ImageType": ["DERIVED", "SECONDARY", "OTHER"],
+            "BurnedInAnnotation": "NO",
+        },
+    )
+    for number, changes in enumerate(pages):
+        folder = tmp_path / str(number)
+        source = make_ct_series(folder, slices=1, changes=changes).paths[0]
+
+        assert deidentify_file(source, folder / "out.dcm", PSEUDONYMS).PixelData
 
 
 def test_what_the_operator_allows_leaves(tmp_path: Path) -> None:
