@@ -77,24 +77,25 @@ class Guard(Collector):
 
     @property
     def trouble(self) -> str | None:
-        """What keeps peers from being served, in plain words, or None."""
-        ended = [
-            f"{one.use} ended on {ends:%Y-%m-%d}"
-            for one, ends in self._ends()
-            if ends <= self._clock()
-        ]
+        """What keeps those who call from being served, in plain words, or None.
+
+        That is a certificate or revocation list that a port of the node works with. Of
+        one that is shown to a destination, an archive or a log, `warning` tells.
+        """
         broken = [one.trouble for one in self._tls if one.trouble is not None]
-        return "; ".join([*ended, *broken, *self._unreadable()]) or None
+        wrong = [*self._ended(is_own=True), *broken, *self._unreadable(is_own=True)]
+        return "; ".join(wrong) or None
 
     @property
     def warning(self) -> str | None:
-        """What will, unless somebody renews it, or None."""
+        """What will unless somebody renews it, or keeps out the node, or None."""
         ending = [
             f"{one.use} ends on {ends:%Y-%m-%d}"
             for one, ends in self._ends()
             if self._is_soon(one, ends)
         ]
-        return "; ".join(ending) or None
+        shown = [*self._ended(is_own=False), *self._unreadable(is_own=False)]
+        return "; ".join([*ending, *shown]) or None
 
     def collect(self) -> Iterator[Metric]:
         """Yield until when each certificate is valid, in seconds since 1970."""
@@ -165,10 +166,17 @@ class Guard(Collector):
             try:
                 yield one, valid_until(one)
             except SettingsError:
-                continue  # `trouble` tells it.
+                continue  # `trouble` or `warning` tells it.
 
-    def _unreadable(self) -> Iterator[str]:
+    def _ended(self, *, is_own: bool) -> Iterator[str]:
+        for one, ends in self._ends():
+            if one.is_own is is_own and ends <= self._clock():
+                yield f"{one.use} ended on {ends:%Y-%m-%d}"
+
+    def _unreadable(self, *, is_own: bool) -> Iterator[str]:
         for one in self._certificates:
+            if one.is_own is not is_own:
+                continue
             try:
                 valid_until(one)
             except SettingsError as error:

@@ -36,12 +36,15 @@ class NamedCertificate:
         The certificate chain, or the revocation list.
     private_key : pathlib.Path, optional
         Its key; a revocation list has none.
+    is_own : bool
+        Whether the node serves with it; else it only shows it to one whom it calls.
 
     """
 
     use: str
     path: Path
     private_key: Path | None = None
+    is_own: bool = True
 
 
 def certificates_of(settings: NodeSettings) -> tuple[NamedCertificate, ...]:
@@ -64,7 +67,7 @@ def _certificates(settings: NodeSettings) -> Iterator[NamedCertificate]:
     }
     for use, tls in shown.items():
         if tls is not None and tls.certificate is not None:
-            yield NamedCertificate(use, tls.certificate, tls.private_key)
+            yield NamedCertificate(use, tls.certificate, tls.private_key, is_own=False)
 
 
 def fingerprint(certificate: bytes | str) -> str:
@@ -88,9 +91,10 @@ def fingerprint(certificate: bytes | str) -> str:
 
 
 def valid_until(one: NamedCertificate) -> datetime:
-    """Return when the first certificate of a PEM file to end ends, in UTC.
+    """Return when the certificate of a PEM file ends, in UTC.
 
-    Of a revocation list: until when it is to be believed.
+    It is the first; those that signed it follow (RFC 8446 4.4.2), and one of them that
+    has ended is often not needed. Of a revocation list: until when it may be believed.
 
     Raises
     ------
@@ -105,8 +109,7 @@ def valid_until(one: NamedCertificate) -> datetime:
             if ends is not None:
                 return ends
             return datetime.max.replace(tzinfo=UTC)
-        chain = load_pem_x509_certificates(data)
-        return min(certificate.not_valid_after_utc for certificate in chain)
+        return load_pem_x509_certificates(data)[0].not_valid_after_utc
     except (OSError, ValueError) as error:
         msg = f"{one.use} {one.path}: it holds no certificate"
         raise SettingsError(msg) from error

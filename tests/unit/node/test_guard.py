@@ -146,6 +146,38 @@ def test_a_certificate_that_ends_is_told_of_in_time(
     assert kinds == ["certificate_expires"] * len(told)
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_certificate_that_is_only_shown_to_a_destination_is_a_warning(
+    store: Store, authority: Authority, is_there: bool
+) -> None:
+    pair = authority.sign("shown", days=-1)
+    if not is_there:
+        pair.certificate.unlink()
+    tls = {"certificate": pair.certificate, "private_key": pair.private_key}
+    far = {"name": "far", "ae_title": "FAR", "host": "far", "port": 104, "tls": tls}
+    guard = Guard(
+        NodeSettings.model_validate({"destinations": [far]}),
+        store,
+        refusals=Refusals(10),
+        tls=[],
+        clock=lambda: datetime.now(UTC),
+    )
+
+    assert guard.trouble is None
+    assert "destinations.far" in str(guard.warning)
+
+
+def test_an_old_root_after_the_certificate_is_no_trouble(
+    store: Store, authority: Authority
+) -> None:
+    guard = make_guard(store, authority, refusals=Refusals(10))
+    old = authority.sign("old", days=-1).certificate.read_bytes()
+    chain = authority.folder / "node.pem"
+    chain.write_bytes(chain.read_bytes() + old)
+
+    assert (guard.trouble, guard.warning) == (None, None)
+
+
 def test_the_end_of_a_certificate_is_a_number_for_alarms(
     store: Store, authority: Authority
 ) -> None:
