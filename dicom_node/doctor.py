@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from dicom_node.atna import check_repository
 from dicom_node.config import NodeSettings
-from dicom_node.deliver import check
+from dicom_node.deliver import check, echo
 from dicom_node.errors import (
     AuditError,
     DeliveryError,
@@ -71,6 +71,7 @@ def examine(settings: NodeSettings) -> tuple[DoctorFinding, ...]:
         _certificates,
         _destinations,
         _archives,
+        _remotes,
         _audit,
         _rules,
         _model,
@@ -135,7 +136,10 @@ def _retention(settings: NodeSettings) -> Iterator[DoctorFinding]:
 def _ports(settings: NodeSettings) -> Iterator[DoctorFinding]:
     node = settings.node
     if _is_running(settings):
-        yield DoctorFinding(True, f"the node is running on {node.host}:{node.port}")
+        ports = [node.port] if node.plain else []
+        ports += [settings.dicom_tls.port] if settings.dicom_tls.enabled else []
+        where = " and ".join(f"{node.host}:{port}" for port in ports)
+        yield DoctorFinding(True, f"the node is running on {where}")
         return
     wanted = [("DICOM", node.host, node.port)] if node.plain else []
     if settings.dicom_tls.enabled:
@@ -274,6 +278,17 @@ def _archives(settings: NodeSettings) -> Iterator[DoctorFinding]:
             yield DoctorFinding(False, f"{about}: {error}")
         else:
             yield DoctorFinding(True, f"{about} {sign}")
+
+
+def _remotes(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    for one in settings.remotes:
+        about = f"remote {one.name} ({one.ae_title}@{one.host}:{one.port})"
+        try:
+            echo(one.peer, ae_title=settings.node.ae_title)
+        except (DeliveryError, SettingsError) as error:
+            yield DoctorFinding(False, f"{about}: {error}")
+        else:
+            yield DoctorFinding(True, f"{about} answers C-ECHO")
 
 
 def _audit(settings: NodeSettings) -> Iterator[DoctorFinding]:

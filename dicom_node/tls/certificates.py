@@ -63,6 +63,7 @@ def _certificates(settings: NodeSettings) -> Iterator[NamedCertificate]:
         "audit": settings.audit,
         **{f"destinations.{one.name}": one.tls for one in settings.destinations},
         **{f"archives.{one.name}": one.tls for one in settings.archives},
+        **{f"remotes.{one.name}": one.tls for one in settings.remotes},
         **{f"callers.{one.ae_title}": one.tls for one in settings.callers},
     }
     for use, tls in shown.items():
