@@ -117,8 +117,11 @@ class Watch:
         Where one was found.
     open_modes : dict
         Files and folders below the first folder that others could read, and their mode.
-    looked : int
-        How many processes were seen.
+    seen_pids : set of int
+        Processes that were seen.
+    environments : int
+        How often an environment could be read: that of a process that may not be
+        dumped is open to root alone.
 
     """
 
@@ -129,6 +132,7 @@ class Watch:
     open_modes: dict[str, str] = field(default_factory=dict)
     seen_pids: set[int] = field(default_factory=set)
     looks: int = 0
+    environments: int = 0
 
     def __enter__(self) -> Watch:
         self._done = threading.Event()
@@ -176,6 +180,7 @@ class Watch:
             data = path.read_bytes()
         except OSError:
             return
+        self.environments += path.name == "environ" and bool(data)
         if self.finder.find(data):
             self.hits.add(f"{path.name} of a process")
 

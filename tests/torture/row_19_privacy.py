@@ -87,6 +87,7 @@ def _find_everywhere(node: CanaryNode, paths: int) -> list[Figure]:
         at_most("canaries in events", len(in_events), 0),
         at_most("canaries in names and processes", len(node.watch.hits), 0),
         at_least("processes that were looked at", len(node.watch.seen_pids), 3),
+        at_least("environments that were read", node.watch.environments, 1),
         at_most("core files", len(cores), 0),
         at_most("temporary files with canaries", len(left), 0),
         at_most("files that others may read", len(node.watch.open_modes), 0),
