@@ -111,6 +111,8 @@ class Retention(Collector):
 
         """
         with self._lock:
+            if not self._rounds:
+                self._unfinished |= self._store.retention.unfinished()
             for study_id in sorted(self._unfinished):
                 self._delete_files(study_id)
             removed = self._remove_due()

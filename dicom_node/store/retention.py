@@ -40,6 +40,8 @@ from dicom_node.store.schema import (
     deliveries,
     events,
     instances,
+    remote_answers,
+    remote_studies,
     reports,
     results,
     studies,
@@ -188,6 +190,22 @@ class RetentionStore:
                     detail={"reason": rule.reason, "size_bytes": size, **gone},
                 )
             return Freed(size, **gone)
+
+    def unfinished(self) -> set[int]:
+        """Return studies of which a crash left what remote models had sent."""
+        with self._database.read() as connection:
+            return set(
+                connection.scalars(
+                    select(versions.c.study_id)
+                    .join(remote_studies, remote_studies.c.version_id == versions.c.id)
+                    .join(
+                        remote_answers,
+                        remote_answers.c.remote_study_id == remote_studies.c.id,
+                    )
+                    .where(versions.c.removed_at.is_not(None))
+                    .distinct()
+                )
+            )
 
     def remove_waiting_reports(self, *, before: datetime, now: datetime) -> int:
         """Delete the text of reports whose study never came, or is gone."""

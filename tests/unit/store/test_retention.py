@@ -25,6 +25,8 @@ from dicom_node.store.schema import (
     deliveries,
     events,
     instances,
+    remote_answers,
+    remote_studies,
     reports,
     studies,
     versions,
@@ -422,6 +424,23 @@ def test_a_start_after_a_crash_between_the_passes_deletes_the_files(
     assert not any(path.exists() for path in images)
     assert (found.reindexed, found.missing, found.unreadable) == (0, 0, 0)
     assert place.store.named_results(["results/1"]) == set()
+
+
+def test_a_start_after_a_crash_forgets_what_a_remote_had_sent(place: Place) -> None:
+    place.finish_study(1)
+    _has_remote(place)
+    answer = place.receive(7, study_instance_uid="2.25.7")
+    place.set_rows(remote_studies, state="done")
+    (study,) = place.rows(studies)
+    place.store.retention.remove(
+        study.id, EVERYTHING, now=LATER, is_busy=lambda _uid: False
+    )
+    assert len(place.rows(remote_answers)) == 1
+
+    place.retention().run()
+
+    assert place.rows(remote_answers) == []
+    assert not (place.data_dir / answer.path).exists()
 
 
 def test_a_study_without_its_images_is_not_processed_again(place: Place) -> None:
