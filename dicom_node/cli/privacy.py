@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicom_node.cli.common import OUT, ConfigOption, fail, keep_private
+from dicom_node.cli.common import ERR, OUT, ConfigOption, fail, keep_private
 from dicom_node.config import NodeSettings, load_settings
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def deidentify(
     ] = None,
     remote: Annotated[
         str | None,
-        typer.Option(help="As for this one of [[remotes]]; else the strictest."),
+        typer.Option(
+            help="As for this remote model of the settings; else the strictest."
+        ),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; list what would leave.")
@@ -44,7 +47,7 @@ def deidentify(
 
     The key of the pseudonyms is that of the node's data folder.
     """
-    from dicom_node.deidentify import Pseudonyms, deidentify_file, read_key, what_leaves
+    from dicom_node.deidentify import Pseudonyms, deidentify_file, what_leaves
     from dicom_node.errors import DeidentificationError
     from dicom_node.study_files import list_files
 
@@ -53,7 +56,7 @@ def deidentify(
     settings = load_settings(config)
     options = _options(settings, remote)
     keep_private()
-    key = read_key(settings.node.data_dir.resolve())
+    key = _key(settings, is_check=check)
     pseudonyms = Pseudonyms(key, remote or "files")
     leaves: dict[str, set[str]] = defaultdict(set)
     reasons: Counter[str] = Counter()
@@ -81,6 +84,26 @@ def deidentify(
     if reasons:
         lines = (f"{count} x {why}" for why, count in reasons.items())
         fail("these do not leave:", 1, *lines)
+
+
+def _key(settings: NodeSettings, *, is_check: bool) -> bytes:
+    from dicom_node.deidentify import KEY_FILE, read_key
+
+    folder = settings.node.data_dir.resolve()
+    path = folder / KEY_FILE
+    if not path.exists():
+        if is_check:
+            # Nothing is written, so other pseudonyms would leave than are shown.
+            ERR.print(
+                f"{path}: there is no key; one is made up", markup=False, soft_wrap=True
+            )
+            return secrets.token_bytes(32)
+        ERR.print(
+            f"{path}: there was no key; a new one is kept here",
+            markup=False,
+            soft_wrap=True,
+        )
+    return read_key(folder)
 
 
 def _options(settings: NodeSettings, remote: str | None) -> Options:

@@ -76,6 +76,24 @@ def test_the_check_lists_what_would_leave_and_writes_nothing(
     assert "BodyPartExamined: ABDOMEN, HEAD" in done.output
     assert "Zyxwvut" not in done.output
     assert "3 of 3 would leave" in done.output
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_new_key_is_told(files: Path, tmp_path: Path) -> None:
+    command = ["deidentify", str(files), str(tmp_path / "out")]
+
+    first = CliRunner().invoke(app, command)
+    second = CliRunner().invoke(app, command)
+
+    assert "there was no key; a new one is kept" in " ".join(first.output.split())
+    assert "no key" not in second.output
+
+
+def test_the_help_names_the_remote_models() -> None:
+    done = CliRunner().invoke(app, ["deidentify", "--help"])
+
+    assert "[]" not in done.output
+    assert "remote model" in done.output
 
 
 def test_the_key_is_its_owners_alone(files: Path, tmp_path: Path) -> None:
