@@ -147,16 +147,19 @@ class DicomServer:
 
     @property
     def port(self) -> int:
-        """The port that the server listens on; the free one picked for 0.
-
-        The plain one where there is one.
-        """
+        """The port listened on, the plain one if there is one; for 0, the free one."""
         return self._doors[0].port
 
     @property
     def tls_port(self) -> int | None:
         """The port where TLS is spoken; None: nowhere."""
         return next((one.port for one in self._doors if one.tls is not None), None)
+
+    @property
+    def trouble(self) -> str | None:
+        """Which port nobody listens on any more, in plain words, or None."""
+        shut = [str(one.port) for one in self._doors if not one.is_open]
+        return f"nobody listens on port {', '.join(shut)}" if shut else None
 
     @property
     def is_stopping(self) -> bool:
@@ -267,8 +270,8 @@ class DicomServer:
             is_told = self.refusals.note(Refusal(kind, address, reason, **titles))
         if is_told:
             tell = log.info if reason is None else log.warning
-            event = "association_accepted" if reason is None else "association_rejected"
-            tell(event, **titles, peer_address=address, reason=reason)
+            event = "accepted" if reason is None else "rejected"
+            tell(f"association_{event}", **titles, peer_address=address, reason=reason)
         return None if reason is None else REJECTIONS[reason]
 
     def answered(self, answer: StoreAnswer) -> None:
@@ -318,7 +321,7 @@ class DicomServer:
             self._cut_oldest_silent()
         try:
             thread.start()
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             log.warning("no_thread_for_connection")
             self._forget(acceptor)
             pdus.close(linger_s=0.0)

@@ -57,6 +57,11 @@ class Door:
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody listens."""
+        return self._thread is not None and self._thread.is_alive()
+
     def open(self) -> None:
         """Listen.
 
@@ -112,7 +117,14 @@ class Door:
                     log.warning("accept_failed", error=error.strerror)
                     time.sleep(_ACCEPT_PAUSE_S)
                     continue
-                self._on_connection(connection, _plain_address(address[0]), self.tls)
+                try:
+                    where = _plain_address(address[0])
+                    self._on_connection(connection, where, self.tls)
+                except Exception as error:  # noqa: BLE001 - others want to come in
+                    connection.close()
+                    log.error(  # noqa: TRY400 - its text may hold anything
+                        "connection_not_taken", error=type(error).__name__
+                    )
 
 
 def _plain_address(text: str) -> str:

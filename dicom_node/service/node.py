@@ -245,6 +245,7 @@ class NodeService:
         )
         self._processor.start()
         self._server.start()
+        self._checks.require("listeners", lambda: self._server.trouble)
         self._commitment.start()
         if self._retrieve is not None:
             self._retrieve.start()
