@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,10 @@ def make_syntax_study(
         )
         for path in series.paths:
             target = folder / f"{number}-{path.name}"
-            _encode(path, target, syntax, case)
+            with warnings.catch_warnings():
+                # pydicom warns of the labels that lie on purpose.
+                warnings.simplefilter("ignore")
+                _encode(path, target, syntax, case)
             paths.append(target)
     return SyntaxStudy(case, uid, tuple(syntaxes), tuple(paths))
 
