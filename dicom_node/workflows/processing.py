@@ -39,17 +39,9 @@ RESULTS = "results"
 UNFINISHED = "processing"
 """Folder of results that are not whole yet; on the same file system, to be renamed."""
 
-_OUR_TROUBLE = frozenset(
-    {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EIO,
-        errno.EROFS,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-    }
-)
+_DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
+
+_OUR_TROUBLE = _DISK_TROUBLE | {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 """Errors of this machine, which pass; others are about the study's files."""
 
 NO_MODEL = "no model: "
@@ -279,6 +271,9 @@ def _reason(error: Exception) -> str:
     # Only our own errors are quoted: a library's text may hold a value.
     if isinstance(error, ModelLoadError | WorkerLostError):
         return f"{NO_MODEL}{error}"
+    if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
+        # The words of the number, not the error's own: its path stays untold.
+        return f"the disk did not take it: {os.strerror(error.errno)}"
     return str(error) if isinstance(error, NodeError) else type(error).__name__
 
 

@@ -198,6 +198,21 @@ def test_trouble_of_this_machine_is_waited_for_and_then_told(
     assert waiting.reason == given_up.reason is not None
 
 
+def test_a_full_disk_is_told_without_its_path(
+    store: Store,
+    processor: QuickProcessor,
+    processing: Processing,
+    key: VersionKey,
+) -> None:
+    processor.failure = OSError(errno.ENOSPC, "full", "/data/Zyxwvut^Anna")
+
+    processing.process(key.version_id, 1, is_last=False)
+
+    (waiting,) = store.snapshot().studies
+    assert waiting.reason is not None
+    assert waiting.reason.endswith("the disk did not take it: No space left on device")
+
+
 @pytest.mark.parametrize("failure", [ModelLoadError("gone"), ObjectError("gone")])
 def test_only_what_failed_for_the_model_is_taken_up_again(
     store: Store,
