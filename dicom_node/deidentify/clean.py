@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
 from pydicom.tag import BaseTag
 
 from dicom_node.deidentify.pseudonyms import Pseudonyms
@@ -36,8 +38,17 @@ _PUBLIC_SCHEMES = frozenset(
 """Coding schemes whose codes are published (PS3.16 8); others may say anything."""
 
 _CODE_TEXT = frozenset(
-    {"CodeValue", "LongCodeValue", "CodeMeaning", "CodingSchemeVersion"}
+    {
+        "CodeValue",
+        "LongCodeValue",
+        "CodeMeaning",
+        "CodingSchemeDesignator",
+        "CodingSchemeVersion",
+    }
 )
+"""What a code is made of (PS3.3 8.1 to 8.3)."""
+
+_KIND = re.compile(r" \([^()]*\)$")
 
 _DATE = re.compile(r"(\d{4})[.]?(\d{2})[.]?(\d{2})")
 _TIME = re.compile(r"\d{2}:?(\d{2}:?(\d{2}(\.\d{1,6})?)?)?")
@@ -184,6 +195,8 @@ class _Cleaner:
                 return None  # its bytes may be anything, whatever the tag promises
             if is_private_code and keyword_for_tag(tag) in _CODE_TEXT:
                 return self._private_code(element)
+            if keyword_for_tag(tag) == "CodeMeaning":
+                return DataElement(tag, element.VR, _published_meaning(ds))
             return self._apply(action, element)
         except DeidentificationError:
             raise
@@ -237,10 +250,15 @@ class _Cleaner:
         return DUMMY_TEXT if self._words.are_in(value) else value
 
     def _private_code(self, element: DataElement) -> DataElement:
-        # Equal codes stay equal, and say nothing.
-        if keyword_for_tag(element.tag) == "CodeMeaning":
+        # Equal codes stay equal, and say nothing; nor does the name of their scheme,
+        # which may be that of a hospital.
+        keyword = keyword_for_tag(element.tag)
+        if keyword == "CodeMeaning":
             return DataElement(element.tag, element.VR, DUMMY_TEXT)
-        return self._mapped(element, lambda one: self._pseudonyms.label("code", one))
+        prefix = "99" if keyword == "CodingSchemeDesignator" else ""  # PS3.16 8
+        return self._mapped(
+            element, lambda one: prefix + self._pseudonyms.label("code", one)
+        )
 
     def _shifted(self, element: DataElement) -> DataElement | None:
         value = element.value
@@ -274,10 +292,30 @@ class _Cleaner:
 
 
 def _is_private_code(ds: Dataset) -> bool:
-    if "CodeMeaning" not in ds:
+    if not any(keyword in ds for keyword in _CODE_TEXT):
         return False
-    scheme = str(ds.get("CodingSchemeDesignator", "") or "")
-    return scheme not in _PUBLIC_SCHEMES
+    return _scheme_of(ds) not in _PUBLIC_SCHEMES
+
+
+def _scheme_of(ds: Dataset) -> str:
+    return str(ds.get("CodingSchemeDesignator", "") or "").strip()
+
+
+def _published_meaning(ds: Dataset) -> str:
+    """Return what a published code means: what a file says may be anything."""
+    value = str(ds.get("CodeValue", "") or "").strip()
+    return _meanings().get((_scheme_of(ds), value), DUMMY_TEXT)
+
+
+@cache
+def _meanings() -> Mapping[tuple[str, str], str]:
+    schemes = [getattr(codes, name) for name in codes.schemes()]
+    found = [getattr(scheme, name) for scheme in schemes for name in scheme.dir()]
+    # Without the kind of concept, as SNOMED's "(body structure)"; LO holds 64 letters.
+    return {
+        (one.scheme_designator, one.value): _KIND.sub("", one.meaning)[:64].strip()
+        for one in found
+    }
 
 
 def _is_as_promised(vr: str, named_vr: str) -> bool:

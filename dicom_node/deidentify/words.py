@@ -33,7 +33,15 @@ _NAMES = frozenset(
 )
 """Elements whose words name a person or place, beside every Person Name."""
 
-_WORD = re.compile(r"\w{3,}")
+_WORD = re.compile(r"\w{2,}")
+_SHORT = 2
+"""Words of so many characters count where they are a person's."""
+
+_TERMS = frozenset(
+    {"ct", "mr", "pt", "nm", "us", "cr", "dx", "dr", "mg", "xa", "rf", "hu", "no"}
+)
+"""What is a term and no name where it stands alone (Modality, Rescale Type)."""
+
 _LEAST_INSIDE = 5
 """From so many characters on a word is found inside others, too."""
 
@@ -59,6 +67,8 @@ class NamingWords:
         folded = text.casefold()
         if any(one in folded for one in self._long):
             return True
+        if folded.strip() in _TERMS:
+            return False
         return not self._words.isdisjoint(re.split(r"[\W_]+", folded))
 
 
@@ -69,13 +79,14 @@ def find_words(ds: Dataset) -> NamingWords:
     """
     return NamingWords(
         word
-        for text in _naming_texts(ds)
+        for text, is_person in _naming_texts(ds)
         for word in (*_WORD.findall(text.replace("_", " ")), text.strip())
-        if len(word) > (3 if _DIGITS.fullmatch(word) else 2)
+        if len(word) > (3 if _DIGITS.fullmatch(word) else 1 if is_person else _SHORT)
     )
 
 
-def _naming_texts(ds: Dataset) -> Iterator[str]:
+def _naming_texts(ds: Dataset) -> Iterator[tuple[str, bool]]:
+    """Yield texts, and whether each is a person's name."""
     for tag in list(ds.keys()):
         keyword, vr = _describe(tag)
         said = ds.get_item(tag).VR  # a file may put a name where a number belongs
@@ -91,9 +102,9 @@ def _naming_texts(ds: Dataset) -> Iterator[str]:
             for item in value:
                 yield from _naming_texts(item)
         elif isinstance(value, MultiValue | list):
-            yield from (str(one) for one in value)
+            yield from ((str(one), "PN" in {vr, said}) for one in value)
         else:
-            yield str(value)
+            yield str(value), "PN" in {vr, said}
 
 
 def _describe(tag: BaseTag) -> tuple[str, str]:

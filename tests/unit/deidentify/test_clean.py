@@ -382,9 +382,47 @@ def test_codes_of_a_hospital_say_nothing_and_published_ones_stay(ct: Path) -> No
 
     public, private = clean_data_set(ds, PSEUDONYMS).AnatomicRegionSequence
 
-    assert (public.CodeValue, public.CodeMeaning) == ("39607008", "Lung")
+    assert (public.CodeValue, public.CodeMeaning) == (
+        "39607008",
+        "Lung structure",
+    )
     assert private.CodeMeaning == "REMOVED"
     assert private.CodeValue not in {"39607008", ""}
+
+
+def test_a_code_says_what_its_scheme_publishes_and_no_more(ct: Path) -> None:
+    ds = dcmread(ct)
+    ds.AnatomicRegionSequence = [Dataset() for _ in range(4)]
+    bare, meant, unknown, again = ds.AnatomicRegionSequence
+    for item in (bare, again):
+        item.CodeValue, item.CodingSchemeDesignator = "MRN0815", "99STMARY"
+    meant.CodeValue, meant.CodingSchemeDesignator = "39607008", "SCT"
+    meant.CodeMeaning = "of Mr Ihgfed"
+    unknown.CodeValue, unknown.CodingSchemeDesignator = "0000", "SCT"
+    unknown.CodeMeaning = "of Mr Ihgfed"
+
+    copy = clean_data_set(ds, PSEUDONYMS)
+
+    for text in ("MRN0815", "STMARY", "Ihgfed"):
+        assert text not in str(copy)
+    first, lung, nothing, last = copy.AnatomicRegionSequence
+    assert first == last
+    assert lung.CodeMeaning == "Lung structure"
+    assert nothing.CodeMeaning == "REMOVED"
+
+
+def test_names_of_two_letters_are_found_and_terms_that_look_so_stay(ct: Path) -> None:
+    ds = dcmread(ct)
+    ds.PatientName = "Hu^Li^^Mr"
+    ds.SequenceName, ds.RescaleType = "scan of Li", "HU"
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL", "HU LI"]
+
+    copy = clean_data_set(ds, PSEUDONYMS)
+
+    assert copy.SequenceName == "REMOVED"
+    assert copy.RescaleType == "HU"
+    assert copy.Modality == "CT"
+    assert list(copy.ImageType) == ["ORIGINAL", "PRIMARY", "AXIAL", "REMOVED"]
 
 
 @pytest.mark.peers
