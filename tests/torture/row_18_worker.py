@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import statistics
@@ -9,20 +10,25 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 
 from dicom_node.config import DicomPeer, ModelSettings
 from dicom_node.deliver import send_objects
 from dicom_node.errors import ModelLoadError
 from dicom_node.grounding import GroundingWorker
 from model import bundled_checkpoint
+from tests.builders.archive import Archive
 from tests.builders.dicom_series import make_dx_image
 from tests.builders.node import RunningNode, write_settings
 from tests.builders.process import Program, free_port, wait_until
 from tests.torture.bystander import Bystander
+from tests.torture.disorder_study import data_set_sha256
 from tests.torture.outcome import Figure, Outcome, Scale, Tell, at_least, at_most, seen
 
 __all__ = ["run"]
@@ -68,7 +74,11 @@ _FAULTS = (
 def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
     """Break the model in each way; then its files."""
     figures: list[Figure] = []
-    with _faulty_node(work / "node", retry_s=_RETRY_S[scale]) as (node, checkpoint):
+    with (
+        Archive("pacs") as archive,
+        _faulty_node(work / "node", archive, retry_s=_RETRY_S[scale]) as faulty,
+    ):
+        node, checkpoint = faulty
         _store(node, work, modality="DX", number=0)
         _wait(node, _study(0))
         tell("receiving without a fault")
@@ -90,7 +100,7 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
             at_most("tries of one study", max(tries.values(), default=0), _TRIES),
             seen("slowest study with a fault", round(slowest, 1), "s"),
             at_least("studies done before a poisonous one's second try", fair, 1),
-            at_most("partial results", _partial(node), 0),
+            *_judge_objects(node, archive),
             at_most("instances not acknowledged", len(receiving.failures), 0),
             *_compare(calm, busy, is_judged=scale is not Scale.SHORT),
         ]
@@ -153,13 +163,37 @@ def _tries(node: RunningNode) -> Counter[str]:
     return found
 
 
-def _partial(node: RunningNode) -> int:
-    """Return how many results name an object that is not there whole."""
-    return sum(
-        not (path.parent / one["path"]).stat().st_size
-        for path in node.data_dir.glob("results/*/result.json")
-        for one in json.loads(path.read_text(encoding="utf-8"))["objects"]
+def _judge_objects(node: RunningNode, archive: Archive) -> tuple[Figure, ...]:
+    """Read every object of every result where it was sent to."""
+    named = node.object_paths()
+    with suppress(AssertionError):
+        wait_until(
+            lambda: named.keys() <= set(archive.uids),
+            timeout_s=_PATIENCE_S,
+            what="the results at the destination",
+        )
+    arrived = {uid: data for _, uid, data in archive.arrivals}
+    whole = sum(
+        hashlib.sha256(arrived.get(uid, b"")).hexdigest() == data_set_sha256(path)
+        and _is_readable(path)
+        for uid, path in named.items()
     )
+    return (
+        at_least("objects of results", len(named), 1),
+        at_most("of them not whole at the destination", len(named) - whole, 0),
+        at_most("objects there that no result names", len(arrived.keys() - named), 0),
+    )
+
+
+def _is_readable(path: Path) -> bool:
+    """Return whether an object can be read to its end: pixels, or a content tree."""
+    try:
+        ds = dcmread(path)
+        if "PixelData" in ds:
+            return bool(ds.pixel_array.size)
+        return len(ds.ContentSequence) > 0
+    except (AttributeError, ValueError, OSError, InvalidDicomError):
+        return False
 
 
 def _compare(
@@ -281,12 +315,18 @@ def _wait(node: RunningNode, study: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _faulty_node(folder: Path, *, retry_s: float) -> Iterator[tuple[RunningNode, Path]]:
+def _faulty_node(
+    folder: Path, archive: Archive, *, retry_s: float
+) -> Iterator[tuple[RunningNode, Path]]:
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(parents=True)
     dicom_port, web_port = free_port(), free_port()
     config = write_settings(
-        folder, dicom_port=dicom_port, web_port=web_port, quiet_time_s=0.2
+        folder,
+        dicom_port=dicom_port,
+        web_port=web_port,
+        destinations=[archive.destination],
+        quiet_time_s=0.2,
     )
     text = config.read_text(encoding="utf-8").replace(
         'device = "cpu"',
