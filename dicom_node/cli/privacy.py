@@ -19,6 +19,9 @@ __all__ = ["commands"]
 
 commands = typer.Typer()
 
+_DOCUMENTS = ("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.11.")
+"""PS3.4 B.5: structured reports and key objects, presentation states."""
+
 _SHOWN_VALUES = 3
 """Different values of one element that the list shows."""
 
@@ -65,6 +68,7 @@ def deidentify(
         out.mkdir(parents=True, exist_ok=True)
     for path in list_files([source]):
         try:
+            _refuse_documents(path)
             if out is None:
                 for name, value in what_leaves(
                     path, pseudonyms, options=options
@@ -84,6 +88,19 @@ def deidentify(
     if reasons:
         lines = (f"{count} x {why}" for why, count in reasons.items())
         fail("these do not leave:", 1, *lines)
+
+
+def _refuse_documents(path: Path) -> None:
+    """Keep reports here: a remote model is asked in a report of the node's own."""
+    from dicom_node.errors import DeidentificationError, ReceiveError
+    from dicom_node.header import read_header
+
+    try:
+        header = read_header(path)
+    except ReceiveError as error:
+        raise DeidentificationError(str(error)) from error
+    if header.sop_class_uid.startswith(_DOCUMENTS):
+        raise DeidentificationError("reports and presentation states stay here")
 
 
 def _key(settings: NodeSettings, *, is_check: bool) -> bytes:

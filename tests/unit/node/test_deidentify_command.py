@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import BasicTextSRStorage
 from typer.testing import CliRunner
 
 from dicom_node.cli import app
@@ -114,3 +115,19 @@ def test_a_rule_can_name_a_remote_whose_results_may_come_in(tmp_path: Path) -> N
         load_settings(write_config(tmp_path, caller="ELSE"), {})
     with pytest.raises(SettingsError, match="there is no model 'near'"):
         load_settings(write_config(tmp_path, model="near"), {})
+
+
+def test_reports_stay_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DICOM_NODE_NODE_DATA_DIR", str(tmp_path / "data"))
+    folder = tmp_path / "in"
+    make_ct_series(folder, slices=1)
+    (path,) = folder.rglob("*.dcm")
+    report = dcmread(path)
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = BasicTextSRStorage
+    report.save_as(path)
+
+    done = CliRunner().invoke(app, ["deidentify", str(folder), str(tmp_path / "out")])
+
+    assert done.exit_code == 1
+    assert "0 of 1 written" in done.output
+    assert "1 x reports and presentation states stay here" in done.output
