@@ -286,9 +286,9 @@ class _Cleaner:
         digits = moved.strftime("%Y%m%d").rjust(8, "0")
         if vr == "DA":
             return digits
-        _, has_month, has_day, time, zone = found.groups()
+        _, has_month, has_day, time, _ = found.groups()  # the zone tells a place
         length = 8 if has_day else 6 if has_month else 4
-        return digits[:length] + (time or "") + (zone or "")
+        return digits[:length] + (time or "")
 
 
 def _is_private_code(ds: Dataset) -> bool:

@@ -183,7 +183,8 @@ def test_dates_of_a_patient_keep_their_distance(ct: Path) -> None:
 
     days = [DataElement(0x00080020, "DA", one.StudyDate).value for one in cleaned]
     assert _day(days[1]) - _day(days[0]) == 30
-    assert str(cleaned[1].AcquisitionDateTime).endswith("101112.5+0100")
+    # Where Timezone Offset From UTC is removed, no moment may tell it either.
+    assert str(cleaned[1].AcquisitionDateTime).endswith("101112.5")
     assert str(cleaned[1].AcquisitionDateTime).startswith(days[1])
 
 
