@@ -64,6 +64,7 @@ _PDV_HEADER = struct.Struct(">LBB")
 _IS_COMMAND = 0x01
 _IS_LAST = 0x02
 _LINGER_S = 2.0
+_LEAST_BYTES_PER_S = 1024
 _PDV_COST_BYTES = 12
 """What each fragment counts on top of its data, so that empty ones are not free."""
 
@@ -151,6 +152,12 @@ class Acceptor:
     def is_idle(self) -> bool:
         """Whether it waits for a request, none being under way."""
         return self.is_admitted and self._progress.is_between_requests
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether its request brings next to nothing, measured from the last answer."""
+        elapsed_s = time.monotonic() - self.answered_at
+        return self._progress.bytes_received < _LEAST_BYTES_PER_S * elapsed_s
 
     def run(self) -> None:
         """Serve the connection to its end. Nothing is raised."""

@@ -385,14 +385,14 @@ class DicomServer:
         """Return whether one more may associate; who holds most may have to yield."""
         if len(self._admitted) < self.limits.max_associations:
             return True
-        # Who is inside a request but gets none done is no better than who waits.
+        # Who is in a request but brings nothing is no better than who waits.
         yields = choose_to_end(
             self._admitted,
             lambda one: one.address,
-            rank=lambda one: (not one.is_idle, one.answered_at),
+            rank=lambda one: (not one.is_idle, not one.is_slow, one.answered_at),
             newcomer=address,
         )
-        if yields is None:
+        if yields is None or not (yields.is_idle or yields.is_slow):
             return False
         self._admitted.discard(yields)
         yields.pdus.cut()

@@ -143,6 +143,26 @@ def test_one_address_that_takes_every_connection_loses_its_own(tmp_path: Path) -
         assert early.echo() == 0
 
 
+def test_who_is_in_the_middle_of_an_instance_yields_to_nobody(tmp_path: Path) -> None:
+    with running_server(tmp_path, max_associations=4) as node, ExitStack() as stack:
+        many = [stack.enter_context(RawPeer(node.port)) for _ in range(4)]
+        for peer in many:
+            peer.associate()
+            peer.send(p_data(command_set(1, sop_instance="1.2"), is_command=True))
+            for _ in range(16):
+                peer.send(p_data(bytes(60_000), is_last=False))
+        wait_until(
+            lambda: node.server.statistics.bytes_received > 4 * 16 * 60_000,
+            timeout_s=20,
+            what="four to be busy",
+        )
+        other = stack.enter_context(RawPeer(node.port, source="127.0.0.2"))
+        other.send(associate_request([(1, VERIFICATION, [EXPLICIT_LITTLE])]))
+
+        assert other.read_pdu() == (3, bytes((0, 2, 3, 2)))
+        assert node.server.statistics.open_associations == 4
+
+
 @pytest.mark.parametrize("is_busy", [False, True])
 def test_one_address_that_takes_every_association_yields_to_others(
     tmp_path: Path, is_busy: bool
@@ -158,6 +178,7 @@ def test_one_address_that_takes_every_association_yields_to_others(
             wait_until(
                 lambda: len(node.parts()) == 4, timeout_s=20, what="four to be busy"
             )
+            time.sleep(1.0)  # And to bring next to nothing.
         others = [
             stack.enter_context(RawPeer(node.port, source="127.0.0.2"))
             for _ in range(3)
