@@ -389,7 +389,7 @@ def _tell(
     row: Row[Any],
     now: datetime,
     comment: str,
-    **facts: object,
+    **facts: str | bool | None,
 ) -> None:
     record_event(
         connection,
