@@ -132,6 +132,10 @@ class Web:
         token = base64.b64encode(f"fuzzer:{_PASSWORD}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}"}
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
     def get(self, path: str) -> bytes:
         """Ask for an address; note a server error."""
         self._connection.request("GET", path, headers=self._headers)

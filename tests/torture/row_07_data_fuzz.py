@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from dicom_node.errors import ReceiveError
@@ -49,8 +50,7 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
     count = _BY_DOORS[scale]
     mutated = [make_case(sources, seed) for seed in range(count)]
     known = list(attacks())
-    with run_watched(work / "node") as node:
-        web = Web(node)
+    with run_watched(work / "node") as node, closing(Web(node)) as web:
         tell("C-STORE")
         answers = store_all(node.dicom_port, [*known, *mutated])
         figures += _judge("C-STORE", node, answers, told=_BY_DICOM)
