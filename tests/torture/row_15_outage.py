@@ -28,7 +28,7 @@ class _Plan:
 
 
 _PLANS = {
-    Scale.SHORT: _Plan(studies=6, objects=2, jumps=3, cuts=8, batch=2, cables=0),
+    Scale.SHORT: _Plan(studies=3, objects=2, jumps=1, cuts=4, batch=2, cables=0),
     Scale.FULL: _Plan(studies=100, objects=5, jumps=12, cuts=200, batch=8, cables=2),
     Scale.SOAK: _Plan(studies=1000, objects=5, jumps=96, cuts=2000, batch=8, cables=10),
 }
