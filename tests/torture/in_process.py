@@ -40,6 +40,7 @@ class InProcessHost:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if folder is None:
             memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
             self._temporary = tempfile.TemporaryDirectory(dir=memory)
@@ -50,6 +51,11 @@ class InProcessHost:
         self.spool = Spool(folder, min_free_bytes=0)
         self.receiver = InstanceReceiver(self.spool, MemoryLedger())
         self.is_stopping = False
+
+    def close(self) -> None:
+        """Remove the folder, if it was made here."""
+        if self._temporary is not None:
+            self._temporary.cleanup()
         self.admitted = self.ended_count = 0
         self.statuses: Counter[int] = Counter()
         self.uncaught: Counter[str] = Counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from dicom_node.dimse import decode_command
@@ -35,7 +36,8 @@ idle_timeout_s = 3.0
 def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
     """Send broken PDUs from fixed seeds."""
     tell("in process")
-    figures = list(_in_process(_IN_PROCESS[scale]))
+    with closing(InProcessHost()) as host:
+        figures = list(_in_process(host, _IN_PROCESS[scale]))
     tell("over sockets")
     with run_watched(work / "node", limits=_LIMITS) as node:
         steady = node.hold()
@@ -70,9 +72,8 @@ def _send_some(port: int, _called: str) -> Sequence[Figure]:
     return (seen("connections", send_scripts(port, range(_ANCHORS))),)
 
 
-def _in_process(count: int) -> tuple[Figure, ...]:
+def _in_process(host: InProcessHost, count: int) -> tuple[Figure, ...]:
     uncaught: Counter[str] = Counter()
-    host = InProcessHost()
     decoded = 0
     with silence():
         for seed in range(count):

@@ -46,7 +46,8 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
     """Send broken data sets from fixed seeds, and those that were made to do harm."""
     sources = read_sources()
     tell("in process")
-    figures = list(_in_process(sources, _IN_PROCESS[scale]))
+    with closing(InProcessHost()) as host:
+        figures = list(_in_process(host, sources, _IN_PROCESS[scale]))
     count = _BY_DOORS[scale]
     mutated = [make_case(sources, seed) for seed in range(count)]
     known = list(attacks())
@@ -116,8 +117,9 @@ def _judge(
     )
 
 
-def _in_process(sources: Sequence[Source], count: int) -> tuple[Figure, ...]:
-    host = InProcessHost()
+def _in_process(
+    host: InProcessHost, sources: Sequence[Source], count: int
+) -> tuple[Figure, ...]:
     statuses: Counter[int] = Counter()
     uncaught: Counter[str] = Counter()
     changed = 0
