@@ -51,15 +51,15 @@ class InProcessHost:
         self.spool = Spool(folder, min_free_bytes=0)
         self.receiver = InstanceReceiver(self.spool, MemoryLedger())
         self.is_stopping = False
+        self.admitted = self.ended_count = 0
+        self.statuses: Counter[int] = Counter()
+        self.uncaught: Counter[str] = Counter()
+        """What ended an acceptor and is not the caller's doing."""
 
     def close(self) -> None:
         """Remove the folder, if it was made here."""
         if self._temporary is not None:
             self._temporary.cleanup()
-        self.admitted = self.ended_count = 0
-        self.statuses: Counter[int] = Counter()
-        self.uncaught: Counter[str] = Counter()
-        """What ended an acceptor and is not the caller's doing."""
 
     def admit(
         self, acceptor: Acceptor, request: AssociateRequest, address: str
