@@ -189,8 +189,9 @@ def _shown(values: np.ndarray, case: dict[str, Any]) -> np.ndarray:
 
 @pytest.mark.peers
 def test_characters_that_nobody_sees_are_shown() -> None:
+    plain = "liver\nis\tlarge, \u00e4 \u0645 \U0001d6fc"
     said = {
-        "liver\nis\tlarge, \u00e4 \u0645 \U0001d6fc": "liver\nis\tlarge, \u00e4 \u0645 \U0001d6fc",
+        plain: plain,
         "no\u202eton\u202c": "no\ufffdton\ufffd",
         "a\x00\x1b[31m\x7f\x85": "a\u2400\u241b[31m\u2421\ufffd",
         "\u2066x\u2069\u200b\ufeff": "\ufffdx\ufffd\ufffd\ufffd",
