@@ -13,11 +13,6 @@ __all__ = ["MEBIBYTE", "freed", "settle"]
 MEBIBYTE = 1 << 20
 
 
-_POOLED = 3
-"""A connection to SQLite that the pool keeps and had not opened before: the file, its
-log and its index."""
-
-
 def settle(
     hold: Callable[[], Resources], base: Resources, *, timeout_s: float
 ) -> tuple[Resources, float]:
@@ -39,10 +34,6 @@ def freed(
     now, took_s = settle(hold, base, timeout_s=timeout_s)
     return (
         at_most("threads left over", max(0, now.threads - base.threads), 0),
-        at_most(
-            "descriptors left over",
-            max(0, now.descriptors - base.descriptors),
-            _POOLED,
-        ),
+        at_most("descriptors left over", max(0, now.descriptors - base.descriptors), 0),
         at_most("back to what it held before", round(took_s, 1), timeout_s, "s"),
     )
