@@ -13,7 +13,7 @@ from tests.torture.row_15_outage import run
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.peers]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_every_result_reaches_a_destination_that_was_away_or_cut_the_line(
     tmp_path: Path,
 ) -> None:

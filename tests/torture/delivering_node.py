@@ -29,7 +29,7 @@ from tests.torture.set_clock import SetClock
 
 __all__ = ["DeliveringNode", "Result", "run_delivering"]
 
-_PATIENCE_S = 300.0
+_PATIENCE_S = 660.0
 
 
 @dataclass(frozen=True, slots=True)
