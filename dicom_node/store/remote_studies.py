@@ -148,43 +148,29 @@ class RemoteStudyStore:
         now: datetime,
     ) -> None:
         """Note that a study has left, and which of its series did not."""
-        with self._database.write() as connection:
-            self._change(
-                connection,
-                one,
-                state=RemoteState.SENT,
-                sent_at=now,
-                detail={**one.detail, "refused": dict(refused)},
-            )
-            record_event(
-                connection,
-                EventKind.STUDY_EXPORTED,
-                at=now,
-                study_id=_study_id(connection, one),
-                subject=one.pseudonymous_study_uid,
-                detail={"destination": one.remote, "instances": instances},
-            )
+        self._change(
+            one,
+            EventKind.STUDY_EXPORTED,
+            told={"destination": one.remote, "instances": instances},
+            at=now,
+            state=RemoteState.SENT,
+            sent_at=now,
+            detail={**one.detail, "refused": dict(refused)},
+        )
 
     def answered(
         self, one: RemoteStudy, *, answer_ids: Sequence[int], reason: str, now: datetime
     ) -> None:
         """Note which results count; those that come later do not."""
-        with self._database.write() as connection:
-            self._change(
-                connection,
-                one,
-                state=RemoteState.ANSWERED,
-                ended_at=now,
-                detail={**one.detail, "answer_ids": list(answer_ids), "reason": reason},
-            )
-            record_event(
-                connection,
-                EventKind.REMOTE_ANSWERED,
-                at=now,
-                study_id=_study_id(connection, one),
-                subject=one.pseudonymous_study_uid,
-                detail={"remote": one.remote, "objects": len(answer_ids)},
-            )
+        self._change(
+            one,
+            EventKind.REMOTE_ANSWERED,
+            told={"remote": one.remote, "objects": len(answer_ids)},
+            at=now,
+            state=RemoteState.ANSWERED,
+            ended_at=now,
+            detail={**one.detail, "answer_ids": list(answer_ids), "reason": reason},
+        )
 
     def failed(
         self,
@@ -195,26 +181,19 @@ class RemoteStudyStore:
         now: datetime,
     ) -> None:
         """Note that no results will be used, and why; of some series, why before."""
-        with self._database.write() as connection:
-            self._change(
-                connection,
-                one,
-                state=RemoteState.FAILED,
-                ended_at=now,
-                detail={
-                    **one.detail,
-                    "refused": {**one.detail.get("refused", {}), **refused},
-                    "reason": reason,
-                },
-            )
-            record_event(
-                connection,
-                EventKind.REMOTE_FAILED,
-                at=now,
-                study_id=_study_id(connection, one),
-                subject=one.pseudonymous_study_uid,
-                detail={"remote": one.remote, "reason": reason},
-            )
+        self._change(
+            one,
+            EventKind.REMOTE_FAILED,
+            told={"remote": one.remote, "reason": reason},
+            at=now,
+            state=RemoteState.FAILED,
+            ended_at=now,
+            detail={
+                **one.detail,
+                "refused": {**one.detail.get("refused", {}), **refused},
+                "reason": reason,
+            },
+        )
 
     def answers(self, one: RemoteStudy) -> tuple[RemoteAnswer, ...]:
         """Return what came back for a study, in the order of coming."""
@@ -292,11 +271,29 @@ class RemoteStudyStore:
         return InstanceOutcome.NEW
 
     def _change(
-        self, connection: Connection, one: RemoteStudy, **values: object
+        self,
+        one: RemoteStudy,
+        kind: EventKind,
+        *,
+        told: Mapping[str, str | int],
+        at: datetime,
+        **values: object,
     ) -> None:
-        connection.execute(
-            update(remote_studies).where(remote_studies.c.id == one.id).values(**values)
-        )
+        """Change a study's row and tell it in the trail, in one transaction."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(remote_studies)
+                .where(remote_studies.c.id == one.id)
+                .values(**values)
+            )
+            record_event(
+                connection,
+                kind,
+                at=at,
+                study_id=_study_id(connection, one),
+                subject=one.pseudonymous_study_uid,
+                detail=told,
+            )
 
 
 def _select(connection: Connection, *conditions: Any) -> tuple[RemoteStudy, ...]:

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import stat
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -239,12 +240,13 @@ def injected(
         Whether the other threads, and those that begin, are meant too.
 
     """
-    log = Path(f"/tmp/torture-strace-{os.getpid()}-{task}")
+    descriptor, name = tempfile.mkstemp(prefix="strace-")
+    os.close(descriptor)
+    log = Path(name)
     calls = inject.partition(":")[0]
     command = ["strace", "-o", str(log), "-e", f"trace={calls}"]
     command += ["-e", f"inject={inject}"] if ":" in inject else []
     command += ["-f"] if is_whole_process else []
-    log.touch()
     strace = subprocess.Popen(
         [*command, "-p", str(task)], stderr=subprocess.PIPE, text=True
     )
