@@ -243,8 +243,9 @@ class NodeService:
                 destinations=tuple(one.name for one in settings.destinations),
             )
         )
-        self._processor.start()
         self._server.start()
+        # After the listener: its thread loads what is heavy from its first moment on.
+        self._processor.start()
         self._checks.require("listeners", lambda: self._server.trouble)
         self._commitment.start()
         if self._retrieve is not None:
