@@ -35,6 +35,8 @@ torture: setup   ## Try to break a running node in twenty ways (about an hour)
 	$(BIN)/python -m tests.torture run $(TORTURE_ARGS)
 soak: setup      ## Fifty senders for an hour, and what grows meanwhile
 	$(BIN)/python -m tests.torture run 14 --scale soak
+bench: setup     ## How fast it is, beside its peers (about half an hour)
+	$(BIN)/python -m tests.bench run $(BENCH_ARGS)
 checkpoint: setup ## Train the bundled checkpoint again from the open data (hours on one core)
 	$(BIN)/python -m training checkpoint training/configs/medglip-tiny.toml --resume
 # What torch brings along for a GPU differs from machine to machine.
@@ -57,4 +59,4 @@ audit: setup     ## Ask the network for known vulnerabilities of what is pinned
 	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements.lock
 fix: setup       ## Format and repair what can be repaired
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
-.PHONY: help setup demo torture soak checkpoint test fast lint types lock sbom audit fix
+.PHONY: help setup demo torture soak bench checkpoint test fast lint types lock sbom audit fix

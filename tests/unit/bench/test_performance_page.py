@@ -1,0 +1,87 @@
+"""The tables of performance.md are what the recorded figures say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.bench.interleave import interleave, timed
+from tests.bench.report import Case, Contender, Goal, Report, Sample, Table
+from tests.bench.subjects import SUBJECTS
+from tests.bench.table import PAGE, RECORDS, render_report, render_subject
+
+SECONDS = st.floats(min_value=1e-6, max_value=1e6)
+
+
+def test_the_page_holds_the_tables_of_the_recorded_figures() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+
+    for subject in SUBJECTS:
+        assert render_subject(subject) in page, "run: python -m tests.bench page"
+
+
+def test_every_record_belongs_to_a_subject_and_can_be_read() -> None:
+    names = {f"{one.name}.json" for one in SUBJECTS}
+
+    for path in RECORDS.glob("*.json"):
+        assert path.name in names
+        report = Report.read(json.loads(path.read_text(encoding="utf-8")))
+        assert report.cases or report.tables
+
+
+def test_contenders_take_turns() -> None:
+    seen: list[str] = []
+    case = interleave(
+        "nothing",
+        {
+            name: timed(lambda name=name: seen.append(name))  # type: ignore[misc]
+            for name in ("a", "b")
+        },
+        base="a",
+        repeats=3,
+        tell=lambda _: None,
+    )
+
+    assert seen == ["a", "b", "b", "a", "a", "b"]
+    assert [len(one.samples) for one in case.contenders] == [3, 3]
+
+
+def test_a_goal_that_is_not_reached_says_so() -> None:
+    case = Case(
+        "work",
+        "peer",
+        (
+            Contender("peer", (Sample(1.0, 0.5),)),
+            Contender("ours", (Sample(2.0, 0.5, {"RSS MiB": 80.0}),)),
+        ),
+        (Goal("ours", "peer", 0.4), Goal("ours", "peer", 0.6)),
+    )
+
+    told = render_report(Report((case,)))
+
+    assert told.count("falls short") == 1
+    assert "0.50 times as fast as peer; asked: 0.6. **falls short**" in told
+    assert "| ours | 2 | 2 | 0.50 | 80 | 0.5 |" in told
+
+
+@given(
+    seconds=st.lists(SECONDS, min_size=1, max_size=9),
+    text=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+)
+def test_a_report_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, seconds: list[float], text: str
+) -> None:
+    report = Report(
+        (Case(text, "a", (Contender("a", tuple(Sample(s, 1.0) for s in seconds)),)),),
+        (Table(text, ("x", "y"), ((text, 1.5), ("b", 2))),),
+        (text,),
+        {"peer": text},
+    )
+    path = tmp_path_factory.mktemp("report") / "one.json"
+
+    report.save(path, commit="c")
+
+    assert Report.read(json.loads(path.read_text(encoding="utf-8"))) == report
