@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,16 +34,14 @@ class MemoryLedger:
     instances: list[ReceivedInstance] = field(default_factory=list)
     outcomes: list[InstanceOutcome] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    hashes: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By SOP Instance UID: a run of many instances looks through none of them."""
 
     def record_instance(self, instance: ReceivedInstance) -> InstanceOutcome:
         if self.before is not None:
             self.before(instance)
         with self.lock:
-            known = {
-                one.sha256
-                for one in self.instances
-                if one.sop_instance_uid == instance.sop_instance_uid
-            }
+            known = self.hashes[instance.sop_instance_uid]
             outcome = InstanceOutcome.NEW
             if instance.sha256 in known:
                 outcome = InstanceOutcome.DUPLICATE
@@ -50,6 +49,7 @@ class MemoryLedger:
                 outcome = InstanceOutcome.CONFLICT
             if outcome is not InstanceOutcome.DUPLICATE:
                 self.instances.append(instance)
+                known.add(instance.sha256)
             self.outcomes.append(outcome)
             return outcome
 

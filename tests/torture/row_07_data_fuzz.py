@@ -32,7 +32,7 @@ __all__ = ["run"]
 _IN_PROCESS = {Scale.SHORT: 400, Scale.FULL: 100_000, Scale.SOAK: 1_000_000}
 _BY_DOORS = {Scale.SHORT: 40, Scale.FULL: 4_000, Scale.SOAK: 20_000}
 _SHOWN = {Scale.SHORT: 6, Scale.FULL: 500, Scale.SOAK: 2_000}
-_MOST_S = 300.0
+_MOST_S = 900.0
 """So long the part in process goes on; fewer than all by then is told."""
 _CONFLICT = 0x0111
 """STOW-RS: kept, but its UID leads to the bytes that came first (PS3.7 C.4)."""
