@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis.checks import not_a_server_error
@@ -20,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.torture.canary_node import PASSWORD, PEOPLE, CanaryNode
 from tests.torture.outcome import Figure, at_least, at_most
 
-__all__ = ["call_everything"]
+__all__ = ["Sessions", "call_everything"]
 
 _CHECKS = (
     not_a_server_error,
@@ -34,6 +38,9 @@ _ENDLESS = frozenset({"/changes"})
 
 _HALTING = frozenset({"/operations/drain", "/operations/pause"})
 """What an administrator stops by them is what the other calls are for."""
+
+_SENDERS = 4
+"""Calls at once: most of the time of a call is the node's, which waits for its disk."""
 
 _REFUSALS = frozenset({400, 401, 403, 404, 405, 413, 422, 429})
 
@@ -62,14 +69,25 @@ def call_everything(node: CanaryNode, *, calls: int) -> list[Figure]:
     operations = [one for one in operations if one.path not in _ENDLESS | _HALTING]
     callers: list[str | None] = [None, *PEOPLE]
     pairs = list(itertools.product(operations, callers))
-    each = max(1, round(calls / len(pairs)))
+    # Without a parameter or a body there is one call of an operation, not many.
+    varied = sum(bool(one.body or [*one.iter_parameters()]) for one, _ in pairs)
+    each = max(1, math.ceil((calls - len(pairs) + varied) / varied))
     # For fewer calls than pairs: a step that meets every operation and every caller.
     step = 1 if calls >= len(pairs) else len(callers) - 1
+    work = [
+        (number, operation, caller, _is_allowed(document, operation, caller))
+        for number, (operation, caller) in enumerate(pairs[::step])
+    ]
     found: Counter[str] = Counter()
-    for number, (operation, caller) in enumerate(pairs[::step]):
-        allowed = _is_allowed(document, operation, caller)
-        for problem in _call(node, operation, caller, allowed, each, number, found):
-            print(f"{caller} {operation.method} {operation.path}: {problem}")
+    # One sender has all calls of an operation: some say that others are at it.
+    lots = [list(lot) for _, lot in itertools.groupby(work, lambda one: id(one[1]))]
+    with Sessions() as sessions, ThreadPoolExecutor(_SENDERS) as senders:
+        for counted, problems in senders.map(
+            lambda lot: _call_in_turn(sessions.own(), lot, each), lots
+        ):
+            found += counted
+            for problem in problems:
+                print(problem)
     _check_is_alive(node)
     return [
         at_least("calls", found["call"], 0.9 * calls),
@@ -91,15 +109,56 @@ def _is_allowed(document: dict[str, Any], operation: Any, caller: str | None) ->
     return caller is not None and PEOPLE[caller] in roles
 
 
+class Sessions:
+    """A connection that stays open for each sender."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._all: list[requests.Session] = []
+
+    def __enter__(self) -> Sessions:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._all:
+            one.close()
+
+    def own(self) -> requests.Session:
+        """Return the session of the calling thread."""
+        if not hasattr(self._local, "session"):
+            session = requests.Session()
+            session.trust_env = False
+            # Who signed in by one call must be a stranger in the next.
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+            self._local.session = session
+            self._all.append(session)
+        return self._local.session  # type: ignore[no-any-return]
+
+
+def _call_in_turn(
+    session: requests.Session,
+    lot: list[tuple[int, Any, str | None, bool]],
+    each: int,
+) -> tuple[Counter[str], list[str]]:
+    found: Counter[str] = Counter()
+    problems: list[str] = []
+    for one in lot:
+        counted, said = _call(session, *one, each)
+        found += counted
+        problems += said
+    return found, problems
+
+
 def _call(
-    node: CanaryNode,
+    session: requests.Session,
+    number: int,
     operation: Any,
     caller: str | None,
     allowed: bool,
     each: int,
-    number: int,
-    found: Counter[str],
-) -> Iterator[str]:
+) -> tuple[Counter[str], list[str]]:
+    """Call an operation as somebody; count what came, and say what was wrong."""
+    found: Counter[str] = Counter()
     problems: list[str] = []
 
     @seed(number)
@@ -112,7 +171,7 @@ def _call(
     )
     @given(case=operation.as_strategy())
     def call(case: Any) -> None:
-        if found["call"] % 2 and case.path_parameters:
+        if (number + found["call"]) % 2 and case.path_parameters:
             case.path_parameters |= {
                 name: value
                 for name, value in _REAL.items()
@@ -120,7 +179,9 @@ def _call(
             }
         auth = None if caller is None else (caller, PASSWORD)
         try:
-            response = case.call(auth=auth, timeout=60, allow_redirects=False)
+            response = case.call(
+                session=session, auth=auth, timeout=60, allow_redirects=False
+            )
         except ValueError:
             return  # the client itself cannot send it
         found["call"] += 1
@@ -143,7 +204,8 @@ def _call(
             problems.append("; ".join(str(one)[:300] for one in inner))
 
     call()
-    yield from problems
+    who = f"{caller} {operation.method} {operation.path}"
+    return found, [f"{who}: {one}" for one in problems]
 
 
 def _check_is_alive(node: CanaryNode) -> None:
