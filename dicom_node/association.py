@@ -151,6 +151,11 @@ class DicomServer:
         return self._doors[0].port
 
     @property
+    def plain_port(self) -> int | None:
+        """The port where DICOM is spoken without TLS; None: nowhere."""
+        return next((one.port for one in self._doors if one.tls is None), None)
+
+    @property
     def tls_port(self) -> int | None:
         """The port where TLS is spoken; None: nowhere."""
         return next((one.port for one in self._doors if one.tls is not None), None)

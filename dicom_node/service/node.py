@@ -281,7 +281,7 @@ class NodeService:
         log.info(
             "node_started",
             version=__version__,
-            port=self.port,
+            port=self._server.plain_port,
             tls_port=self.tls_port,
             web_port=self.web_port,
             hl7_port=self.hl7_port,

@@ -75,6 +75,7 @@ def is_heard(port: int, context: ssl.SSLContext) -> bool:
 def test_plain_and_tls_are_spoken_side_by_side(
     running: RunningServer, authority: Authority, caller: Pair
 ) -> None:
+    assert running.server.plain_port == running.port
     assert echo(running.port) == 0
     assert echo(tls_port(running), authority.client(caller)) == 0
 
@@ -104,6 +105,7 @@ def test_without_the_plain_port_only_tls_is_spoken(
     settings = tls_settings(authority)
     with running_server(tmp_path / "data", tls=settings, plain=False) as running:
         assert running.port == running.server.tls_port
+        assert running.server.plain_port is None
         assert echo(running.port, authority.client(caller)) == 0
 
 
