@@ -259,12 +259,11 @@ def _of_epoch(name: str, epoch: int | None) -> str:
 
 
 def _remove_tries(parent: Path, name: str, epoch: int | None) -> None:
-    # A pattern for each name would fill the caches of patterns.
-    tries = (one for one in parent.glob("*") if one.name.startswith(f"{name}."))
-    for path in (parent / name, *tries):
-        made_in = path.suffix[1:]
-        if not made_in or (epoch is not None and int(made_in) <= epoch):
-            shutil.rmtree(path, ignore_errors=True)
+    """Remove what this node, and those that it took over from, made of a run."""
+    # By name: beside it lie the results of all studies, which may be very many.
+    earlier = () if epoch is None else (_of_epoch(name, n) for n in range(epoch + 1))
+    for one in (name, *earlier):
+        shutil.rmtree(parent / one, ignore_errors=True)
 
 
 def _reason(error: Exception) -> str:
