@@ -7,9 +7,11 @@ import ipaddress
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from dicom_node.atna import check_repository
 from dicom_node.config import NodeSettings
@@ -69,6 +71,7 @@ def examine(settings: NodeSettings) -> tuple[DoctorFinding, ...]:
         _callers,
         _hl7,
         _certificates,
+        _secrets,
         _destinations,
         _archives,
         _remotes,
@@ -238,6 +241,38 @@ def _certificates(settings: NodeSettings) -> Iterator[DoctorFinding]:
                 f"{one.use}.private_key {one.private_key}: every user of this machine "
                 "may read it: chmod o-r, and give it to the node's user or group",
             )
+
+
+def _secrets(settings: NodeSettings) -> Iterator[DoctorFinding]:
+    files = {
+        "node.database_password_file": settings.node.database_password_file,
+        "oidc.client_secret_file": settings.oidc.client_secret_file,
+        "ups.token_file": settings.ups.token_file,
+        **{
+            f"destination {one.name} token_file": one.token_file
+            for one in settings.destinations
+        },
+        **{
+            f"archive {one.name} token_file": one.token_file
+            for one in settings.archives
+        },
+    }
+    for use, path in files.items():
+        who = None if path is None else _who_else_reads(path)
+        if who is not None:
+            yield DoctorFinding(False, f"{use} {path}: {who} may read it: chmod 600")
+
+
+def _who_else_reads(path: Path) -> str | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None  # whoever needs it says so
+    if found.st_mode & stat.S_IROTH:
+        return "every user of this machine"
+    # By its group a file of somebody else's is lent to the node.
+    is_own = found.st_uid == os.geteuid()
+    return "its group" if is_own and found.st_mode & stat.S_IRGRP else None
 
 
 def _destinations(settings: NodeSettings) -> Iterator[DoctorFinding]:
