@@ -146,7 +146,8 @@ def configure_logging(
     What nothing catches is a line too, in the main thread or another: the
     interpreter's own traceback would quote the message. Other libraries are heard
     from WARNING on, and by place alone: their words may hold whatever they read,
-    as an HTTP client's hold the queries that it sends.
+    as an HTTP client's hold the queries that it sends. What they say again and
+    again is one line a minute; ``repeated`` counts what was left out since the last.
 
     Parameters
     ----------
@@ -177,6 +178,7 @@ def configure_logging(
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(out)
+    handler.addFilter(_OncePerMinute())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, _keep_to_place],
@@ -241,14 +243,48 @@ _OTHERS = {
 }
 """Libraries whose lines may hold what must not be logged, and their level."""
 
+_PAUSE_S = 60.0
+"""So long a library that has said something is not heard with the same."""
+
+
+class _OncePerMinute(logging.Filter):
+    """Lets a library say each thing once a minute: a full disk lasts for hours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._said: dict[tuple[object, ...], tuple[float | None, int]] = {}
+        """By place and class of exception: when it was said last, and what since."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _is_own(record):
+            return True
+        error = record.exc_info[0] if record.exc_info else None
+        kind = (record.name, record.pathname, record.lineno, error)
+        with self._lock:
+            at, left_out = self._said.get(kind, (None, 0))
+            # A clock that was set back must not silence it.
+            if at is not None and 0 <= record.created - at < _PAUSE_S:
+                self._said[kind] = at, left_out + 1
+                return False
+            self._said[kind] = record.created, 0
+        record.repeated = left_out
+        return True
+
+
+def _is_own(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] in (*_OWN, *_WORDS)
+
 
 def _keep_to_place(
     _logger: WrappedLogger, _name: str, event_dict: EventDict
 ) -> EventDict:
     record: logging.LogRecord = event_dict["_record"]
-    if record.name.partition(".")[0] not in (*_OWN, *_WORDS):
+    if not _is_own(record):
         event_dict["event"] = "library_message"
         event_dict["logged_at"] = f"{record.filename}:{record.lineno}"
+        if repeated := getattr(record, "repeated", 0):
+            event_dict["repeated"] = repeated
     return event_dict
 
 
