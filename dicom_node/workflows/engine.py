@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from pathlib import Path
 
+import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, WorkflowStatus
 from sqlalchemy import Engine, make_url
 
@@ -13,6 +15,7 @@ from dicom_node.config import NodeSettings
 __all__ = [
     "POLLING_S",
     "engine_configuration",
+    "expect_interruptions",
     "first_id",
     "newest",
     "next_id",
@@ -21,6 +24,8 @@ __all__ = [
 
 POLLING_S = 0.2
 """How often a queue is looked at."""
+
+log = structlog.get_logger(__name__)
 
 _VERSION = "1"
 """Names the shape of the workflows: recovery takes up those of this shape."""
@@ -56,6 +61,33 @@ def engine_configuration(settings: NodeSettings, engine: Engine | None) -> DBOSC
         log_level="WARNING",
         notification_listener_polling_interval_sec=POLLING_S,
     )
+
+
+def expect_interruptions(*, is_ending: bool) -> None:
+    """Say whether work may be cut short; else its end without an outcome is an error.
+
+    What outlives the grace of a stop ends without an engine to write to, which calls
+    that an error of its own. The next start does that work again.
+    """
+    logger = logging.getLogger("dbos")
+    if is_ending:
+        logger.addFilter(_INTERRUPTED)
+    else:
+        logger.removeFilter(_INTERRUPTED)
+
+
+class _Interrupted(logging.Filter):
+    """Tells of work that was cut short in the node's own words."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[0] if record.exc_info else None
+        if error is None:
+            return True
+        log.info("work_interrupted", error=error.__name__)
+        return False
+
+
+_INTERRUPTED = _Interrupted()
 
 
 def queue_of(destination: str) -> str:

@@ -27,7 +27,12 @@ from dicom_node.store import CollectingStudy, Parcel, Store, VersionKey
 from dicom_node.store.switches import DRAINING, PAUSED
 from dicom_node.workflows.choosing import Chooser
 from dicom_node.workflows.delivery import Delivery, first_in_line
-from dicom_node.workflows.engine import POLLING_S, engine_configuration, queue_of
+from dicom_node.workflows.engine import (
+    POLLING_S,
+    engine_configuration,
+    expect_interruptions,
+    queue_of,
+)
 from dicom_node.workflows.names import commitment_name, parcel_name, work_name
 from dicom_node.workflows.processing import NO_MODEL, Processing, StudyProcessor
 from dicom_node.workflows.registered import register
@@ -136,6 +141,7 @@ class Workflows:
         except sqlite3.Error as error:
             msg = f"the workflow database cannot be opened ({type(error).__name__})"
             raise StoreError(msg) from error
+        expect_interruptions(is_ending=False)
         DBOS(config=configuration)
         self._registered = register(self._steps)
         try:
@@ -172,6 +178,7 @@ class Workflows:
         if not self._is_launched:
             return
         self._is_launched = False
+        expect_interruptions(is_ending=True)
         DBOS.destroy(
             destroy_registry=True,
             # DBOS would wait a second even when there is nothing to wait for.

@@ -231,6 +231,28 @@ def test_a_request_from_another_process_is_taken_up_at_once(tmp_path: Path) -> N
     assert later.startswith("1.2.3: it is processed again")
 
 
+def test_work_that_a_stop_cuts_short_is_no_error_and_is_done_at_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_node.service.node._STOP_GRACE_S", 0)
+    monkeypatch.setattr(logging.getLogger("dbos"), "propagate", True)
+    settings = make_settings(tmp_path)
+    slow, quick = QuickProcessor(delay_s=600), QuickProcessor()
+    with structlog.testing.capture_logs() as events:
+        with running(settings, slow) as node:
+            send(node, write_ct(tmp_path, 1))
+            wait_for(lambda: len(slow.processed) == 1, "the processor")
+        wait_for(
+            lambda: [one for one in events if one["event"] == "work_interrupted"],
+            "its end",
+        )
+    with running(settings, quick):
+        wait_for(lambda: len(quick.processed) == 1, "the study")
+
+    assert [one for one in caplog.records if one.levelno >= logging.ERROR] == []
+    assert [one for one in events if one["log_level"] in {"error", "critical"}] == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_node_in_order(
     tmp_path: Path, number: signal.Signals
