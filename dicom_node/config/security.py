@@ -111,7 +111,8 @@ class RetentionSettings(Section):
     the report came; None: it waits."""
     events_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Rows of the audit trail are deleted after this long, once they were sent to the
-    audit record repository where there is one; None: never."""
+    audit record repository where there is one, and with them the rows of the workflow
+    engine about work that ended; None: never."""
 
     @model_validator(mode="after")
     def _check_water(self) -> Self:

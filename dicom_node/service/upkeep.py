@@ -112,6 +112,7 @@ class Upkeep:
             if not self._is_reconciled:
                 self._survives(self._reconcile)
             self._survives(self._retention.run)
+            self._survives(self._workflows.forget)
 
     def _recover(self) -> None:
         failures = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 from dbos import error as dbos_error
@@ -12,7 +13,7 @@ from dicom_node.errors import StoreError
 from dicom_node.rules import PRIORITIES
 from dicom_node.workflows.engine import first_id, newest, next_id
 
-__all__ = ["CRASHED", "PROCESS_QUEUE", "hurry", "submit"]
+__all__ = ["CRASHED", "PROCESS_QUEUE", "forget_ended", "hurry", "submit"]
 
 PROCESS_QUEUE = "process"
 """Where versions wait for the worker."""
@@ -21,6 +22,12 @@ CRASHED = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 """The state of a workflow that ended the process again and again."""
 
 _ACTIVE = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
+
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED"]
+"""Not `CRASHED`: that such work is not to be tried again is known by its row alone."""
+
+_AT_ONCE = 1000
+"""Workflows that are forgotten in one transaction."""
 
 
 def submit(
@@ -81,3 +88,36 @@ def hurry(name: str) -> None:
     found = newest(name)
     if found is not None:
         DBOS.set_workflow_delay(found.workflow_id, delay_seconds=0.0)
+
+
+def forget_ended(*, before: datetime) -> int:
+    """Delete the rows of workflows that ended long ago; return how many, at most 1000.
+
+    What is undone is known from the store, never from these rows: work that is queued
+    again under the name of one that is forgotten finds that it is done.
+
+    Parameters
+    ----------
+    before : datetime
+        What ended later stays, as does what has not ended.
+
+    Raises
+    ------
+    StoreError
+        The workflow database could not answer.
+
+    """
+    try:
+        ended = DBOS.list_workflows(
+            status=_ENDED,
+            completed_before=before.isoformat(),
+            limit=_AT_ONCE,
+            load_input=False,
+            load_output=False,
+        )
+        if ended:
+            DBOS.delete_workflows([one.workflow_id for one in ended])
+    except (SQLAlchemyError, dbos_error.DBOSException) as error:
+        msg = f"old work could not be forgotten ({type(error).__name__})"
+        raise StoreError(msg) from error
+    return len(ended)

@@ -37,7 +37,13 @@ from dicom_node.workflows.names import commitment_name, parcel_name, work_name
 from dicom_node.workflows.processing import NO_MODEL, Processing, StudyProcessor
 from dicom_node.workflows.registered import register
 from dicom_node.workflows.steps import Steps, seconds_until
-from dicom_node.workflows.submitting import CRASHED, PROCESS_QUEUE, hurry, submit
+from dicom_node.workflows.submitting import (
+    CRASHED,
+    PROCESS_QUEUE,
+    forget_ended,
+    hurry,
+    submit,
+)
 
 __all__ = ["DRAINING", "PAUSED", "Workflows"]
 
@@ -224,6 +230,22 @@ class Workflows:
             "deliveries": len(pending),
             "commitments": len(waiting),
         }
+
+    def forget(self) -> None:
+        """Delete the rows of some workflows that ended as long ago as events are kept.
+
+        Raises
+        ------
+        StoreError
+            The workflow database could not answer.
+
+        """
+        days = self._settings.retention.events_days
+        if days is None:
+            return
+        count = forget_ended(before=self._clock() - timedelta(days=days))
+        if count:
+            log.info("workflows_forgotten", count=count)
 
     def take_report(
         self, ae_title: str, peer_address: str, report: CommitmentReport

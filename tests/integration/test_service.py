@@ -19,13 +19,19 @@ import httpx
 import pydicom
 import pytest
 import structlog
+from dbos import DBOS
 from prometheus_client.parser import text_string_to_metric_families
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from rich.console import Console
 
 from dicom_node.audit import configure_logging
-from dicom_node.config import DestinationSettings, DicomPeer, NodeSettings
+from dicom_node.config import (
+    DestinationSettings,
+    DicomPeer,
+    NodeSettings,
+    RetentionSettings,
+)
 from dicom_node.deliver import send_objects
 from dicom_node.errors import ObjectError, SettingsError, StoreError
 from dicom_node.service import NodeService
@@ -251,6 +257,37 @@ def test_work_that_a_stop_cuts_short_is_no_error_and_is_done_at_the_next_start(
 
     assert [one for one in caplog.records if one.levelno >= logging.ERROR] == []
     assert [one for one in events if one["log_level"] in {"error", "critical"}] == []
+
+
+def test_work_that_ended_long_ago_is_forgotten_and_not_done_again(
+    tmp_path: Path,
+) -> None:
+    dead = DestinationSettings(
+        name="dead", ae_title="DEAD", host="127.0.0.1", port=free_port()
+    )
+    settings = make_settings(tmp_path, dead)
+    keeping = RetentionSettings(events_days=1.0)
+    forgetting = RetentionSettings(events_days=1e-9)
+    processor = QuickProcessor()
+
+    def states() -> Counter[str]:
+        return Counter(str(one.status) for one in DBOS.list_workflows())
+
+    with running(settings.model_copy(update={"retention": keeping}), processor) as node:
+        send(node, write_ct(tmp_path, 1))
+        wait_for(lambda: states() == {"SUCCESS": 2, "DELAYED": 1}, "a second try")
+        node._workflows.forget()
+        assert states() == {"SUCCESS": 2, "DELAYED": 1}
+    with running(settings.model_copy(update={"retention": forgetting})) as node:
+        wait_for(lambda: states()["DELAYED"] == 1, "another try")
+        node._workflows.forget()
+        left = states()
+        node._workflows.resume(only_overdue=True)
+        again = states()
+
+    assert left["SUCCESS"] == 0
+    assert left["DELAYED"] == again.total() == 1
+    assert len(processor.processed) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
