@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,7 @@ from dicom_node.reports import (
     gather_reports,
 )
 from dicom_node.result import write_result_json
+from dicom_node.stages import StageLog
 from dicom_node.verify import verify_objects
 
 __all__ = [
@@ -96,6 +98,7 @@ def interpret(
     may_retry: bool = False,
     with_probabilities: bool = False,
     progress: Progress | None = None,
+    stages: StageLog | None = None,
 ) -> StudyResult:
     """Find the regions of a study's phrases.
 
@@ -120,6 +123,8 @@ def interpret(
         Ask for the probability of every pixel, for objects that hold them.
     progress : Progress, optional
         Told how far grounding is.
+    stages : StageLog, optional
+        Notes when ``headers``, ``text``, ``pixels`` and ``inference`` began and ended.
 
     Raises
     ------
@@ -133,18 +138,20 @@ def interpret(
 
     """
     settings = report_settings or ReportSettings()
-    series, left_out = find_series(ready.instances)
-    gathered = gather_reports(
-        ready, rooms.documents, counts_preliminary=settings.preliminary
-    )
-    reports = gathered.reports
-    if report_text is not None:
-        reports = (Report(text=report_text, source="file"),)
-    if settings.tags and not reports:
-        reports = find_tag_reports(ready.instances)
-    asked = collect_phrases(
-        reports, phrases, series, uses_vocabulary=settings.vocabulary
-    )
+    with _measure(stages, "headers"):
+        series, left_out = find_series(ready.instances)
+    with _measure(stages, "text"):
+        gathered = gather_reports(
+            ready, rooms.documents, counts_preliminary=settings.preliminary
+        )
+        reports = gathered.reports
+        if report_text is not None:
+            reports = (Report(text=report_text, source="file"),)
+        if settings.tags and not reports:
+            reports = find_tag_reports(ready.instances)
+        asked = collect_phrases(
+            reports, phrases, series, uses_vocabulary=settings.vocabulary
+        )
     not_processed = [*left_out, *gathered.not_processed]
     if not asked and any(not one.is_weak for one in reports):
         not_processed.append(NotProcessed("", _NOT_UNDERSTOOD))
@@ -162,6 +169,7 @@ def interpret(
                 grounder,
                 progress=progress,
                 with_probabilities=with_probabilities,
+                stages=stages,
             )
         except ModelLoadError:
             raise
@@ -221,6 +229,7 @@ def process_study(
     may_retry: bool = False,
     left_out: Sequence[NotProcessed] = (),
     progress: Progress | None = None,
+    stages: StageLog | None = None,
 ) -> ProcessedStudy:
     """Interpret a study and write its objects and ``result.json`` into a folder.
 
@@ -237,6 +246,8 @@ def process_study(
         As for `interpret`.
     left_out : sequence of NotProcessed
         What was left out before: named in ``result.json`` too.
+    stages : StageLog, optional
+        As for `interpret`; notes ``objects``, ``verified`` and ``written`` too.
 
     Raises
     ------
@@ -256,19 +267,23 @@ def process_study(
         may_retry=may_retry,
         with_probabilities=needs_probabilities(profiles),
         progress=progress,
+        stages=stages,
     )
     out_dir = out_dir.resolve()
     objects: list[ResultObject] = []
     for index, profile in enumerate(profiles):
         folder = out_dir if index == 0 else out_dir / profile
         folder.mkdir(exist_ok=True)
-        made = make_objects(
-            result, profile=profile, out_dir=folder, reader=rooms.reader
-        )
-        verify_objects(made, result.series)
+        with _measure(stages, "objects"):
+            made = make_objects(
+                result, profile=profile, out_dir=folder, reader=rooms.reader
+            )
+        with _measure(stages, "verified"):
+            verify_objects(made, result.series)
         objects.extend(made)
-    path = write_result_json(result, objects, out_dir, left_out=left_out)
-    write_fhir_json(result, objects, out_dir)
+    with _measure(stages, "written"):
+        path = write_result_json(result, objects, out_dir, left_out=left_out)
+        write_fhir_json(result, objects, out_dir)
     return ProcessedStudy(result=result, objects=tuple(objects), result_json=path)
 
 
@@ -291,6 +306,7 @@ def _ground_series(
     *,
     progress: Progress | None,
     with_probabilities: bool,
+    stages: StageLog | None,
 ) -> tuple[GroundedPrompt, ...]:
     # What the report negates is reported and never drawn, so it is never asked.
     prompts = tuple(
@@ -305,17 +321,23 @@ def _ground_series(
         if progress is not None:
             progress("ground", done, total)
 
-    pixels = reader.read(series)
-    answers = grounder.ground(
-        series,
-        pixels,
-        prompts,
-        progress=tell,
-        with_probabilities=with_probabilities,
-    )
+    with _measure(stages, "pixels"):
+        pixels = reader.read(series)
+    with _measure(stages, "inference"):
+        answers = grounder.ground(
+            series,
+            pixels,
+            prompts,
+            progress=tell,
+            with_probabilities=with_probabilities,
+        )
     for answer in answers:
         check_answer(series, answer)
     return answers
+
+
+def _measure(stages: StageLog | None, name: str) -> AbstractContextManager[None]:
+    return nullcontext() if stages is None else stages.measure(name)
 
 
 def _configuration_sha256(

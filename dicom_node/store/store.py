@@ -44,6 +44,7 @@ from dicom_node.store.retention import RetentionStore
 from dicom_node.store.retrievals import RetrievalStore
 from dicom_node.store.schema import owner, studies
 from dicom_node.store.switches import SwitchStore
+from dicom_node.store.timeline import TimelineStore
 from dicom_node.store.trail import TrailStore
 from dicom_node.store.users import UserStore
 from dicom_node.store.workitems import WorkitemStore
@@ -95,6 +96,7 @@ class Store:
         self.pages = PageStore(self._database)
         self.corrections = CorrectionStore(self._database)
         self.details = DetailStore(self._database)
+        self.timeline = TimelineStore(self._database)
         self.turn = self._database.make_claim()
         self.accesses = AccessStore(self._database)
         self.trail = TrailStore(self._database)

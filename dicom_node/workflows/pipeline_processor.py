@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node import __version__
+from dicom_node.assembly import Clock, system_clock
 from dicom_node.audit import Counters
 from dicom_node.backoff import delivery_delay_s
 from dicom_node.config import ModelSettings, NodeSettings
 from dicom_node.errors import ModelLoadError, NodeError, WorkerLostError
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
 from dicom_node.scratch import scratch_folder
+from dicom_node.stages import StageLog
 
 if TYPE_CHECKING:
     from dicom_node.grounding import Grounder, ModelIdentity
@@ -50,6 +52,8 @@ class PipelineProcessor:
         Makes who grounds with a model; a `GroundingWorker` when absent.
     counters : Counters, optional
         Counts what the models fell back to.
+    clock : Clock
+        The wall clock; steps are measured by it.
 
     """
 
@@ -59,7 +63,9 @@ class PipelineProcessor:
         *,
         make_grounder: Callable[[ModelSettings], Grounder] | None = None,
         counters: Counters | None = None,
+        clock: Clock = system_clock,
     ) -> None:
+        self._clock = clock
         self.remotes: RemoteGateway | None = None
         """Who asks the remote models that rules name."""
         self._counters = counters
@@ -178,6 +184,7 @@ class PipelineProcessor:
         from dicom_node.pipeline import process_study, profiles_of
 
         key = (ready.study_instance_uid, ready.content_version)
+        stages = StageLog(self._clock)
         try:
             processed = process_study(
                 ready,
@@ -187,11 +194,13 @@ class PipelineProcessor:
                 report_settings=self._settings.reports,
                 predecessors=predecessors,
                 may_retry=self._losses[key] < _LOSSES,
+                stages=stages,
             )
         except WorkerLostError:
             self._losses[key] += 1
             raise
         self._losses.pop(key, None)
+        stages.save(out_dir)
         return processed.objects
 
     def _keep_loaded(self) -> None:
