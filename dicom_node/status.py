@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from dicom_node.reconcile import describe_trouble
 from dicom_node.records import IncomingReport
 from dicom_node.store import StatusSnapshot, Store
 from dicom_node.store.reports import StoredReport
+from dicom_node.timeline import chrome_trace, make_spans
 
 __all__ = [
     "NodeStatus",
     "forget_report",
     "hand_in_report",
     "read_status",
+    "read_trace",
     "read_waiting_reports",
     "requeue_study",
     "require_database",
@@ -74,6 +76,26 @@ def read_status(settings: NodeSettings) -> NodeStatus:
             store.reports.count_waiting(),
             store.last_reconciled(),
         )
+
+
+def read_trace(settings: NodeSettings, study_instance_uid: str) -> dict[str, Any]:
+    """Return where a study's time went; see `timeline.chrome_trace`.
+
+    Raises
+    ------
+    StoreError
+        There is no database, it cannot answer, or it has no version of such a study.
+
+    """
+    require_database(settings)
+    with Store(settings.database_url) as store:
+        found = store.timeline.of_study(
+            study_instance_uid, data_dir=settings.node.data_dir.resolve()
+        )
+    if not found:
+        raise StoreError("there is no complete study of this UID")
+    now = datetime.now(UTC)
+    return chrome_trace((one, make_spans(one, now=now)) for one in found)
 
 
 def requeue_study(settings: NodeSettings, study_instance_uid: str) -> str:

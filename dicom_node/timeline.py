@@ -189,8 +189,9 @@ def _spans(moments: VersionMoments, now: datetime) -> Iterator[Span]:
     queued = moments.queued_at
     first, last = moments.first_received_at, moments.last_received_at
     if first is not None and last is not None:
-        yield _span("receiving", "study", first, min(last, queued))
-        yield _span("quiet time", "study", min(last, queued), queued)
+        last = min(last, queued)
+        yield _span("receiving", "study", min(first, last), last)
+        yield _span("quiet time", "study", last, queued)
     started, finished = moments.started_at, moments.finished_at
     is_waiting = moments.state in {"ready", "processing"}
     if started is None:

@@ -84,6 +84,24 @@ def requeue(
 
 
 @commands.command()
+def trace(
+    study: Annotated[str, typer.Argument(help="Study Instance UID.", metavar="STUDY")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; printed when absent.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Say where a study's time went, as a trace that ui.perfetto.dev opens."""
+    from dicom_node.status import read_trace
+
+    text = json.dumps(read_trace(load_settings(config), study))
+    if out is None:
+        typer.echo(text)
+    else:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
+@commands.command()
 def retention(
     config: ConfigOption = None,
     dry_run: Annotated[

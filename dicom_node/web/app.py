@@ -17,6 +17,7 @@ from dicom_node.web.api_people import make_people_router
 from dicom_node.web.api_reports import make_reports_router
 from dicom_node.web.api_results import make_results_router
 from dicom_node.web.api_studies import make_studies_router
+from dicom_node.web.api_timeline import make_timeline_router
 from dicom_node.web.dicomweb_routes import DICOMWEB_PATH
 from dicom_node.web.dicomweb_routes import make_router as make_dicomweb_router
 from dicom_node.web.fhir_routes import make_router as make_fhir_router
@@ -83,6 +84,7 @@ def make_app(parts: WebParts) -> FastAPI:
         make_oidc_router(),
         make_studies_router(),
         make_results_router(),
+        make_timeline_router(),
         make_images_router(),
         make_corrections_router(),
         make_corrected_router(),

@@ -321,6 +321,19 @@ def test_every_file_can_be_downloaded(seen: Seen) -> None:
     assert "outbox" in details["text"]
 
 
+def test_where_the_time_went_is_a_picture_and_the_same_table(seen: Seen) -> None:
+    details = seen.page["details"]
+
+    rows = {(name, lane): took for name, lane, _, took in details["spans"]}
+    assert {("receiving", "study"), ("quiet time", "study")} <= set(rows)
+    assert {("inference", "processing"), ("sending", "to outbox")} <= set(rows)
+    assert [title for title, _ in details["bars"]] == [
+        f"{name}: {took}" for name, _, _, took in details["spans"]
+    ]
+    assert all(width > 0 for _, width in details["bars"])
+    assert "from the last image to the last result" in details["text"]
+
+
 def test_a_dropped_file_shows_which_rule_it_meets(seen: Seen) -> None:
     operations = seen.page["operations"]
 

@@ -328,7 +328,10 @@ async function cine(page) {
 
 async function details(page) {
   await page.click('#more summary');
+  await page.waitForSelector('#spans svg');
   const seen = {
+    spans: await page.$$eval('.spans tbody tr', all => all.map(one => [...one.cells].map(cell => cell.innerText))),
+    bars: await page.$$eval('.span-bar', all => all.map(one => [one.textContent, one.getBoundingClientRect().width])),
     text: await page.innerText('#details'),
     axe: await judge(page),
     links: await page.$$eval('.downloads a', all => all.map(one => one.getAttribute('href'))),

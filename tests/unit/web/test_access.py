@@ -55,6 +55,8 @@ TABLE = [
     ("GET", "/studies/1.2/fhir.json", "viewer"),
     ("GET", "/studies/1.2/objects/1.3", "viewer"),
     ("GET", "/studies/1.2/results.zip", "viewer"),
+    ("GET", "/studies/1.2/timeline", "viewer"),
+    ("GET", "/studies/1.2/trace.json", "viewer"),
     ("GET", "/operations.json", "viewer"),
     ("POST", "/operations/pause", "admin"),
     ("POST", "/operations/drain", "admin"),

@@ -356,3 +356,27 @@ def test_a_study_is_asked_for_again(web: TestClient, study: FinishedStudy) -> No
 
     assert answer.status_code == 202
     assert answer.json()["outcome"]
+
+
+def test_a_study_says_where_its_time_went_without_saying_whose_it_is(
+    web: TestClient, study: FinishedStudy
+) -> None:
+    found = web.get(f"/studies/{study.uid}/timeline").json()
+    trace = web.get(f"/studies/{study.uid}/trace.json")
+
+    (version,) = found["versions"]
+    told = [(one["lane"], one["name"], one["is_open"]) for one in version["spans"]]
+    assert (version["instances"], version["seconds_to_result"]) == (SLICES, None)
+    assert told == [
+        ("study", "receiving", False),
+        ("study", "quiet time", False),
+        ("study", "queued", False),
+        ("study", "processing", False),
+        ("to archive", "waiting to be sent", True),
+    ]
+    complete = [one for one in trace.json()["traceEvents"] if one["ph"] == "X"]
+    assert [(one["cat"], one["name"]) for one in complete] == [
+        (lane, name) for lane, name, _ in told
+    ]
+    assert REPORT not in trace.text
+    assert web.get("/studies/9.9/timeline").status_code == 404

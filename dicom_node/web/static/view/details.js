@@ -1,10 +1,11 @@
 /** What went where and when: versions, deliveries, files, events, and what was left out. */
 
 import { post } from '../common/api.js';
-import { fill, h, icon, toast } from '../common/dom.js';
+import { byId, fill, h, icon, toast } from '../common/dom.js';
 import { moment, size, stateLabel } from '../common/format.js';
 import { reportProblem } from '../common/masthead.js';
 import { corrected } from './corrected.js';
+import { followTimeline } from './timeline.js';
 
 /** @typedef {import('./types.js').Detail} Detail */
 
@@ -19,6 +20,7 @@ export function drawDetails(place, detail, { mayRequeue, person }) {
   // Whoever takes responsibility ticks it again after news: they may have changed it.
   const byPeople = corrected(detail, person);
   const uid = detail.study.study_instance_uid;
+  const spans = h('div', { id: 'spans' });
   const hasResult = detail.versions.some(one => one.has_result);
   fill(
     place,
@@ -28,10 +30,12 @@ export function drawDetails(place, detail, { mayRequeue, person }) {
     section('Versions', versions(detail),
       mayRequeue ? h('button', { type: 'button', id: 'requeue', onclick: () => requeue(uid) }, icon('again'), 'Process again') : null),
     detail.not_processed.length ? section('Not processed', notProcessed(detail)) : null,
+    section('Where the time went', spans),
     section('Timeline', timeline(detail)),
     detail.model ? h('p', { class: 'muted model' },
       `Model ${detail.model.name} ${detail.model.version} · SHA-256 ${detail.model.sha256.slice(0, 16)}…`) : null,
   );
+  followTimeline(spans, uid, byId('more'));
 }
 
 /**
