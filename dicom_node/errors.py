@@ -40,7 +40,11 @@ NodeError
 ├── DeidentificationError
 ├── RemoteModelError
 │   └── RemoteWaitsError
+├── JobError
+│   ├── JobFailedError
+│   └── LeaseLostError
 └── StoreError
+    ├── FileAreaError
     └── TakenOverError
 """
 
@@ -59,10 +63,14 @@ __all__ = [
     "DeliveryError",
     "DeviceLostError",
     "DicomwebError",
+    "FileAreaError",
     "GeometryError",
     "GroundingError",
     "ImagingError",
     "InvalidObjectError",
+    "JobError",
+    "JobFailedError",
+    "LeaseLostError",
     "ModelLoadError",
     "NodeError",
     "NotAnImageError",
@@ -285,3 +293,19 @@ class RemoteModelError(NodeError):
 
 class RemoteWaitsError(RemoteModelError):
     """The results of a remote model have not come yet."""
+
+
+class FileAreaError(StoreError):
+    """The files that node and workers share cannot be reached, or are not whole."""
+
+
+class JobError(NodeError):
+    """A worker process could not do its job."""
+
+
+class JobFailedError(JobError):
+    """A worker process failed over a study, and would again."""
+
+
+class LeaseLostError(JobError):
+    """The job is no longer this worker's: its lease lapsed, or nobody wants it."""

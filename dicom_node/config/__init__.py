@@ -41,6 +41,7 @@ from dicom_node.config.security import (
     RetentionSettings,
 )
 from dicom_node.config.settings import NodeSettings
+from dicom_node.config.workers import WorkersSettings
 
 __all__ = [
     "ENGINES",
@@ -71,6 +72,7 @@ __all__ = [
     "ScheduleSettings",
     "UpsSettings",
     "WebSettings",
+    "WorkersSettings",
     "check_ae_title",
     "load_settings",
 ]

@@ -34,6 +34,7 @@ from dicom_node.config.security import (
     DicomTlsSettings,
     RetentionSettings,
 )
+from dicom_node.config.workers import WorkersSettings
 from dicom_node.errors import SettingsError
 
 __all__ = ["NodeSettings"]
@@ -52,6 +53,7 @@ class NodeSettings(Section):
     ups: UpsSettings = UpsSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     limits: LimitSettings = LimitSettings()
+    workers: WorkersSettings = WorkersSettings()
     retention: RetentionSettings = RetentionSettings()
     audit: AuditSettings = AuditSettings()
     callers: tuple[CallerSettings, ...] = ()
@@ -108,6 +110,11 @@ class NodeSettings(Section):
             "postgresql"
         ):
             msg = "node.standby: only nodes on PostgreSQL can take over"
+            raise ValueError(msg)
+        if self.workers.enabled and not (self.node.database_url or "").startswith(
+            "postgresql"
+        ):
+            msg = "workers.enabled: workers take their work from PostgreSQL"
             raise ValueError(msg)
         _check_password(self.node)
         if not self.dicom_tls.enabled and any(

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 from dicom_node.errors import StoreError
 
-__all__ = ["REVISION", "migrate"]
+__all__ = ["REVISION", "migrate", "read_revision"]
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -34,7 +34,7 @@ def migrate(connection: Connection) -> None:
         A newer version of the program has changed the tables.
 
     """
-    found = _revision(connection)
+    found = read_revision(connection)
     if found == REVISION:
         return
     if found is not None and found > REVISION:
@@ -54,7 +54,8 @@ def migrate(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _revision(connection: Connection) -> str | None:
+def read_revision(connection: Connection) -> str | None:
+    """Return the revision of the tables; None: there are none."""
     if not inspect(connection).has_table(_REVISIONS.name):
         return None
     found = connection.scalars(select(_REVISIONS.c.version_num)).all()

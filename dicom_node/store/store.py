@@ -36,6 +36,7 @@ from dicom_node.store.database import Database
 from dicom_node.store.details import DetailStore
 from dicom_node.store.events import record_event
 from dicom_node.store.files import FileStore
+from dicom_node.store.jobs import JobStore
 from dicom_node.store.migration import migrate
 from dicom_node.store.pages import PageStore
 from dicom_node.store.remote_studies import RemoteStudyStore
@@ -87,6 +88,7 @@ class Store:
         self.commitment_requests = CommitmentRequestStore(self._database)
         self.remotes = RemoteStudyStore(self._database)
         self.files = FileStore(self._database)
+        self.jobs = JobStore(self._database)
         self.retention = RetentionStore(self._database)
         self.retrievals = RetrievalStore(self._database)
         self.reports = ReportStore(self._database)

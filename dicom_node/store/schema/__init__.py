@@ -12,6 +12,7 @@ from dicom_node.store.schema.kept import (
 from dicom_node.store.schema.made import (
     commitments,
     deliveries,
+    jobs,
     remote_answers,
     remote_studies,
     results,
@@ -25,10 +26,16 @@ from dicom_node.store.schema.received import (
     studies,
     workitems,
 )
-from dicom_node.store.schema.states import DeliveryState, StudyState, VersionState
+from dicom_node.store.schema.states import (
+    DeliveryState,
+    JobState,
+    StudyState,
+    VersionState,
+)
 
 __all__ = [
     "DeliveryState",
+    "JobState",
     "StudyState",
     "UtcDateTime",
     "VersionState",
@@ -38,6 +45,7 @@ __all__ = [
     "deliveries",
     "events",
     "instances",
+    "jobs",
     "metadata",
     "owner",
     "remote_answers",

@@ -1,4 +1,4 @@
-"""What the node made of it: versions, results, deliveries, commitments, remote runs."""
+"""What the node made of it: versions, jobs, results, deliveries, and what is remote."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from dicom_node.store.schema.columns import (
 __all__ = [
     "commitments",
     "deliveries",
+    "jobs",
     "remote_answers",
     "remote_studies",
     "results",
@@ -65,6 +66,31 @@ supersede: chosen once, so that a repeated run writes the same bytes.
 ``priority`` say what was decided about it. ``priors`` are the earlier studies that it
 is compared with, each with its newest instance and the reports that count: chosen
 once, too. ``removed_at``: retention deleted the folder of its results."""
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("fingerprint", String(128), nullable=False),
+    uid_column("study_instance_uid"),
+    uid_column("content_version"),
+    Column("request", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("losses", Integer, nullable=False),
+    Column("worker", String(128)),
+    Column("lease_until", UtcDateTime),
+    Column("result", JSON),
+    Column("error", String(64)),
+    Column("reason", String(1024)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Index(None, "state", "created_at"),
+)
+"""Work for worker processes, on PostgreSQL; the only table that they write. ``id`` is
+the hash of what is asked, so that the same is never asked twice. ``generation`` counts
+who took it, ``losses`` those of them whose lease lapsed; times are the server's."""
 
 results = Table(
     "results",

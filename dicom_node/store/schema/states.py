@@ -1,4 +1,4 @@
-"""The states of studies, versions and deliveries."""
+"""The states of studies, versions, deliveries and jobs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from enum import StrEnum
 
 __all__ = [
     "DeliveryState",
+    "JobState",
     "StudyState",
     "VersionState",
 ]
@@ -51,3 +52,14 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     DEAD = "dead"
     """Given up after seven days, or the destination was removed."""
+
+
+class JobState(StrEnum):
+    """Where a piece of work for worker processes stands."""
+
+    OPEN = "open"
+    RUNNING = "running"
+    """A worker has it until its lease lapses."""
+    DONE = "done"
+    FAILED = "failed"
+    """``error`` names the class of what went wrong, ``reason`` says it."""
