@@ -95,7 +95,7 @@ def test_rows_of_every_old_schema_are_kept(
     with Store(url) as store:
         store.migrate()
         assert len(store.snapshot().studies) == 2
-        assert store.counts().instances == (0 if revision == REVISION else 2)
+        assert store.counts().instances == (0 if revision >= "0005" else 2)
         assert store.collecting_studies() == ()
         assert store.unfinished_versions() == ()
 
