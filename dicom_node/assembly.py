@@ -223,6 +223,7 @@ class Assembler:
         """Evaluate until `stop`; a released association is looked at at once."""
         while not self._is_stopping.is_set():
             try:
+                self._store.settle()
                 self.evaluate()
             except StoreError as error:
                 _log.error("assembly_waits", reason=str(error))

@@ -6,23 +6,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy import exc as sql_errors
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_node.errors import SettingsError, StoreError
+from dicom_node.durable import sync_path
+from dicom_node.errors import StoreError
+from dicom_node.store.causes import place_of, store_error
 from dicom_node.store.claim import Claim
-from dicom_node.store.patience import make_server_engine
+from dicom_node.store.engines import database_file, database_url, make_engine
 
-__all__ = ["BUSY_TIMEOUT_S", "Database", "database_url"]
-
-BUSY_TIMEOUT_S = 10
-"""How long a write waits for another process's lock; the peer that waits for our
-answer has its own time limit, 30 s is common."""
+__all__ = ["Database"]
 
 _LINE_S = 10.0
 """How long a change waits for those before it: a database that hangs must not add up
@@ -30,43 +25,7 @@ the time that each of them waits."""
 
 _MAX_BATCH = 64
 
-_SQLITE_BYTES = 4 << 20
-"""What SQLite keeps in memory in the whole process, about. Each connection would keep
-2 MiB of the file for itself; what it does not keep it finds in the system's cache."""
-
-_AWAY = (
-    sql_errors.OperationalError,
-    sql_errors.InterfaceError,
-    sql_errors.TimeoutError,
-)
-"""Errors that every other change would meet too."""
-
 Result = TypeVar("Result")
-
-
-def database_url(text: str) -> URL:
-    """Return the SQLAlchemy URL, with the driver that we ship for PostgreSQL.
-
-    Raises
-    ------
-    SettingsError
-        It is no URL of SQLite or PostgreSQL; its text, which may hold a password, is
-        not told.
-
-    """
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError) as error:
-        raise SettingsError("node.database_url: it is not a SQLAlchemy URL") from error
-    if url.get_backend_name() == "postgresql":
-        return url.set(drivername="postgresql+psycopg")
-    if url.get_backend_name() == "sqlite":
-        return url
-    msg = (
-        f"node.database_url: {url.get_backend_name()} is not supported; it begins with "
-        "sqlite:/// or postgresql://"
-    )
-    raise SettingsError(msg)
 
 
 @dataclass(eq=False)
@@ -74,6 +33,7 @@ class _Waiting(Generic[Result]):
     """A change that waits to be committed together with others."""
 
     change: Callable[[Connection], Result]
+    is_told_by_files: bool = False
     is_done: bool = False
     result: Result | None = None
     error: Exception | None = None
@@ -97,7 +57,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = database_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _make_engine(self.url)
+        self.engine = make_engine(self.url)
         self.fence: Callable[[Connection], None] | None = None
         """Asked at the beginning of each transaction that writes; what it raises ends
         the transaction."""
@@ -105,6 +65,7 @@ class Database:
         """Why the database could not answer; None: the last change was made."""
         self.failures = 0
         """How often it could not answer."""
+        self._is_unsettled = False
         self._writer = threading.Lock()
         self._queue: list[_Waiting[Any]] = []
         self._queue_lock = threading.Lock()
@@ -124,13 +85,15 @@ class Database:
             with self.engine.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise self._failed(_store_error(error, self.url)) from error
+            raise self._failed(store_error(error, self.url)) from error
         except StoreError as error:  # of the fence, or of who asks
             self._failed(error)
             raise
 
     @contextmanager
-    def write(self, *, is_patient: bool = False) -> Iterator[Connection]:
+    def write(
+        self, *, is_patient: bool = False, is_told_by_files: bool = False
+    ) -> Iterator[Connection]:
         """Open a transaction that is durable when the block ends.
 
         One thread of the process writes at a time: on SQLite there is no more to
@@ -140,6 +103,10 @@ class Database:
         ----------
         is_patient : bool
             Whether each statement may take as long as it takes, as migrations may.
+        is_told_by_files : bool
+            Whether a start could make the change again from durable files: on SQLite
+            it then waits for no sync of its own, and a power cut may take it until
+            the next change that does wait, or `settle`.
 
         Raises
         ------
@@ -153,7 +120,9 @@ class Database:
             raise self._busy()
         try:
             with (
-                self.engine.connect().execution_options(is_write=True) as connection,
+                self.engine.connect().execution_options(
+                    is_write=True, is_told_by_files=is_told_by_files
+                ) as connection,
                 connection.begin(),
             ):
                 if is_patient and not self.is_sqlite:
@@ -162,13 +131,39 @@ class Database:
                     self.fence(connection)
                 yield connection
             self.trouble = None
+            if is_told_by_files:
+                self._is_unsettled = True
         except SQLAlchemyError as error:
-            raise self._failed(_store_error(error, self.url)) from error
+            raise self._failed(store_error(error, self.url)) from error
         except StoreError as error:  # of the fence, or of who changes something
             self._failed(error)
             raise
         finally:
             self._writer.release()
+
+    def settle(self) -> None:
+        """Make durable what `write` was told to wait for no sync of.
+
+        Raises
+        ------
+        StoreError
+            The disk did not take it; nothing that is durable is lost.
+
+        """
+        file = database_file(self.url)
+        if not self._is_unsettled or file is None:
+            return
+        self._is_unsettled = False
+        # Every change is in the log before it is anywhere else. SQLite holds no lock
+        # on this file, so that to open and close it takes none away.
+        try:
+            sync_path(file.with_name(f"{file.name}-wal"))
+        except FileNotFoundError:
+            return  # It was folded into the database, which syncs both.
+        except OSError as error:
+            self._is_unsettled = True
+            msg = f"{place_of(self.url)}: the disk failed"
+            raise self._failed(StoreError(msg, is_away=True)) from error
 
     def check(self) -> None:
         """Ask whether this process may still write.
@@ -185,12 +180,24 @@ class Database:
             with self.read() as connection:
                 self.fence(connection)
 
-    def commit_together(self, change: Callable[[Connection], Result]) -> Result:
+    def commit_together(
+        self,
+        change: Callable[[Connection], Result],
+        *,
+        is_told_by_files: bool = False,
+    ) -> Result:
         """Make a change durable, in one commit with those of other threads.
 
         A commit waits for the disk; fifty associations that wait for the same one
         are as fast as one. A change that fails takes no other with it; a database
         that is away is waited for once, not by each.
+
+        Parameters
+        ----------
+        change : callable
+            Gets a connection in a transaction that writes.
+        is_told_by_files : bool
+            As `write` has it; together with one that is not, it waits as well.
 
         Raises
         ------
@@ -200,7 +207,7 @@ class Database:
             Another node works on the database now.
 
         """
-        waiting: _Waiting[Result] = _Waiting(change)
+        waiting: _Waiting[Result] = _Waiting(change, is_told_by_files)
         with self._queue_lock:
             self._queue.append(waiting)
         while not waiting.is_done:
@@ -231,7 +238,8 @@ class Database:
             batch = self._queue[:_MAX_BATCH]
             del self._queue[:_MAX_BATCH]
         try:
-            with self.write() as connection:
+            told = all(one.is_told_by_files for one in batch)
+            with self.write(is_told_by_files=told) as connection:
                 results = [one.change(connection) for one in batch]
         except Exception as error:  # noqa: BLE001 - raised in the threads that wait
             for one in batch:
@@ -247,7 +255,8 @@ class Database:
 
     def _commit_alone(self, waiting: _Waiting[Any]) -> None:
         try:
-            with self.write() as connection:
+            told = waiting.is_told_by_files
+            with self.write(is_told_by_files=told) as connection:
                 waiting.result = waiting.change(connection)
         except Exception as error:  # noqa: BLE001 - raised in the thread that waits
             waiting.error = error
@@ -268,45 +277,8 @@ class Database:
         return error
 
     def _busy(self) -> StoreError:
-        where = self.url.database or "" if self.is_sqlite else _server(self.url)
+        where = place_of(self.url)
         return StoreError(f"{where}: other changes wait for it too long", is_away=True)
-
-
-def _make_engine(url: URL) -> Engine:
-    if url.get_backend_name() == "postgresql":
-        return make_server_engine(url, pool_size=8)
-    if url.database and url.database != ":memory:":
-        # SQLite also takes a URI in the place of the path.
-        folder = Path(url.database.removeprefix("file:")).parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            msg = f"node.database_url {folder}: {error.strerror}"
-            raise SettingsError(msg) from error
-    engine = create_engine(
-        url,
-        # What is kept soon holds what it will: more are opened for their moment only.
-        pool_size=3,
-        max_overflow=15,
-        connect_args={"timeout": BUSY_TIMEOUT_S},
-    )
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: Any) -> None:
-        # The driver's own BEGIN is too late and too weak: `_begin` sends ours.
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        # NORMAL would lose acknowledged instances at a power cut.
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute(f"PRAGMA soft_heap_limit={_SQLITE_BYTES}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        is_write = connection.get_execution_options().get("is_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
-
-    return engine
 
 
 def _wait_for_ever(connection: Connection) -> None:
@@ -315,47 +287,3 @@ def _wait_for_ever(connection: Connection) -> None:
     driver.patience_s = None
     for limit in ("statement_timeout", "lock_timeout"):
         connection.execute(text(f"SET LOCAL {limit} = 0"))
-
-
-def _server(url: URL) -> str:
-    return f"{url.host or 'localhost'}:{url.port or 5432}"
-
-
-_SQLITE_CAUSES = {
-    "SQLITE_NOTADB": "it is not a database, or it is damaged",
-    "SQLITE_CORRUPT": "it is not a database, or it is damaged",
-    "SQLITE_CANTOPEN": "it cannot be opened",
-    "SQLITE_PERM": "it cannot be opened",
-    "SQLITE_READONLY": "it is read-only, or its folder is",
-    "SQLITE_BUSY": "another process keeps it locked",
-    "SQLITE_FULL": "the disk is full",
-    "SQLITE_IOERR": "the disk failed",
-}
-"""By the beginning of the driver's name for the error."""
-
-_SERVER_CAUSES = {
-    "refused": "the connection was refused",
-    "resolve": "the host name is not known",
-    "translate host name": "the host name is not known",
-    "timeout": "it did not answer in time",
-    "authentication failed": "it does not accept user and password",
-    "no password supplied": "it asks for a password",
-    "does not exist": "it has no such database, user or table",
-    "permission denied": "the user may not do that",
-}
-"""By a part of the driver's message, which itself may quote values."""
-
-
-def _store_error(error: SQLAlchemyError, url: URL) -> StoreError:
-    # The driver's message quotes parameters: only what it means is told.
-    cause = getattr(error, "orig", None) or error
-    if url.get_backend_name() == "sqlite":
-        where = url.database or ""
-        name = getattr(cause, "sqlite_errorname", "")
-        known = (text for key, text in _SQLITE_CAUSES.items() if name.startswith(key))
-    else:
-        where = _server(url)
-        said = str(cause)
-        known = (text for key, text in _SERVER_CAUSES.items() if key in said)
-    what = next(known, f"the database could not answer ({type(cause).__name__})")
-    return StoreError(f"{where}: {what}", is_away=isinstance(error, _AWAY))

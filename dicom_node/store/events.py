@@ -12,6 +12,8 @@ from dicom_node.store.schema import events
 
 __all__ = ["record_event"]
 
+_INSERT = insert(events)
+
 
 def record_event(
     connection: Connection,
@@ -41,11 +43,12 @@ def record_event(
 
     """
     connection.execute(
-        insert(events).values(
-            at=at or datetime.now(UTC),
-            kind=kind,
-            study_id=study_id,
-            subject=subject,
-            detail=dict(detail or {}),
-        )
+        _INSERT,
+        {
+            "at": at or datetime.now(UTC),
+            "kind": kind,
+            "study_id": study_id,
+            "subject": subject,
+            "detail": dict(detail or {}),
+        },
     )

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from dicom_node.audit import EventKind
 from dicom_node.errors import OutOfResourcesError
 from dicom_node.records import ReceivedInstance
-from dicom_node.store.describe import describe_study
+from dicom_node.store.describe import StudyRow, describe_study, look_at_study
 from dicom_node.store.events import record_event
 from dicom_node.store.report_joins import meet_reports
 from dicom_node.store.schema import (
@@ -33,6 +34,18 @@ __all__ = [
     "recorded_files",
     "sender_of",
 ]
+
+
+# Made once: to build a statement takes longer than to run it.
+_KNOWN = select(
+    instances.c.sha256, instances.c.is_conflict, instances.c.removed_at
+).where(instances.c.sop_instance_uid == bindparam("uid"))
+_INSERT = insert(instances)
+_CAME_AGAIN = (
+    update(studies)
+    .where(studies.c.id == bindparam("study"))
+    .values(last_received_at=bindparam("at"))
+)
 
 
 class InstanceOutcome(StrEnum):
@@ -90,11 +103,7 @@ def insert_instance(
     """
     known = {
         row.sha256: row
-        for row in connection.execute(
-            select(
-                instances.c.sha256, instances.c.is_conflict, instances.c.removed_at
-            ).where(instances.c.sop_instance_uid == instance.sop_instance_uid)
-        )
+        for row in connection.execute(_KNOWN, {"uid": instance.sop_instance_uid})
     }
     same = known.get(instance.sha256)
     if same is not None and same.removed_at is None:
@@ -105,31 +114,14 @@ def insert_instance(
         one.removed_at is None and not one.is_conflict for one in known.values()
     )
     counts = not instance.is_own_result and not is_conflict
-    study_id = _study_id(connection, instance)
+    study = _study(connection, instance)
+    study_id = int(study.id)
     if same is None:
         _insert(connection, study_id, instance, is_conflict=is_conflict)
     else:
-        _bring_back(
-            connection, study_id, instance, data_dir=data_dir, is_conflict=is_conflict
-        )
-    is_news = describe_study(connection, study_id, instance)
-    if counts:
-        if not is_fetched:
-            connection.execute(
-                update(studies)
-                .where(studies.c.id == study_id, studies.c.is_prior.is_(True))
-                .values(is_prior=False)
-            )
-        connection.execute(
-            update(studies)
-            .where(studies.c.id == study_id, studies.c.is_prior.is_(False))
-            .values(state=StudyState.COLLECTING)
-        )
-        connection.execute(
-            update(studies)
-            .where(studies.c.id == study_id)
-            .values(last_received_at=instance.received_at)
-        )
+        _bring_back(connection, instance, data_dir=data_dir, is_conflict=is_conflict)
+    is_news = describe_study(connection, study, instance)
+    _note_arrival(connection, study, instance, counts=counts, is_fetched=is_fetched)
     if is_news:
         meet_reports(connection, study_id, now=instance.received_at)
     record_event(
@@ -230,31 +222,57 @@ def _insert(
     is_conflict: bool,
 ) -> None:
     connection.execute(
-        insert(instances).values(
-            study_id=study_id,
-            series_instance_uid=instance.series_instance_uid,
-            sop_instance_uid=instance.sop_instance_uid,
-            sop_class_uid=instance.sop_class_uid,
-            transfer_syntax_uid=instance.transfer_syntax_uid,
-            path=instance.path.as_posix(),
-            sha256=instance.sha256,
-            size_bytes=instance.size_bytes,
-            calling_ae_title=instance.calling_ae_title,
-            peer_address=instance.peer_address,
-            received_at=instance.received_at,
-            is_own_result=instance.is_own_result,
-            is_conflict=is_conflict,
-            attributes=dict(instance.image),
+        _INSERT,
+        {
+            "study_id": study_id,
+            "series_instance_uid": instance.series_instance_uid,
+            "sop_instance_uid": instance.sop_instance_uid,
+            "sop_class_uid": instance.sop_class_uid,
+            "transfer_syntax_uid": instance.transfer_syntax_uid,
+            "path": instance.path.as_posix(),
+            "sha256": instance.sha256,
+            "size_bytes": instance.size_bytes,
+            "calling_ae_title": instance.calling_ae_title,
+            "peer_address": instance.peer_address,
+            "received_at": instance.received_at,
+            "is_own_result": instance.is_own_result,
+            "is_conflict": is_conflict,
+            "attributes": dict(instance.image),
+        },
+    )
+
+
+def _note_arrival(
+    connection: Connection,
+    study: StudyRow,
+    instance: ReceivedInstance,
+    *,
+    counts: bool,
+    is_fetched: bool,
+) -> None:
+    """Let a study know that something of it came; its images make it collect."""
+    becomes: dict[str, Any] = {}
+    if study.removed_at is not None:
+        becomes["removed_at"] = None
+    if counts:
+        if study.is_prior and not is_fetched:
+            becomes["is_prior"] = False
+        is_prior = study.is_prior and is_fetched
+        if not is_prior and study.state != StudyState.COLLECTING:
+            becomes["state"] = StudyState.COLLECTING
+        if not becomes:
+            at = {"study": study.id, "at": instance.received_at}
+            connection.execute(_CAME_AGAIN, at)
+            return
+        becomes["last_received_at"] = instance.received_at
+    if becomes:
+        connection.execute(
+            update(studies).where(studies.c.id == study.id).values(becomes)
         )
-    )
-    connection.execute(
-        update(studies).where(studies.c.id == study_id).values(removed_at=None)
-    )
 
 
 def _bring_back(
     connection: Connection,
-    study_id: int,
     instance: ReceivedInstance,
     *,
     data_dir: Path | None,
@@ -281,28 +299,20 @@ def _bring_back(
             removed_at=None,
         )
     )
-    connection.execute(
-        update(studies).where(studies.c.id == study_id).values(removed_at=None)
-    )
 
 
-def _study_id(connection: Connection, instance: ReceivedInstance) -> int:
-    found = connection.scalar(
-        select(studies.c.id).where(
-            studies.c.study_instance_uid == instance.study_instance_uid
+def _study(connection: Connection, instance: ReceivedInstance) -> StudyRow:
+    while (study := look_at_study(connection, instance)) is None:
+        _insert_study(
+            connection, instance.study_instance_uid, received_at=instance.received_at
         )
-    )
-    if found is not None:
-        return int(found)
-    return _insert_study(
-        connection, instance.study_instance_uid, received_at=instance.received_at
-    )
+    return study
 
 
 def _insert_study(
     connection: Connection, study_instance_uid: str, *, received_at: datetime
-) -> int:
-    key = connection.execute(
+) -> None:
+    connection.execute(
         insert(studies).values(
             study_instance_uid=study_instance_uid,
             state=StudyState.IDLE,
@@ -310,5 +320,4 @@ def _insert_study(
             first_received_at=received_at,
             last_received_at=received_at,
         )
-    ).inserted_primary_key
-    return int(key[0])  # type: ignore[index]
+    )

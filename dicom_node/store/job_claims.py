@@ -20,7 +20,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import LeaseLostError, SettingsError, StoreError
-from dicom_node.store.database import database_url
+from dicom_node.store.engines import database_url
 from dicom_node.store.jobs import CHANNEL, MOST_LOSSES, WORKER_PREFIX
 from dicom_node.store.migration import REVISION, read_revision
 from dicom_node.store.patience import CONNECT_ARGUMENTS, make_server_engine

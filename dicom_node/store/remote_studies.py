@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from dicom_node.audit import EventKind
 from dicom_node.errors import StoreError
@@ -36,6 +36,12 @@ class RemoteState(StrEnum):
 
 
 _OPEN = (RemoteState.SENDING, RemoteState.SENT)
+# Asked for each instance: to build the statement takes longer than to run it.
+_OF_STUDY = (
+    select(remote_studies.c.id, remote_studies.c.state, versions.c.study_id)
+    .join(versions, versions.c.id == remote_studies.c.version_id)
+    .where(remote_studies.c.pseudonymous_study_uid == bindparam("uid"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +236,7 @@ class RemoteStudyStore:
 
         """
         row = connection.execute(
-            select(remote_studies.c.id, remote_studies.c.state, versions.c.study_id)
-            .join(versions, versions.c.id == remote_studies.c.version_id)
-            .where(
-                remote_studies.c.pseudonymous_study_uid == instance.study_instance_uid
-            )
+            _OF_STUDY, {"uid": instance.study_instance_uid}
         ).one_or_none()
         if row is None and instance.calling_ae_title not in self.titles:
             return None

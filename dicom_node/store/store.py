@@ -184,7 +184,11 @@ class Store:
             connection.execute(text("SELECT 1"))
 
     def record_instance(self, instance: ReceivedInstance) -> _instances.InstanceOutcome:
-        """Record an instance whose file is durable; safe to acknowledge after it."""
+        """Record an instance whose file is durable; safe to acknowledge after it.
+
+        Its row may need `settle` to be durable itself; until then a start after a
+        power cut makes it again from the file (`reconcile`).
+        """
         is_fetched = self.retrievals.is_fetching(instance.study_instance_uid)
         outcome = self._database.commit_together(
             lambda connection: (
@@ -195,7 +199,8 @@ class Store:
                     is_fetched=is_fetched,
                     data_dir=self.data_dir,
                 )
-            )
+            ),
+            is_told_by_files=True,
         )
         if outcome is _instances.InstanceOutcome.DUPLICATE:
             # It is kept, whether its event is or not: it must not seem refused.
@@ -207,6 +212,17 @@ class Store:
                     at=instance.received_at,
                 )
         return outcome
+
+    def settle(self) -> None:
+        """Make the rows of instances durable that wait for no sync of their own.
+
+        Raises
+        ------
+        StoreError
+            The disk did not take them.
+
+        """
+        self._database.settle()
 
     def known_paths(self, paths: Iterable[str]) -> set[str]:
         """Return which of these paths, relative to the data folder, have a row."""

@@ -165,7 +165,7 @@ def _store_request(sop_class: str, sop_instance: str, message_id: int) -> bytes:
     plain = command_set(
         1, sop_class=sop_class, sop_instance=sop_instance, message_id=message_id
     )[_GROUP_LENGTH_BYTES:]
-    at = plain.index(struct.pack("<HHL", 0, 0x0800, 2))
+    at = plain.rindex(struct.pack("<HHL", 0, 0x0800, 2))
     body = plain[:at] + struct.pack("<HHLH", 0, 0x0700, 2, 0) + plain[at:]
     return struct.pack("<HHLL", 0, 0, 4, len(body)) + body
 
