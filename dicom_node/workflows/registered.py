@@ -11,6 +11,7 @@ from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 from dicom_node.workflows.engine import first_id, next_id, queue_of
 from dicom_node.workflows.steps import Steps
 from dicom_node.workflows.submitting import PROCESS_QUEUE
+from dicom_node.workflows.watching import ring
 
 __all__ = ["Registered", "register"]
 
@@ -70,6 +71,7 @@ def register(steps: Steps) -> Registered:
                 DBOS.enqueue_workflow(
                     queue_of(destination), deliver, study_id, destination, name
                 )
+        ring()
 
     @DBOS.workflow(name="deliver", max_recovery_attempts=_RECOVERIES)
     def deliver(study_id: int, destination: str, name: str) -> None:

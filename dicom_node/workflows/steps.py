@@ -20,6 +20,7 @@ from dicom_node.workflows.delivery import Delivery, first_in_line
 from dicom_node.workflows.names import commitment_name, parcel_name, work_name
 from dicom_node.workflows.processing import Processing
 from dicom_node.workflows.submitting import hurry
+from dicom_node.workflows.watching import ring
 
 __all__ = ["Steps", "seconds_until"]
 
@@ -195,3 +196,4 @@ class Steps:
         finally:
             with self._lock:
                 self.running -= 1
+            ring()  # the queue has room for another

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dicom_node.errors import StoreError
 from dicom_node.rules import PRIORITIES
 from dicom_node.workflows.engine import first_id, newest, next_id
+from dicom_node.workflows.watching import ring
 
 __all__ = ["CRASHED", "PROCESS_QUEUE", "forget_ended", "hurry", "submit"]
 
@@ -80,6 +81,7 @@ def submit(
     except (SQLAlchemyError, dbos_error.DBOSException) as error:
         msg = f"the work could not be queued ({type(error).__name__})"
         raise StoreError(msg) from error
+    ring()
     return "ENQUEUED"
 
 
@@ -88,6 +90,7 @@ def hurry(name: str) -> None:
     found = newest(name)
     if found is not None:
         DBOS.set_workflow_delay(found.workflow_id, delay_seconds=0.0)
+        ring()
 
 
 def forget_ended(*, before: datetime) -> int:

@@ -44,6 +44,7 @@ from dicom_node.workflows.submitting import (
     hurry,
     submit,
 )
+from dicom_node.workflows.watching import QueueWatch
 
 __all__ = ["DRAINING", "PAUSED", "Workflows"]
 
@@ -93,7 +94,7 @@ class Workflows:
         self._clock = clock
         self._data_dir = settings.node.data_dir.resolve()
         self._is_stopping = threading.Event()
-        self._is_launched = False
+        self._watch: QueueWatch | None = None
         self._delivery = Delivery(
             settings,
             store,
@@ -122,10 +123,7 @@ class Workflows:
     @property
     def is_alive(self) -> bool:
         """Whether work is being taken from the queues."""
-        return self._is_launched and any(
-            thread.name == f"queue-worker-{PROCESS_QUEUE}" and thread.is_alive()
-            for thread in threading.enumerate()
-        )
+        return self._watch is not None and self._watch.is_watched(PROCESS_QUEUE)
 
     def complete_by(self, retriever: Retriever) -> None:
         """Let every version wait until an archive was asked for what it lacks."""
@@ -148,7 +146,8 @@ class Workflows:
             msg = f"the workflow database cannot be opened ({type(error).__name__})"
             raise StoreError(msg) from error
         expect_interruptions(is_ending=False)
-        DBOS(config=configuration)
+        dbos = DBOS(config=configuration)
+        DBOS.listen_queues([])  # `QueueWatch` does
         self._registered = register(self._steps)
         try:
             DBOS.launch()
@@ -156,20 +155,25 @@ class Workflows:
             DBOS.destroy(destroy_registry=True)
             msg = f"the workflow database cannot be opened ({type(error).__name__})"
             raise StoreError(msg) from error
-        DBOS.register_queue(
-            PROCESS_QUEUE, worker_concurrency=1, polling_interval_sec=POLLING_S
-        )
+        queues = [
+            DBOS.register_queue(
+                PROCESS_QUEUE, worker_concurrency=1, polling_interval_sec=POLLING_S
+            )
+        ]
         # Also what goes to a destination that was removed since must end somewhere.
         names = {one.name for one in self._settings.destinations}
         names |= {one.destination for one in self._store.pending_parcels()}
         names |= {one.destination for one in self._store.commitments.waiting()}
-        for name in sorted(names):
+        queues += [
             DBOS.register_queue(
                 queue_of(name),
                 worker_concurrency=_DELIVERIES_AT_ONCE,
                 polling_interval_sec=POLLING_S,
             )
-        self._is_launched = True
+            for name in sorted(names)
+        ]
+        self._watch = QueueWatch(dbos)
+        self._watch.start(queues)
 
     def stop(self, *, grace_s: int) -> None:
         """Take no more work; what does not finish in time is left for the next start.
@@ -181,9 +185,10 @@ class Workflows:
 
         """
         self._is_stopping.set()
-        if not self._is_launched:
+        if self._watch is None:
             return
-        self._is_launched = False
+        watch, self._watch = self._watch, None
+        watch.stop()
         expect_interruptions(is_ending=True)
         DBOS.destroy(
             destroy_registry=True,
