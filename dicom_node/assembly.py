@@ -40,6 +40,9 @@ of it: senders that open one association per image open the next within this tim
 Clock = Callable[[], datetime]
 """Tells the moment, aware."""
 
+_IDLE_S = 1.0
+"""How often it is looked whether a study was asked for while none is on its way."""
+
 _SETTLE = timedelta(seconds=RELEASE_SETTLE_S)
 
 _log = structlog.get_logger(__name__)
@@ -124,6 +127,7 @@ class Assembler:
         self._released_at: dict[str, datetime] = {}
         self._untold: list[tuple[VersionKey, bool]] = []
         self._wake = threading.Event()
+        self._is_idle = False
         self._is_stopping = threading.Event()
 
     def record_instance(self, instance: ReceivedInstance) -> InstanceOutcome:
@@ -145,6 +149,9 @@ class Assembler:
         with self._lock:
             studies = self._open.setdefault(self._association_of(), set())
             studies.add(study_instance_uid)
+            if self._is_idle:
+                self._is_idle = False
+                self._wake.set()
 
     def association_released(self, _studies: frozenset[str] = frozenset()) -> None:
         """Note that the calling thread's association ended, in whatever way."""
@@ -174,11 +181,10 @@ class Assembler:
             self._released_at = {
                 uid: at for uid, at in self._released_at.items() if now - at < _SETTLE
             }
-        complete = [
-            study
-            for study in self._store.collecting_studies()
-            if self._is_complete(study, now)
-        ]
+        collecting = self._store.collecting_studies()
+        with self._lock:
+            self._is_idle = not collecting and not self._open
+        complete = [study for study in collecting if self._is_complete(study, now)]
         held = self._held_for_report(complete, now)
         for study in complete:
             if study.study_id in held:
@@ -220,7 +226,10 @@ class Assembler:
         self._wake.set()
 
     def run(self, *, interval_s: float = 0.25) -> None:
-        """Evaluate until `stop`; a released association is looked at at once."""
+        """Evaluate until `stop`; a released association is looked at at once.
+
+        While nothing is on its way it is looked less often.
+        """
         while not self._is_stopping.is_set():
             try:
                 self._store.settle()
@@ -230,7 +239,7 @@ class Assembler:
             except Exception:  # noqa: BLE001 - a door: one error must not end the rounds
                 # Its text may quote a data set: `audit` writes class and place.
                 _log.exception("assembly_failed")
-            self._wake.wait(interval_s)
+            self._wake.wait(_IDLE_S if self._is_idle else interval_s)
             self._wake.clear()
 
     def _is_complete(self, study: CollectingStudy, now: datetime) -> bool:

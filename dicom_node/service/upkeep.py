@@ -19,6 +19,9 @@ from dicom_node.workflows import Workflows
 __all__ = ["Upkeep"]
 
 _HOUSEKEEPING_S = 60.0
+_PROVE_S = 5.0
+"""How often it is looked whether the database answers."""
+
 _RECOVER_S = 2.0
 """How often it is looked whether what was away is back."""
 
@@ -116,11 +119,15 @@ class Upkeep:
 
     def _recover(self) -> None:
         failures = 0
-        while not self._stop_asked.wait(_RECOVER_S):
+        pause_s = _RECOVER_S
+        while not self._stop_asked.wait(pause_s):
+            pause_s = _RECOVER_S
             try:
                 now = self._store.prove()
             except StoreError:
                 continue  # `/health` says so
+            if now == failures:
+                pause_s = _PROVE_S
             # What was refused while the database was away takes room, and what was
             # interrupted need not wait until it is overdue.
             self._survives(lambda: self._store.files.delete_refused(self._spool.names))

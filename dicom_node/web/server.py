@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -21,6 +23,7 @@ from dicom_node.web.parts import WebParts
 __all__ = ["WebServer"]
 
 _START_S = 10.0
+_TICK_S = 1.0
 _GRACE_S = 3
 """What is being answered may take this long when the node stops."""
 
@@ -53,7 +56,7 @@ class WebServer:
         self.tls = None if files is None else ServerTls(files)
         """How TLS is spoken; None: it is not."""
         self._protocol = make_protocol(settings)
-        self._server = uvicorn.Server(
+        self._server = _CalmServer(
             uvicorn.Config(
                 app,
                 ssl_context_factory=None if self.tls is None else _https(self.tls),
@@ -118,11 +121,33 @@ class WebServer:
         """Stop listening and end."""
         if self._parts is not None:
             self._parts.close()
-        self._server.should_exit = True
+        self._server.ask_to_end()
         if self._thread is not None:
             self._thread.join(_START_S)
         if self._socket is not None:
             self._socket.close()
+
+
+class _CalmServer(uvicorn.Server):
+    """uvicorn that wakes once a second, for the date, and not ten times."""
+
+    _is_ending: asyncio.Event | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def ask_to_end(self) -> None:
+        """End soon; from any thread."""
+        self.should_exit = True
+        if self._loop is not None and self._is_ending is not None:
+            with suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._is_ending.set)
+
+    async def main_loop(self) -> None:
+        """Serve until it is asked to end."""
+        self._is_ending = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_ending.wait(), _TICK_S)
 
 
 def _https(tls: ServerTls) -> Callable[..., ssl.SSLContext]:

@@ -25,10 +25,6 @@ __all__ = [
 POLLING_S = 0.2
 """How often a queue is looked at while something happens."""
 
-_MESSAGES_S = 0.5
-"""How often the engine looks for messages, which the node does not use; it cannot be
-stopped any faster."""
-
 log = structlog.get_logger(__name__)
 
 _VERSION = "1"
@@ -63,7 +59,7 @@ def engine_configuration(settings: NodeSettings, engine: Engine | None) -> DBOSC
         serializer=DBOSPortableJSONSerializer(),
         use_listen_notify=False,
         log_level="WARNING",
-        notification_listener_polling_interval_sec=_MESSAGES_S,
+        notification_listener_polling_interval_sec=POLLING_S,
     )
 
 

@@ -24,6 +24,9 @@ _ALERT_S = 3.0
 """So long after something happened a queue is looked at as often as it asks for: work
 that is brought forward is in the queue a second later, and what ends makes room."""
 
+_UNUSED_S = 3600.0
+"""How often the engine looks at its own queue, which nothing in the node uses."""
+
 _JOIN_S = 10.0
 
 
@@ -90,9 +93,8 @@ class QueueWatch:
         self._engine = engine
         self._threads: dict[str, threading.Thread] = {}
         self._pauses: list[Pause] = []
-        # What is the engine's own is used by nothing in the node.
         own = engine._registry.get_internal_queue()
-        own._polling_interval_sec = IDLE_S
+        own._polling_interval_sec = _UNUSED_S
 
     def start(self, queues: Iterable[Queue]) -> None:
         """Take work from these queues from now on."""

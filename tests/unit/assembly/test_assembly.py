@@ -305,3 +305,17 @@ def test_no_error_of_one_round_ends_the_rounds(
     assert rounds == 3
     assert [one["event"] for one in lines] == ["assembly_waits", "assembly_failed"]
     assert "ZZCANARY" not in str(lines)
+
+
+def test_who_looks_seldom_because_nothing_comes_is_woken_by_what_comes(
+    store: Store, clock: FakeClock, hooks: Recorder
+) -> None:
+    assembler = Peers(store, hooks, clock)
+    assembler.evaluate()
+    assert assembler._is_idle
+
+    assembler.record_instance(received(1))
+
+    assert assembler._wake.is_set()
+    assembler.evaluate()
+    assert not assembler._is_idle
