@@ -1,4 +1,4 @@
-"""``dicom-node serve | demo | doctor | settings``: run a node, and make one ready."""
+"""``dicom-node serve | work | demo | doctor | settings``: run a node."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from dicom_node.cli.common import OUT, ConfigOption, keep_private
 from dicom_node.config import load_settings
+from dicom_node.errors import SettingsError
 
 __all__ = ["commands"]
 
@@ -23,6 +24,23 @@ def serve(config: ConfigOption = None) -> None:
 
     keep_private()
     NodeService(load_settings(config)).run_forever()
+
+
+@commands.command()
+def work(
+    config: ConfigOption = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            help="Address and port of /health and /metrics, as 127.0.0.1:8043."
+        ),
+    ] = None,
+) -> None:
+    """Process studies for a node that has [workers] enabled, until told to end."""
+    from dicom_node.jobs import run_worker
+
+    keep_private()
+    run_worker(load_settings(config), listen=_address_of(listen))
 
 
 @commands.command()
@@ -65,3 +83,12 @@ def settings() -> None:
     from dicom_node.settings_page import render_settings
 
     typer.echo(render_settings(), nl=False)
+
+
+def _address_of(listen: str | None) -> tuple[str, int] | None:
+    if listen is None:
+        return None
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise SettingsError("--listen: it is address:port, as 127.0.0.1:8043")
+    return host.strip("[]"), int(port)

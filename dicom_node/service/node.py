@@ -45,6 +45,8 @@ from dicom_node.service.rooms import (
     make_guard,
     make_hl7,
     make_remotes,
+    make_job_processor,
+    make_processor,
     make_retrieve_line,
     make_retriever,
     make_worklist,
@@ -55,7 +57,6 @@ from dicom_node.store import Store
 from dicom_node.web import HealthReport, NodeCollector
 from dicom_node.workflows import (
     DRAINING,
-    PipelineProcessor,
     StudyProcessor,
     Workflows,
     remove_unfinished,
@@ -105,9 +106,7 @@ class NodeService:
         self._data_dir = settings.node.data_dir.resolve()
         self._registry = CollectorRegistry()
         self._counters = Counters(self._registry)
-        self._processor = processor or PipelineProcessor(
-            settings, counters=self._counters
-        )
+        self._processor = processor or make_processor(settings, self._counters)
         self._hl7: Hl7Listener | None = None
         self._guard: Guard | None = None
         self._documents = DocumentReader()
@@ -187,11 +186,16 @@ class NodeService:
         self._store.switches.set(DRAINING, False, by="start")
         self._workflows = Workflows(
             settings, self._store, self._processor, counters=self._counters
+        local = self._processor
+        if settings.workers.enabled:
+            jobs = make_job_processor(settings, self._store, local=local)
+            self._registry.register(jobs)
+            self._processor = jobs
         )
         self._remotes = make_remotes(
             settings,
             self._store,
-            self._processor,
+            local,
             on_due=self._workflows.version_due,
         )
         self._workflows.launch()

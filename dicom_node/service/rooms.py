@@ -14,6 +14,7 @@ from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings
 from dicom_node.inbox import ReportInbox
 from dicom_node.receive import InstanceReceiver
+from dicom_node.scratch import scratch_folder
 from dicom_node.service.guard import Guard
 from dicom_node.spool import Spool
 from dicom_node.store import Store, VersionKey
@@ -22,6 +23,7 @@ from dicom_node.workflows import PipelineProcessor, StudyProcessor
 if TYPE_CHECKING:
     from dicom_node.atna import AuditService
     from dicom_node.hl7 import Hl7Listener
+    from dicom_node.jobs import JobProcessor
     from dicom_node.remote import RemoteGateway
     from dicom_node.retrieve import ArchiveRetriever, RetrieveLine
     from dicom_node.service.web_door import WebDoor
@@ -32,6 +34,8 @@ __all__ = [
     "make_audit",
     "make_guard",
     "make_hl7",
+    "make_job_processor",
+    "make_processor",
     "make_remotes",
     "make_retrieve_line",
     "make_retriever",
@@ -82,6 +86,61 @@ def make_guard(
         refusals=server.refusals,
         tls=[server.tls, *(one.tls for one in others if one is not None)],
         clock=system_clock,
+    )
+
+
+def make_processor(settings: NodeSettings, counters: Counters) -> PipelineProcessor:
+    """Make what processes studies; with workers, what knows their model.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+        Models, and whether there are workers.
+    counters : Counters
+        Counts what the models fell back to.
+
+    """
+    if not settings.workers.enabled:
+        return PipelineProcessor(settings, counters=counters)
+    from dicom_node.jobs import KnownModel
+
+    return PipelineProcessor(
+        settings,
+        make_grounder=lambda model: KnownModel(
+            model, scratch_dir=scratch_folder(settings.node.data_dir)
+        ),
+        counters=counters,
+    )
+
+
+def make_job_processor(
+    settings: NodeSettings, store: Store, *, local: StudyProcessor
+) -> JobProcessor:
+    """Make what has studies processed by workers.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+        How they are reached.
+    store : Store
+        Keeps the jobs.
+    local : StudyProcessor
+        Knows which model they must have, and asks remote ones.
+
+    Raises
+    ------
+    SettingsError
+        The place for files cannot be used.
+
+    """
+    from dicom_node.jobs import JobProcessor, open_area
+
+    return JobProcessor(
+        settings,
+        store,
+        area=open_area(settings.workers, data_dir=settings.node.data_dir),
+        local=local,
+        is_remote={one.name for one in settings.remotes}.__contains__,
     )
 
 

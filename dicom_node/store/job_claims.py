@@ -12,7 +12,7 @@ import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from sqlalchemy import URL, and_, func, or_, select, update
@@ -26,9 +26,16 @@ from dicom_node.store.migration import REVISION, read_revision
 from dicom_node.store.patience import CONNECT_ARGUMENTS, make_server_engine
 from dicom_node.store.schema import JobState, jobs
 
-__all__ = ["Claimed", "JobClaims", "JobListener", "session_name"]
+__all__ = [
+    "FINGERPRINT_DIGITS",
+    "Claimed",
+    "JobClaims",
+    "JobListener",
+    "session_name",
+]
 
-_FINGERPRINT_DIGITS = 16
+FINGERPRINT_DIGITS = 16
+"""So much of a fingerprint fits into the name of a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +286,11 @@ class JobListener:
         self._connection: psycopg.Connection[Any] | None = None
         self._is_closed = threading.Event()
 
+    @classmethod
+    def of(cls, url: str, *, name: str) -> Self:
+        """Make a listener from the settings' URL."""
+        return cls(database_url(url), name=name)
+
     def wait(self, seconds: float) -> bool:
         """Wait until something is told, so long at most; return whether it was."""
         try:
@@ -309,7 +321,7 @@ class JobListener:
 
 def session_name(fingerprint: str) -> str:
     """Name a worker's session, so that the node sees it and what it is."""
-    return f"{WORKER_PREFIX}{fingerprint[:_FINGERPRINT_DIGITS]}"
+    return f"{WORKER_PREFIX}{fingerprint[:FINGERPRINT_DIGITS]}"
 
 
 def _away(error: SQLAlchemyError) -> StoreError:

@@ -278,6 +278,11 @@ class Store:
         with self._database.read() as connection:
             return _versions.unfinished_versions(connection)
 
+    def study_of(self, version_id: int) -> int:
+        """Return the number of a version's study."""
+        with self._database.read() as connection:
+            return _versions.study_of(connection, version_id)
+
     def version_instances(
         self, version_id: int, *, data_dir: Path
     ) -> tuple[StoredInstance, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from dicom_node.audit import EventKind
+from dicom_node.errors import StoreError
 from dicom_node.store.events import record_event
 from dicom_node.store.report_joins import (
     counted_report_ids,
@@ -33,6 +34,7 @@ __all__ = [
     "key_of",
     "open_version",
     "set_study_state",
+    "study_of",
     "unfinished_versions",
 ]
 
@@ -203,6 +205,24 @@ def unfinished_versions(connection: Connection) -> tuple[VersionKey, ...]:
         .order_by(versions.c.id)
     )
     return tuple(key_of(row) for row in rows)
+
+
+def study_of(connection: Connection, version_id: int) -> int:
+    """Return the number of a version's study.
+
+    Raises
+    ------
+    StoreError
+        There is no such version.
+
+    """
+    found = connection.scalar(
+        select(versions.c.study_id).where(versions.c.id == version_id)
+    )
+    if found is None:
+        msg = "the version is not in the database"
+        raise StoreError(msg, version_id=version_id)
+    return int(found)
 
 
 def set_study_state(connection: Connection, version_id: int, state: StudyState) -> None:

@@ -172,8 +172,20 @@ class PipelineProcessor:
         out_dir: Path,
         predecessors: tuple[ObjectReference, ...],
         model: str | None = None,
+        profiles: Sequence[str] | None = None,
+        may_retry: bool | None = None,
     ) -> Sequence[ResultObject]:
         """Ground a study's phrases and write its objects.
+
+        Parameters
+        ----------
+        ready, out_dir, predecessors, model
+            As `StudyProcessor.process`.
+        profiles : sequence of str, optional
+            Which sets of objects to make; those of the settings when absent.
+        may_retry : bool, optional
+            Whether the caller tries again when the model's process is lost; decided
+            by how often it was when absent.
 
         Raises
         ------
@@ -190,10 +202,12 @@ class PipelineProcessor:
                 ready,
                 rooms=self._open(model),
                 out_dir=out_dir,
-                profiles=profiles_of(self._settings),
+                profiles=profiles or profiles_of(self._settings),
                 report_settings=self._settings.reports,
                 predecessors=predecessors,
-                may_retry=self._losses[key] < _LOSSES,
+                may_retry=(
+                    self._losses[key] < _LOSSES if may_retry is None else may_retry
+                ),
                 stages=stages,
             )
         except WorkerLostError:

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -31,7 +32,14 @@ from dicom_node.result import read_shortfall
 from dicom_node.store import Store, Work
 from dicom_node.workflows.names import folder_name
 
-__all__ = ["NO_MODEL", "RESULTS", "UNFINISHED", "Processing", "StudyProcessor"]
+__all__ = [
+    "NO_MODEL",
+    "RESULTS",
+    "UNFINISHED",
+    "Preparing",
+    "Processing",
+    "StudyProcessor",
+]
 
 RESULTS = "results"
 """Folder of the results below the data folder, one folder per run of a version."""
@@ -87,6 +95,14 @@ class StudyProcessor(Protocol):
         """
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """A processor that has something to do while a version waits for its turn."""
+
+    def prepare(self, version_id: int) -> None:
+        """Get a version ready in the background; trouble shows when it is processed."""
+
+
 class Processing:
     """The step that processes a version.
 
@@ -118,6 +134,9 @@ class Processing:
         is_stopping: threading.Event,
     ) -> None:
         self._store = store
+        self._lock = threading.Lock()
+        # A lock is there as long as somebody has it or waits for it.
+        self._turns: WeakValueDictionary[int, threading.Lock] = WeakValueDictionary()
         self._processor = processor
         self._counters = counters
         self._clock = clock
@@ -132,7 +151,9 @@ class Processing:
     ) -> bool:
         """Process a version; False: try again later. A door: errors become states."""
         try:
-            self._process_once(version_id, run, model)
+            # A version supersedes what the one before it has made.
+            with self._turn(self._store.study_of(version_id)):
+                self._process_once(version_id, run, model)
         except TakenOverError:
             raise  # nothing can be noted: the work is another node's
         except RemoteWaitsError as error:
@@ -156,6 +177,13 @@ class Processing:
         except Exception as error:  # noqa: BLE001 - a door: it becomes a state
             return self._give_up(version_id, run, error)
         return True
+
+    def _turn(self, study_id: int) -> threading.Lock:
+        with self._lock:
+            lock = self._turns.get(study_id)
+            if lock is None:
+                lock = self._turns[study_id] = threading.Lock()
+            return lock
 
     def _wait(self, version_id: int, run: int, reason: str) -> None:
         log.warning("processing_waits", version=version_id, reason=reason)

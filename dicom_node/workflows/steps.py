@@ -112,7 +112,7 @@ class Steps:
         return None
 
     def _wait_while_paused(self) -> None:
-        # The one worker of the queue waits here, so nothing else is begun.
+        # All that the queue lets begin waits here, so nothing else is begun.
         while self._is_paused():
             if self._is_stopping.wait(_LOOK_S):
                 raise StoreError("the node stops while work is paused")

@@ -34,7 +34,12 @@ from dicom_node.workflows.engine import (
     queue_of,
 )
 from dicom_node.workflows.names import commitment_name, parcel_name, work_name
-from dicom_node.workflows.processing import NO_MODEL, Processing, StudyProcessor
+from dicom_node.workflows.processing import (
+    NO_MODEL,
+    Preparing,
+    Processing,
+    StudyProcessor,
+)
 from dicom_node.workflows.registered import register
 from dicom_node.workflows.steps import Steps, seconds_until
 from dicom_node.workflows.submitting import (
@@ -92,6 +97,7 @@ class Workflows:
         self._settings = settings
         self._store = store
         self._clock = clock
+        self._processor = processor
         self._data_dir = settings.node.data_dir.resolve()
         self._is_stopping = threading.Event()
         self._watch: QueueWatch | None = None
@@ -155,9 +161,12 @@ class Workflows:
             DBOS.destroy(destroy_registry=True)
             msg = f"the workflow database cannot be opened ({type(error).__name__})"
             raise StoreError(msg) from error
+        workers = self._settings.workers
         queues = [
             DBOS.register_queue(
-                PROCESS_QUEUE, worker_concurrency=1, polling_interval_sec=POLLING_S
+                PROCESS_QUEUE,
+                worker_concurrency=workers.at_once if workers.enabled else 1,
+                polling_interval_sec=POLLING_S,
             )
         ]
         # Also what goes to a destination that was removed since must end somewhere.
@@ -275,6 +284,8 @@ class Workflows:
             key, lambda: self.version_ready(key, is_requested=is_requested)
         ):
             return  # it comes here again when the archives were asked
+        if isinstance(self._processor, Preparing):
+            self._processor.prepare(key.version_id)
         state = submit(
             work_name(key),
             PROCESS_QUEUE,

@@ -1,0 +1,170 @@
+"""Where node and workers leave each other files: a folder that they share, or a store.
+
+A shared data folder is used as it is. Anything else is reached by its fsspec URL; there
+images are named by their SHA-256 alone and results by their job's, so that no name
+tells anything of a patient and the same file is brought once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from dicom_node.config import WorkersSettings
+from dicom_node.durable import sync_path
+from dicom_node.errors import FileAreaError
+from dicom_node.jobs.result import LeftFile, check_file
+from dicom_node.records import StoredInstance
+
+__all__ = ["JOBS", "FileArea", "SharedFolder", "is_full", "open_area"]
+
+JOBS = "jobs"
+"""Folder below a shared data folder where workers leave results."""
+
+
+class FileArea(Protocol):
+    """What node and workers share beside the database.
+
+    Every method raises FileAreaError when the place cannot be reached.
+    """
+
+    def key_of(self, instance: StoredInstance) -> str:
+        """Name an instance's file."""
+
+    def offer(self, instances: Sequence[StoredInstance]) -> int:
+        """Bring what is not there yet (node); return how many bytes that were."""
+
+    def fetch(self, keys: Mapping[str, str], folder: Path) -> dict[str, Path]:
+        """Return where each file is (worker), by its key, brought into a folder.
+
+        The keys come with the SHA-256 that each file must have.
+        """
+
+    def result_folder(self, job_id: str, generation: int, *, folder: Path) -> Path:
+        """Make the folder where a worker makes its results, a free one."""
+
+    def leave(self, job_id: str, generation: int, *, path: Path, sha256: str) -> str:
+        """Leave a result for the node (worker); return its key."""
+
+    def take(self, left: LeftFile, path: Path) -> None:
+        """Bring a result to its place (node), whole or not at all."""
+
+    def forget(self, job_ids: Collection[str], *, keys: Collection[str]) -> None:
+        """Remove the results of jobs, and images that no job needs any more (node)."""
+
+    def sweep(self, job_ids: Collection[str], *, keys: Collection[str]) -> int:
+        """Remove everything but this (node); return how many files or folders."""
+
+
+class SharedFolder:
+    """The node's data folder, which the workers mount.
+
+    Parameters
+    ----------
+    data_dir : pathlib.Path
+        The folder, as this process sees it.
+
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir.resolve()
+
+    def key_of(self, instance: StoredInstance) -> str:
+        """Name an instance's file by its place in the folder."""
+        return instance.path.relative_to(self._data_dir).as_posix()
+
+    def offer(self, instances: Sequence[StoredInstance]) -> int:
+        """Bring nothing: it is there."""
+        return 0
+
+    def fetch(self, keys: Mapping[str, str], folder: Path) -> dict[str, Path]:
+        """Return where each file is; the folder of the job is not used."""
+        return {key: self._place(key) for key in keys}
+
+    def result_folder(self, job_id: str, generation: int, *, folder: Path) -> Path:
+        """Make the folder of this try at a job, beside the node's own."""
+        made = self._data_dir / JOBS / job_id / str(generation)
+        try:
+            made.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise _away(error) from error
+        return made
+
+    def leave(self, job_id: str, generation: int, *, path: Path, sha256: str) -> str:
+        """Leave a result where it is."""
+        sync_path(path)
+        return path.relative_to(self._data_dir).as_posix()
+
+    def take(self, left: LeftFile, path: Path) -> None:
+        """Give a result a second name; a copy where the file system has none."""
+        source = self._place(left.key)
+        try:
+            check_file(source, left.sha256)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                os.link(source, path)
+            except OSError:
+                shutil.copyfile(source, path)
+        except OSError as error:
+            raise _away(error) from error
+
+    def forget(self, job_ids: Collection[str], *, keys: Collection[str]) -> None:
+        """Remove the results of jobs; the images are the node's own."""
+        for job_id in job_ids:
+            shutil.rmtree(self._data_dir / JOBS / job_id, ignore_errors=True)
+
+    def sweep(self, job_ids: Collection[str], *, keys: Collection[str]) -> int:
+        """Remove the results of all other jobs."""
+        found = {one.name for one in (self._data_dir / JOBS).glob("*")}
+        gone = found - set(job_ids)
+        self.forget(gone, keys=())
+        return len(gone)
+
+    def _place(self, key: str) -> Path:
+        if PurePosixPath(key).is_absolute() or ".." in PurePosixPath(key).parts:
+            raise FileAreaError("a key names a file outside the data folder")
+        return self._data_dir / key
+
+
+def open_area(
+    settings: WorkersSettings, *, data_dir: Path, cache_dir: Path | None = None
+) -> FileArea:
+    """Open the place that the settings name.
+
+    Parameters
+    ----------
+    settings : WorkersSettings
+        Its URL, and how much a worker keeps.
+    data_dir : pathlib.Path
+        The data folder.
+    cache_dir : pathlib.Path, optional
+        Where a worker keeps images; the node needs none.
+
+    Raises
+    ------
+    SettingsError
+        The URL cannot be used, or what reaches it is not installed.
+
+    """
+    if not settings.files_url:
+        return SharedFolder(data_dir)
+    from dicom_node.jobs.object_store import ObjectStore
+
+    return ObjectStore(
+        settings.files_url, cache_dir=cache_dir, cache_bytes=settings.cache_bytes
+    )
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether this machine's own disk has no room."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def _away(error: OSError) -> Exception:
+    if is_full(error):
+        return error
+    return FileAreaError(f"the shared data folder did not answer: {error.strerror}")

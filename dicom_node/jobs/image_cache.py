@@ -1,0 +1,89 @@
+"""A worker's images: brought once, kept while there is room, checked on arrival."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from dicom_node.jobs.result import check_file
+
+__all__ = ["ImageCache"]
+
+
+class ImageCache:
+    """Files by their SHA-256, the least recently used of them removed.
+
+    Several processes may share a folder. A job has a name of its own for each file, so
+    what is removed from here stays until the job ends.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where they are; made when absent.
+    max_bytes : int
+        How much of them is kept.
+
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._bytes = sum(one.stat().st_size for one in folder.iterdir())
+
+    def bring(self, sha256: str, fetch: Callable[[Path], None], path: Path) -> bool:
+        """Give a file a name in a job's folder; return whether it had to be fetched.
+
+        Parameters
+        ----------
+        sha256 : str
+            What it must be.
+        fetch : callable
+            Brings it to a path.
+        path : pathlib.Path
+            Its name, on the same disk.
+
+        Raises
+        ------
+        FileAreaError
+            What was fetched is another file.
+
+        """
+        kept = self._folder / sha256
+        with contextlib.suppress(FileNotFoundError):
+            os.link(kept, path)
+            os.utime(path)  # of the file, whatever its name
+            return False
+        part = self._folder / f".{secrets.token_hex(8)}.part"
+        try:
+            fetch(part)
+            check_file(part, sha256)
+            os.link(part, path)
+            part.replace(kept)
+        finally:
+            part.unlink(missing_ok=True)
+        with self._lock:
+            self._bytes += path.stat().st_size
+        return True
+
+    def tidy(self) -> None:
+        """Remove the files that were not used for longest, until the rest fits."""
+        with self._lock:
+            if self._bytes <= self._max_bytes:
+                return
+            found = []
+            for one in self._folder.iterdir():
+                with contextlib.suppress(FileNotFoundError):  # of another process
+                    status = one.stat()
+                    found.append((status.st_mtime_ns, status.st_size, one))
+            self._bytes = sum(size for _, size, _ in found)
+            for _, size, path in sorted(found):
+                if self._bytes <= self._max_bytes:
+                    break
+                path.unlink(missing_ok=True)
+                self._bytes -= size
