@@ -19,7 +19,7 @@ from model.regions import (
     unite_masks,
 )
 
-__all__ = ["contain_parts", "decide", "presence_score"]
+__all__ = ["absent", "contain_parts", "decide", "presence_score"]
 
 
 def presence_score(logit: float, config: MedGLIPConfig) -> float:
@@ -37,13 +37,11 @@ def decide(
     config: MedGLIPConfig,
     with_probability: bool = False,
 ) -> PhraseGrounding:
-    """Turn the evidence of one phrase into its answer.
+    """Turn the evidence of one phrase that is present into its answer.
 
     With probabilities, the answer holds what its mask is cut from.
     """
     score = presence_score(evidence.presence_logit, config)
-    if score < config.presence_threshold:
-        return _absent(phrase, score)
     share, sure = evidence.dense, score * evidence.agreement
     if evidence.core is not None:
         weight = config.core_weight
@@ -55,7 +53,7 @@ def decide(
         share >= config.mask_threshold, smallest=smallest, is_volume=is_volume
     )
     if not kept.any():
-        return _absent(phrase, score, regionless=True)
+        return absent(phrase, score, regionless=True)
     mask = source_mask(
         share,
         kept,
@@ -64,7 +62,7 @@ def decide(
         with_probability=with_probability,
     )
     if not mask.mask.size:
-        return _absent(phrase, score, regionless=True)
+        return absent(phrase, score, regionless=True)
     area = grid.source_shape[1] * grid.source_shape[2] / (grid.rows * grid.columns)
     boxes = tuple(
         Box(
@@ -122,7 +120,7 @@ def contain_parts(
     )
 
 
-def _absent(phrase: str, score: float, *, regionless: bool = False) -> PhraseGrounding:
+def absent(phrase: str, score: float, *, regionless: bool = False) -> PhraseGrounding:
     """Say that a phrase is not there; evidence that no region bears out counts half."""
     nothing = np.zeros((0, 0, 0), dtype=np.bool_)
     return PhraseGrounding(

@@ -17,7 +17,7 @@ from model.medglip import MedGLIP
 from model.modality import modality_index
 from model.words import Reading
 
-__all__ = ["PhraseEvidence", "core_shares", "dense_evidence"]
+__all__ = ["Comparison", "PhraseEvidence", "compare", "core_shares", "decode"]
 
 _BEST_SLICES = 3
 """Slices whose presence evidence is averaged into the score of a stack."""
@@ -39,33 +39,73 @@ class PhraseEvidence:
     """Mean Dice of each hypothesis with their mean, in [0, 1]; 1 without hypotheses"""
 
 
-@torch.no_grad()
-def dense_evidence(
-    network: MedGLIP, features: StackFeatures, reading: Reading
-) -> list[PhraseEvidence]:
-    """Compare every phrase with every pixel of every slice."""
-    presence, dense, overlaps = [], [], []
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Every phrase beside every slice of a stack, before any map is made."""
+
+    presence_logits: list[float]
+    """One for each phrase"""
+    logits: list[Tensor]
+    """Per batch of slices: (slices, phrases, rows, columns), on the device"""
+
+
+@torch.inference_mode()
+def compare(network: MedGLIP, features: StackFeatures, reading: Reading) -> Comparison:
+    """Compare every phrase with every pixel of every slice; decode nothing."""
+    logits, presence = [], []
     for pyramid in features.pyramids:
-        logits, hypotheses = network.align(pyramid, reading.vectors)
-        presence.append(network.presence(logits, pyramid[-1], reading.vectors).cpu())
-        dense.append(logits.sigmoid().cpu().numpy())
-        if hypotheses is not None:
-            overlaps.append(_overlap(hypotheses, logits))
-    slices = torch.cat(presence)  # (slices, phrases)
+        logits.append(network.dense(pyramid[0], reading.vectors))
+        presence.append(network.presence(logits[-1], pyramid[-1], reading.vectors))
+    slices = torch.cat(presence).float().cpu()  # (slices, phrases)
     # Neighbouring slices of a volume speak for each other; other pictures do not.
     count = min(_BEST_SLICES, len(slices)) if features.grid.slice_mm else 1
     best = slices.topk(count, dim=0).values.mean(0)
-    shares = np.concatenate(dense)
-    agreement = _mean_dice(overlaps, phrases=len(best))
-    return [
-        PhraseEvidence(
-            float(logit), features.place(shares[:, i]), None, agreement=agreement[i]
+    return Comparison([float(logit) for logit in best], logits)
+
+
+@torch.inference_mode()
+def decode(
+    network: MedGLIP,
+    features: StackFeatures,
+    reading: Reading,
+    found: Comparison,
+    *,
+    rows: Sequence[int],
+) -> dict[int, PhraseEvidence]:
+    """Make the maps of some phrases, and ask how far their hypotheses agree.
+
+    Parameters
+    ----------
+    rows
+        Of the phrases that are kept.
+
+    Returns
+    -------
+    By row.
+    """
+    if not rows:
+        return {}
+    kept = list(rows)
+    maps = [logits[:, kept].sigmoid().float().cpu().numpy() for logits in found.logits]
+    shares = np.concatenate(maps)
+    overlaps = []
+    if network.config.hypotheses > 1:
+        for pyramid, logits in zip(features.pyramids, found.logits, strict=True):
+            apart = network.dense.hypothesise(pyramid[0], reading.vectors[kept])
+            overlaps.append(_overlap(apart, logits[:, kept]))
+    agreement = _mean_dice(overlaps, phrases=len(kept))
+    return {
+        row: PhraseEvidence(
+            found.presence_logits[row],
+            features.place(shares[:, i]),
+            None,
+            agreement=agreement[i],
         )
-        for i, logit in enumerate(best)
-    ]
+        for i, row in enumerate(kept)
+    }
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def core_shares(
     network: MedGLIP, features: StackFeatures, reading: Reading, *, rows: Sequence[int]
 ) -> dict[int, NDArray[np.float32]]:
@@ -118,8 +158,9 @@ def _overlap(hypotheses: Tensor, mean: Tensor) -> Tensor:
     (3, hypotheses, phrases)
     """
     mine, whole = hypotheses > 0, (mean > 0)[None]
-    counts = (mine, whole.expand_as(mine), mine & whole)
-    return torch.stack([count.sum(dim=(1, 3, 4)).double().cpu() for count in counts])
+    counts = [count.sum(dim=(1, 3, 4)) for count in (mine, whole, mine & whole)]
+    counts[1] = counts[1].expand_as(counts[0])
+    return torch.stack(counts).double().cpu()
 
 
 def _mean_dice(overlaps: list[Tensor], *, phrases: int) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,10 @@ from model.modality import modality_index
 from model.processing import STRIDE, normalise_units, window_channels
 from model.records import ImageStack
 
-__all__ = ["SLICES_AT_ONCE", "StackFeatures", "see_stack"]
+__all__ = ["SLICES_AT_ONCE", "See", "StackFeatures", "see_stack"]
+
+See = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+"""Turns pictures and rows of ``MODALITIES`` into feature pyramids, finest first."""
 
 SLICES_AT_ONCE = 4
 """Slices per pass through the trunk; more needs more memory and is no faster."""
@@ -30,7 +33,8 @@ class StackFeatures:
     window: Window
     """The part of the model grid that the trunk saw; may reach over its edges"""
     pyramids: list[tuple[Tensor, ...]]
-    """Per batch of slices: five maps, finest first"""
+    """Per batch of slices: five maps, finest first; only the first and the last of
+    them where the core is not asked"""
     modality: str
     """DICOM Modality of the stack"""
     body_part: str | None
@@ -53,7 +57,7 @@ class StackFeatures:
         return whole
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def see_stack(
     model: MedGLIP,
     stack: ImageStack,
@@ -61,8 +65,13 @@ def see_stack(
     device: str,
     progress: Callable[[int, int], None] | None,
     slices_at_once: int = SLICES_AT_ONCE,
+    see: See | None = None,
+    for_core: bool = True,
 ) -> StackFeatures:
     """Resample a stack to the model grid and run the image trunk over its slices.
+
+    Slices are gathered, windowed and seen on the device; what crosses to it is the
+    stack on the model grid, once.
 
     Parameters
     ----------
@@ -70,17 +79,20 @@ def see_stack(
         Called with (slices done, slices in all) after each batch.
     slices_at_once
         Slices of one batch: fewer need less memory.
+    see
+        Runs the trunk; None: the network's own way.
+    for_core
+        False: the maps that only the detection core reads are not kept.
     """
     config = model.config
-    pixels = _grey(stack.pixels)
-    slices, rows, columns = pixels.shape
+    slices, rows, columns = stack.pixels.shape[:3]
     grid = choose_grid(
         (slices, rows, columns),
         stack.spacing_mm,
         is_volume=stack.is_volume,
         pixel_mm=config.pixel_spacing_mm,
     )
-    small = shrink(pixels, grid)
+    small = shrink(stack.pixels, grid)
     groups = [small] if stack.is_volume else np.split(small, len(small))
     # A picture of its own is as bright as itself, whatever lies beside it.
     groups = [normalise_units(group, stack.modality) for group in groups]
@@ -92,16 +104,17 @@ def see_stack(
     small = np.concatenate(
         [_pad(g, window, -1024.0 if is_ct else float(g.min())) for g in groups]
     )
+    placed = torch.from_numpy(small).to(device)
     modality = torch.tensor([modality_index(stack.modality)], device=device)
     pyramids: list[tuple[Tensor, ...]] = []
     positions = grid.slice_positions
+    see = see or model.see
     for start in range(0, len(positions), slices_at_once):
-        some = [
-            window_channels(_slab(small, position, grid, config.slice_offsets_mm))
-            for position in positions[start : start + slices_at_once]
-        ]
-        batch = torch.from_numpy(np.stack(some)).to(device)
-        pyramids.append(model.see(batch, modality.expand(len(batch))))
+        some = positions[start : start + slices_at_once]
+        batch = window_channels(_slabs(placed, some, grid, config.slice_offsets_mm))
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        pyramid = see(batch, modality.expand(len(batch)))
+        pyramids.append(pyramid if for_core else (pyramid[0], pyramid[-1]))
         if progress is not None:
             progress(min(start + slices_at_once, len(positions)), len(positions))
     return StackFeatures(
@@ -111,19 +124,6 @@ def see_stack(
         modality=stack.modality,
         body_part=stack.body_part,
     )
-
-
-def _grey(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (slices, rows, columns) float32; colour becomes its luminance.
-
-    References
-    ----------
-    Rec. ITU-R BT.601-7, section 2.5.1.
-    """
-    if pixels.ndim == 4:
-        weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-        return np.asarray(pixels @ weights, dtype=np.float32)
-    return np.asarray(pixels, dtype=np.float32)
 
 
 def _field(grid: ModelGrid, least: tuple[int, int]) -> Window:
@@ -160,23 +160,28 @@ def _pad(
     )
 
 
-def _slab(
-    pixels: NDArray[np.float32],
-    position: float,
+def _slabs(
+    pixels: Tensor,
+    positions: Sequence[float],
     grid: ModelGrid,
     offsets_mm: tuple[float, ...],
-) -> NDArray[np.float32]:
-    """Gather neighbouring slices at the offsets; the stack's ends repeat.
+) -> Tensor:
+    """Gather the neighbours of each position at the offsets; the stack's ends repeat.
 
     Independent pictures have no neighbours: the picture itself stands for them.
+
+    Returns
+    -------
+    (positions, offsets, rows, columns)
     """
     if not grid.slice_mm:
-        return np.stack([pixels[round(position)]] * len(offsets_mm))
-    planes = []
-    for offset in offsets_mm:
-        z = float(np.clip(position + offset / grid.slice_mm, 0, len(pixels) - 1))
-        low = int(z)
-        share = np.float32(z - low)
-        high = min(low + 1, len(pixels) - 1)
-        planes.append(pixels[low] * (1 - share) + pixels[high] * share)
-    return np.stack(planes)
+        alone = pixels[[round(position) for position in positions]]
+        return alone[:, None].expand(-1, len(offsets_mm), -1, -1)
+    last = len(pixels) - 1
+    z = np.add.outer(np.array(positions), np.array(offsets_mm) / grid.slice_mm)
+    z = z.clip(0, last)
+    low = torch.from_numpy(z.astype(np.int64)).to(pixels.device)
+    share = torch.from_numpy((z - np.floor(z)).astype(np.float32)).to(pixels.device)
+    share = share[..., None, None]
+    high = (low + 1).clamp(max=last)
+    return (pixels[low] * (1 - share)).add_(pixels[high].mul_(share))

@@ -6,7 +6,9 @@ one division: position 0 is the outer edge of the first pixel on either side.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +16,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-__all__ = ["ModelGrid", "body_window", "choose_grid", "shrink", "upsample_box"]
+__all__ = [
+    "ModelGrid",
+    "body_window",
+    "choose_grid",
+    "shrink",
+    "upsample_box",
+    "upsample_planes",
+]
 
 Window = tuple[slice, slice]
 """Rows and columns of the model grid."""
+
+_Neighbours = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+"""The lower and the higher model place of each voxel, and the higher one's share."""
 
 
 @dataclass(frozen=True)
@@ -116,25 +128,45 @@ def choose_grid(
 
 
 def shrink(
-    pixels: NDArray[np.float32], grid: ModelGrid, *, chunk: int = 16
+    pixels: NDArray[Any], grid: ModelGrid, *, chunk: int = 16
 ) -> NDArray[np.float32]:
     """Resample every source slice in its plane, with a low-pass filter.
+
+    A chunk at a time: a mapped volume is never held whole.
+
+    Parameters
+    ----------
+    pixels
+        (slices, rows, columns), or (slices, rows, columns, 3) in colour.
 
     Returns
     -------
     (source slices, grid.rows, grid.columns) float32
     """
-    parts = []
+    whole = np.empty((len(pixels), grid.rows, grid.columns), dtype=np.float32)
     for start in range(0, len(pixels), chunk):
-        some = np.ascontiguousarray(pixels[start : start + chunk], dtype=np.float32)
+        some = _grey(pixels[start : start + chunk])
         small = functional.interpolate(
             torch.from_numpy(some)[:, None],
             size=(grid.rows, grid.columns),
             mode="bilinear",
             antialias=True,
         )
-        parts.append(small[:, 0].numpy())
-    return np.concatenate(parts)
+        whole[start : start + chunk] = small[:, 0].numpy()
+    return whole
+
+
+def _grey(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Return (slices, rows, columns) float32; colour becomes its luminance.
+
+    References
+    ----------
+    Rec. ITU-R BT.601-7, section 2.5.1.
+    """
+    if pixels.ndim == 4:
+        weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+        return np.ascontiguousarray(pixels @ weights, dtype=np.float32)
+    return np.ascontiguousarray(pixels, dtype=np.float32)
 
 
 def body_window(
@@ -180,20 +212,66 @@ def upsample_box(
     box
         Source slices, rows and columns.
     """
-    axes = []
-    for axis, part in enumerate(box):
-        index = np.arange(part.start, part.stop, dtype=np.float64)
-        centre = index if axis == 0 else index + 0.5
-        points = np.zeros((len(index), 3))
-        points[:, axis] = centre
-        model = grid.to_model(points)[:, axis]
-        model = model if axis == 0 else model - 0.5
-        axes.append(model.clip(0, values.shape[axis] - 1))
-    result = values
-    for axis, position in enumerate(axes):
-        low = np.floor(position).astype(np.int64)
-        high = np.minimum(low + 1, values.shape[axis] - 1)
-        share = (position - low).astype(np.float32)
-        share = share.reshape([-1 if i == axis else 1 for i in range(3)])
-        result = result.take(low, axis) * (1 - share) + result.take(high, axis) * share
-    return result
+    shape = tuple(part.stop - part.start for part in box)
+    whole = np.zeros(shape, dtype=np.float32)
+    for place, plane in upsample_planes(values, grid, box=box):
+        whole[place] = plane
+    return whole
+
+
+def upsample_planes(
+    values: NDArray[np.float32],
+    grid: ModelGrid,
+    *,
+    box: tuple[slice, slice, slice],
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Interpolate one source slice of a box after the other, but for those of zeros.
+
+    Columns first and slices last: little is interpolated three times, and a plane is
+    done while the processor's cache holds it.
+
+    Yields
+    ------
+    Place in the box, and (rows, columns) values that are not to be changed.
+    """
+    _, rows, columns = values.shape
+    across = _neighbours(grid, box[2], axis=2, size=columns)
+    along = _neighbours(grid, box[1], axis=1, size=rows)
+    has_any: NDArray[np.bool_] = np.any(values, axis=(1, 2))
+    wide: dict[int, NDArray[np.float32]] = {}
+    between = zip(*_neighbours(grid, box[0], axis=0, size=len(values)), strict=True)
+    for place, (low, high, share) in enumerate(between):
+        if not (has_any[low] or has_any[high]):
+            continue
+        wide = {
+            index: wide[index]
+            if index in wide
+            else _widen(values[index], along, across)
+            for index in (int(low), int(high))
+        }
+        plane = wide[int(low)]
+        if share:
+            plane = plane * (1 - share) + wide[int(high)] * share
+        yield place, plane
+
+
+def _widen(
+    plane: NDArray[np.float32], along: _Neighbours, across: _Neighbours
+) -> NDArray[np.float32]:
+    """Interpolate one plane: its columns, then its rows."""
+    low, high, share = across
+    wide = plane[:, low] * (1 - share) + plane[:, high] * share
+    low, high, share = along
+    share = share.reshape(-1, 1)
+    return np.asarray(wide[low] * (1 - share) + wide[high] * share, np.float32)
+
+
+def _neighbours(grid: ModelGrid, part: slice, *, axis: int, size: int) -> _Neighbours:
+    """Return the model places around each source voxel of an axis."""
+    index = np.arange(part.start, part.stop, dtype=np.float64)
+    points = np.zeros((len(index), 3))
+    points[:, axis] = index if axis == 0 else index + 0.5
+    model = grid.to_model(points)[:, axis]
+    position = (model if axis == 0 else model - 0.5).clip(0, size - 1)
+    low = np.floor(position).astype(np.int64)
+    return low, np.minimum(low + 1, size - 1), (position - low).astype(np.float32)

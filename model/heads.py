@@ -60,12 +60,12 @@ class DenseHead(nn.Module):
         return apart.transpose(0, 1) * self.variant_gate
 
     def _compare(self, features: Tensor, words: Tensor, phrases: Tensor) -> Tensor:
-        flat = features.flatten(2)  # (batch, channels, pixels)
-        pixels = torch.matmul(self.pixels.weight, flat) + self.pixels.bias[:, None]
-        pixels = functional.relu(pixels)  # (batch, dense_dim, pixels)
+        # Channels last, as the trunk lays its maps in memory when it serves.
+        pixels = self.pixels(features.movedim(1, -1))  # (batch, rows, columns, dim)
+        pixels = functional.relu(pixels, inplace=True)
         words = words * self.log_scale.exp()  # (phrases, dense_dim)
-        logits: Tensor = torch.matmul(words, pixels) + self.bias(phrases)
-        return logits.reshape(*logits.shape[:2], *features.shape[-2:])
+        logits = functional.linear(pixels, words, self.bias(phrases)[:, 0])
+        return logits.movedim(-1, 1)  # (batch, phrases, rows, columns)
 
 
 class PresenceHead(nn.Module):

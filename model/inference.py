@@ -6,7 +6,8 @@ How an answer is made:
 2. Every phrase is compared with every pixel (dense branch). The presence score is the
    calibrated mean evidence of the three best slices; a phrase that contains another
    one that is asked (lungs, left lung) is never less present than that one, and takes
-   its region where it has none of its own.
+   its region where it has none of its own. Maps are made of the phrases that are
+   present; an absent phrase costs its comparison and no more.
 3. Where its share ``core_weight`` is above zero, the detection core looks for each
    phrase that is present, one at a time, and its masks are mixed in.
 4. Probabilities above ``mask_threshold`` form the mask; islands below
@@ -30,18 +31,26 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from model.config import CONFIG_FILE
-from model.decision import contain_parts, decide, presence_score
-from model.evidence import PhraseEvidence, core_shares, dense_evidence
+from model.decision import absent, contain_parts, decide, presence_score
+from model.evidence import (
+    Comparison,
+    PhraseEvidence,
+    compare,
+    core_shares,
+    decode,
+)
 from model.features import SLICES_AT_ONCE, StackFeatures, see_stack
 from model.files import checked_file
 from model.hierarchy import children_first
 from model.medglip import WEIGHTS_FILE, MedGLIP
 from model.processor import Processor
+from model.reading import PhraseReader
 from model.records import ImageStack, PhraseGrounding
 from model.words import Reading
 
@@ -73,8 +82,11 @@ class GroundingModel:
         self.sha256 = sha256
         self.pictures_at_once = SLICES_AT_ONCE
         self._device = device
-        self.network = model.to(device).eval()
+        # Convolutions read pixels with their channels side by side.
+        network: Any = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: MedGLIP = network.eval()
         self.processor = Processor(model.config)
+        self._reader = PhraseReader(self.network, self.processor)
 
     @classmethod
     def from_pretrained(
@@ -111,6 +123,7 @@ class GroundingModel:
         """Answer on another device from here on."""
         self.network.to(device)
         self._device = device
+        self._reader.forget()
 
     def ground(
         self,
@@ -152,6 +165,7 @@ class GroundingModel:
             device=self._device,
             progress=report,
             slices_at_once=self.pictures_at_once,
+            for_core=bool(self.config.core_weight),
         )
         slices = len(features.grid.slice_positions)
         answers: dict[int, PhraseGrounding] = {}
@@ -159,26 +173,26 @@ class GroundingModel:
         parts: dict[int, list[PhraseGrounding]] = {row: [] for row in order}
         for number, group in enumerate(groups):
             reading = self._read(features, [phrases[row] for row in group])
-            found = dense_evidence(self.network, features, reading)
-            lifted = []
-            for row, own in zip(group, found, strict=True):
-                logit = max(own.presence_logit, floors[row])
-                lifted.append(replace(own, presence_logit=logit))
+            found = compare(self.network, features, reading)
+            for place, row in enumerate(group):
+                logit = max(found.presence_logits[place], floors[row])
+                found.presence_logits[place] = logit
                 if (parent := parents[row]) >= 0:
                     floors[parent] = max(logit, floors[parent])
-            if self.config.core_weight:
-                least = self.config.presence_threshold
-                lifted = self._ask_core(features, reading, lifted, least=least)
-            for row, evidence in zip(group, lifted, strict=True):
-                answer = decide(
-                    phrases[row],
-                    evidence,
-                    grid=features.grid,
-                    is_volume=stack.is_volume,
-                    config=self.config,
-                    with_probability=with_probabilities,
-                )
-                score = self.presence_score(evidence.presence_logit)
+            kept = self._decode_present(features, reading, found)
+            for place, row in enumerate(group):
+                score = self.presence_score(found.presence_logits[place])
+                if place in kept:
+                    answer = decide(
+                        phrases[row],
+                        kept[place],
+                        grid=features.grid,
+                        is_volume=stack.is_volume,
+                        config=self.config,
+                        with_probability=with_probabilities,
+                    )
+                else:
+                    answer = absent(phrases[row], score)
                 answers[row] = contain_parts(answer, parts[row], score=score)
                 if (parent := parents[row]) >= 0:
                     parts[parent].append(answers[row])
@@ -200,10 +214,12 @@ class GroundingModel:
             never. A network without a core is never asked.
         """
         reading = self._read(features, phrases)
-        found = dense_evidence(self.network, features, reading)
-        if not self.network.config.core:
-            return found
-        return self._ask_core(features, reading, found, least=ask_core_from)
+        compared = compare(self.network, features, reading)
+        every = range(len(phrases))
+        found = decode(self.network, features, reading, compared, rows=every)
+        if self.network.config.core:
+            found = self._ask_core(features, reading, found, least=ask_core_from)
+        return [found[row] for row in every]
 
     def presence_score(self, logit: float) -> float:
         """Return the calibrated probability that a phrase is in the image."""
@@ -211,28 +227,44 @@ class GroundingModel:
 
     def _read(self, features: StackFeatures, phrases: Sequence[str]) -> Reading:
         """Read phrases as the prompt of this stack says."""
-        text = self.processor.read(
-            phrases, modality=(features.modality,), body_part=(features.body_part,)
+        return self._reader.read(
+            phrases,
+            modality=features.modality,
+            body_part=features.body_part,
+            device=self._device,
         )
-        with torch.no_grad():
-            return self.network.read(text.to(self._device))
+
+    def _decode_present(
+        self, features: StackFeatures, reading: Reading, found: Comparison
+    ) -> dict[int, PhraseEvidence]:
+        """Make the maps of the phrases that are present, by their rows."""
+        least = self.config.presence_threshold
+        rows = [
+            row
+            for row, logit in enumerate(found.presence_logits)
+            if self.presence_score(logit) >= least
+        ]
+        kept = decode(self.network, features, reading, found, rows=rows)
+        if self.config.core_weight:
+            kept = self._ask_core(features, reading, kept, least=least)
+        return kept
 
     def _ask_core(
         self,
         features: StackFeatures,
         reading: Reading,
-        found: list[PhraseEvidence],
+        found: dict[int, PhraseEvidence],
         *,
         least: float,
-    ) -> list[PhraseEvidence]:
+    ) -> dict[int, PhraseEvidence]:
         """Add the core's maps of the phrases whose presence score is high enough."""
         rows = [
             row
-            for row, one in enumerate(found)
+            for row, one in found.items()
             if self.presence_score(one.presence_logit) >= least
         ]
         shares = core_shares(self.network, features, reading, rows=rows)
-        return [replace(one, core=shares.get(row)) for row, one in enumerate(found)]
+        return {row: replace(one, core=shares.get(row)) for row, one in found.items()}
 
 
 def _sha256(folder: Path) -> str:

@@ -6,7 +6,9 @@ Training and serving both call these functions, so what was learned is what is a
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 __all__ = ["STRIDE", "normalise_units", "window_channels"]
 
@@ -39,28 +41,26 @@ def normalise_units(pixels: NDArray[np.float32], modality: str) -> NDArray[np.fl
     return np.asarray((pixels - low) * scale + _SOFT[0], dtype=np.float32)
 
 
-def window_channels(slab: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn a slab of neighbouring slices into network channels.
+def window_channels(slabs: Tensor) -> Tensor:
+    """Turn slabs of neighbouring slices into network channels, where they lie.
 
     Parameters
     ----------
-    slab
-        (offsets, rows, columns) in (pseudo) Hounsfield units; the centre slice is the
-        middle one.
+    slabs
+        (..., offsets, rows, columns) float32 in (pseudo) Hounsfield units; the centre
+        slice is the middle one.
 
     Returns
     -------
-    (offsets + 2, rows, columns) in [-1, 1]: the soft-tissue window of every slice,
+    (..., offsets + 2, rows, columns) in [-1, 1]: the soft-tissue window of every slice,
     then the lung and the bone window of the centre.
     """
-    centre = slab[len(slab) // 2]
-    channels = [_window(slice_, *_SOFT) for slice_ in slab]
-    channels += [_window(centre, *_LUNG), _window(centre, *_BONE)]
-    return np.stack(channels)
+    middle = slabs.shape[-3] // 2
+    centre = slabs[..., middle : middle + 1, :, :]
+    windows = (_window(slabs, _SOFT), _window(centre, _LUNG), _window(centre, _BONE))
+    return torch.cat(windows, dim=-3)
 
 
-def _window(
-    pixels: NDArray[np.float32], low: float, high: float
-) -> NDArray[np.float32]:
-    scaled = (pixels - low) * (2.0 / (high - low)) - 1.0
-    return np.asarray(np.clip(scaled, -1.0, 1.0), dtype=np.float32)
+def _window(pixels: Tensor, ends: tuple[float, float]) -> Tensor:
+    low, high = ends
+    return (pixels - low).mul_(2.0 / (high - low)).sub_(1.0).clamp_(-1.0, 1.0)

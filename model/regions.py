@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from model.grid import ModelGrid, upsample_box
+from model.grid import ModelGrid, upsample_planes
 
 __all__ = ["SourceMask", "keep_islands", "slice_boxes", "source_mask", "unite_masks"]
 
 _CUBE = np.ones((3, 3, 3), dtype=np.bool_)
 _SQUARE = np.ones((3, 3), dtype=np.bool_)
+
+_Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +44,15 @@ def keep_islands(
     structure = _CUBE.copy()
     if not is_volume:
         structure[[0, 2]] = False
-    islands, count = ndimage.label(mask, structure)
-    if not count:
+    box = _tight(mask)
+    if box is None:
         return mask
+    islands, _ = ndimage.label(mask[box], structure)
     sizes = np.bincount(islands.ravel())
     sizes[0] = 0
     keep = (sizes >= smallest) & (sizes >= 0.02 * sizes.max())
-    kept: NDArray[np.bool_] = keep[islands]
+    kept = np.zeros_like(mask)
+    kept[box] = keep[islands]
     return kept
 
 
@@ -74,14 +78,15 @@ def source_mask(
         Keep what the mask is cut from, over the mask's own box.
     """
     empty = SourceMask(np.zeros((0, 0, 0), dtype=np.bool_), (0, 0, 0))
-    if not kept.any():
+    found = _tight(kept)
+    if found is None:
         return empty
-    near = kept if kept.all() else ndimage.binary_dilation(kept, _CUBE)
-    found = ndimage.find_objects(near.astype(np.uint8))[0]
-    low = np.array([[part.start, part.start, part.start] for part in found])
-    high = np.array([[part.stop] * 3 for part in found])
-    first = grid.to_source(low[:, 0][None].astype(np.float64))[0]
-    last = grid.to_source(high[:, 0][None].astype(np.float64))[0]
+    found = _wider(found, kept.shape)
+    near = np.zeros_like(kept)
+    near[found] = ndimage.binary_dilation(kept[found], _CUBE)
+    low, high = zip(*((part.start, part.stop) for part in found), strict=True)
+    first = grid.to_source(np.array([low], dtype=np.float64))[0]
+    last = grid.to_source(np.array([high], dtype=np.float64))[0]
     box = tuple(
         slice(
             max(0, int(np.floor(first[axis]))),
@@ -91,18 +96,43 @@ def source_mask(
     )
     window = (box[0], box[1], box[2])
     values = np.where(near, share, 0.0).astype(np.float32)
-    shares = upsample_box(values, grid, box=window)
-    fine = shares >= threshold
-    tight = ndimage.find_objects(fine.astype(np.uint8))
-    if not tight:
+    shape = tuple(part.stop - part.start for part in window)
+    fine = np.full(shape, threshold <= 0)
+    shares = np.zeros(shape if with_probability else 0, dtype=np.uint8)
+    for place, plane in upsample_planes(values, grid, box=window):
+        np.greater_equal(plane, threshold, out=fine[place])
+        if with_probability:
+            shares[place] = _in_bytes(plane)
+    part = _tight(fine)
+    if part is None:
         return empty
-    part = tight[0]
     origin = tuple(int(b.start + t.start) for b, t in zip(window, part, strict=True))
     return SourceMask(
         np.ascontiguousarray(fine[part]),
         (origin[0], origin[1], origin[2]),
-        _in_bytes(shares[part]) if with_probability else None,
+        np.ascontiguousarray(shares[part]) if with_probability else None,
     )
+
+
+def _tight(mask: NDArray[np.bool_]) -> _Box | None:
+    """Return the bounding box of what is true; None where nothing is."""
+    flat: NDArray[np.bool_] = np.any(mask, axis=0)
+    found = []
+    for line in (mask.any(axis=(1, 2)), flat.any(axis=1), flat.any(axis=0)):
+        places = np.flatnonzero(line)
+        if not len(places):
+            return None
+        found.append(slice(int(places[0]), int(places[-1]) + 1))
+    return found[0], found[1], found[2]
+
+
+def _wider(box: _Box, shape: tuple[int, ...]) -> _Box:
+    """Return a box with one voxel more on each side, as far as there is one."""
+    parts = [
+        slice(max(0, part.start - 1), min(size, part.stop + 1))
+        for part, size in zip(box, shape, strict=True)
+    ]
+    return parts[0], parts[1], parts[2]
 
 
 def _in_bytes(shares: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -121,16 +151,18 @@ def slice_boxes(
     boxes: list[tuple[int, tuple[float, float, float, float]]] = []
     z0, y0, x0 = mask.origin
     for z, plane in enumerate(mask.mask):
-        pieces, count = ndimage.label(plane, _SQUARE)
-        if not count:
+        lines = np.flatnonzero(plane.any(axis=1))
+        if not len(lines):
             continue
+        top, left = int(lines[0]), int(plane.any(axis=0).argmax())
+        pieces, _ = ndimage.label(plane[top : lines[-1] + 1, left:], _SQUARE)
         sizes = np.bincount(pieces.ravel())[1:]
         floor = min(smallest_pixels, sizes.max())
         for size, part in zip(sizes, ndimage.find_objects(pieces), strict=True):
             if size >= floor:
                 rows, columns = part
-                corner = (columns.start + x0, rows.start + y0)
-                opposite = (columns.stop + x0, rows.stop + y0)
+                corner = (columns.start + left + x0, rows.start + top + y0)
+                opposite = (columns.stop + left + x0, rows.stop + top + y0)
                 xyxy = tuple(float(value) for value in (*corner, *opposite))
                 boxes.append((z + z0, (xyxy[0], xyxy[1], xyxy[2], xyxy[3])))
     return boxes

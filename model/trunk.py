@@ -33,10 +33,9 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Return (batch, outgoing, rows, columns) for a (batch, 32) condition."""
         scale, shift = self.film(condition)[..., None, None].chunk(2, dim=1)
-        x = functional.relu(self.norm1(self.conv1(x)))
-        x = self.norm2(self.conv2(x)) * (1 + scale) + shift
-        result: Tensor = functional.relu(x)
-        return result
+        x = functional.relu(self.norm1(self.conv1(x)), inplace=True)
+        x = torch.addcmul(shift, self.norm2(self.conv2(x)), 1 + scale)
+        return functional.relu(x, inplace=True)
 
 
 class _GlobalMixer(nn.Module):

@@ -229,7 +229,8 @@ class _Drawer:
         image = normalise_units(picture.image, picture.modality)
         if len(image) == 1:  # a picture without neighbours stands for them, too
             image = np.repeat(image, len(self._config.slice_offsets_mm), axis=0)
-        return window_channels(image)
+        channels: NDArray[np.float32] = window_channels(torch.from_numpy(image)).numpy()
+        return channels
 
 
 def _look_up(table: NDArray[np.bool_], labels: NDArray[np.uint8]) -> NDArray[np.bool_]:

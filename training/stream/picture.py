@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from model.config import MedGLIPConfig
@@ -136,7 +137,7 @@ def draw_picture(
             for place in places
         )
     return PlacedPicture(
-        pixels=window_channels(planes),
+        pixels=window_channels(torch.from_numpy(planes)).numpy(),
         modality=record.modality,
         body_part=record.body_part,
         places=places,

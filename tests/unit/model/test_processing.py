@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from model.modality import MODALITIES, modality_index
 from model.processing import normalise_units, window_channels
@@ -31,7 +32,7 @@ def test_a_flat_picture_stays_finite():
 def test_the_centre_slice_fills_the_wide_windows():
     slab = np.stack([np.full((4, 4), hu, dtype=np.float32) for hu in (-900, 40, 900)])
 
-    channels = window_channels(slab)
+    channels = window_channels(torch.from_numpy(slab))
 
     assert channels.shape == (5, 4, 4)
     assert channels[:, 0, 0] == pytest.approx([-1, 0, 1, 0.733, -0.657], abs=1e-3)

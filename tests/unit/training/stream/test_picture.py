@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +37,9 @@ def test_a_plain_picture_is_seen_as_in_serving():
     picture = _draw(record, pixels)
 
     units = normalise_units(pixels.astype(np.float32), "DX")
-    serving = window_channels(np.repeat(units[None], 5, axis=0))
+    serving = window_channels(
+        torch.from_numpy(np.repeat(units[None], 5, axis=0))
+    ).numpy()
     assert picture.pixels.shape == (CONFIG.input_channels, *SHAPE)
     np.testing.assert_allclose(picture.pixels, serving, atol=1e-4)
 
@@ -47,7 +50,7 @@ def test_hounsfield_units_stay_what_they_are():
 
     picture = _draw(record, pixels, units="HU", intercept=-32768.0)
 
-    expected = window_channels(np.full((5, 96, 128), 40.0, dtype=np.float32))
+    expected = window_channels(torch.full((5, 96, 128), 40.0))
     np.testing.assert_allclose(picture.pixels, expected, atol=1e-4)
 
 
@@ -58,7 +61,8 @@ def test_colour_becomes_luminance():
     picture = _draw(record, colours, units="rgb")
 
     grey = colours @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    expected = window_channels(normalise_units(grey, "ES")[None].repeat(5, 0))
+    units = normalise_units(grey, "ES")[None].repeat(5, 0)
+    expected = window_channels(torch.from_numpy(units))
     np.testing.assert_allclose(picture.pixels, expected, atol=1e-3)
 
 
