@@ -232,7 +232,6 @@ class Assembler:
         """
         while not self._is_stopping.is_set():
             try:
-                self._store.settle()
                 self.evaluate()
             except StoreError as error:
                 _log.error("assembly_waits", reason=str(error))

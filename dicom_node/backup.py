@@ -34,7 +34,9 @@ _FORMAT = 1
 _DATABASES = ("dbos.sqlite", "node.sqlite")
 """In the order in which they are copied."""
 
-_LEFT_OUT = frozenset({"incoming", "scratch", "cache", "processing", "node.lock"})
+_LEFT_OUT = frozenset(
+    {"incoming", "spare", "scratch", "cache", "processing", "node.lock"}
+)
 """What is on its way, can be made again, or belongs to a process."""
 
 _TRIES = 5

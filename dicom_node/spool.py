@@ -1,10 +1,17 @@
 """Files written whole or not at all: what arrives is kept under the name of its hash.
 
+    <data_dir>/spare/<random>                   empty, until something arrives
     <data_dir>/incoming/<random>.part           while it arrives
     <data_dir>/instances/<ab>/<sha256>.dcm      once it is whole, synced and named
 
 A file that has its final name is complete. The same bytes always get the same name,
 so storing them twice changes nothing, whoever else is storing them at the moment.
+
+A name is durable when its folder is synced. That is done for many empty files at once,
+before they are needed; a sync of a DICOM file's bytes then makes it durable under the
+name that it was given first, and the renames need no sync: its preamble, which PS3.10
+7.1 leaves to whoever writes it, holds its hash. A start that finds such a file on its
+way gives it the name that it had before the power was cut (`leftovers`).
 A file whose reception was refused after all (the database did not answer) is marked so
 by `FinalNames`, and goes when the database says that no row names it.
 """
@@ -14,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -23,11 +31,18 @@ from dicom_node.durable import make_durable, sync_path, write_whole
 from dicom_node.errors import OutOfResourcesError, SettingsError
 from dicom_node.final_names import FinalNames
 
-__all__ = ["Spool", "SpoolWriter"]
+__all__ = ["Spool", "SpoolWriter", "proven_sha256"]
 
 _PART = ".part"
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
+_SPARE = 32
+"""Empty files that are made with one sync of their folder."""
+_PREAMBLE = bytes(128)
+_PREFIX = _PREAMBLE + b"DICM"
+_PROOF = b"dicom-node sha256:"
+_PROVEN = re.compile(rb"dicom-node sha256:([0-9a-f]{64})\0{46}DICM")
+"""Preamble and prefix of a file that was whole and about to be synced."""
 _MIN_FREE_INODES = 1000
 """Files that the database, the results and the logs may still make."""
 _LOOK_EVERY_BYTES = 16 << 20
@@ -65,8 +80,12 @@ class Spool:
         self._suspicion: str | None = None
         self._lock = threading.Lock()
         self._synced_folders: set[Path] = set()
+        self._unsettled: set[Path] = set()
+        self._spare = data_dir / "spare"
+        self._spares: list[str] = []
+        self._spare_lock = threading.Lock()
         try:
-            make_durable(data_dir, "incoming", "instances")
+            make_durable(data_dir, "incoming", "instances", "spare")
         except OSError as error:
             is_file = isinstance(error, FileExistsError)
             what = "it is not a folder" if is_file else error.strerror
@@ -86,7 +105,7 @@ class Spool:
             self.check_room()
             if self._suspicion is not None:
                 self._probe()
-            return SpoolWriter(self, self._incoming / f"{secrets.token_hex(16)}{_PART}")
+            return SpoolWriter(self, self._take_spare())
         except OSError as error:
             self.distrust(error)
             raise _out_of_resources(error) from error
@@ -115,13 +134,63 @@ class Spool:
         """Return where the content with this hash lies, relative to the data folder."""
         return Path("instances", sha256[:2], f"{sha256}.dcm")
 
+    def settle(self) -> None:
+        """Make durable the final names that wait for no sync of their own.
+
+        A power cut in between costs the next start some work (`leftovers`), and no
+        instance.
+        """
+        with self._lock:
+            folders, self._unsettled = self._unsettled, set()
+        while folders:
+            folder = next(iter(folders))
+            try:
+                sync_path(folder)
+            except OSError as error:
+                self.distrust(error)
+                with self._lock:
+                    self._unsettled |= folders
+                return
+            folders.discard(folder)
+
+    def named(self, folder: Path) -> None:
+        """Note that a file has its final name in a folder, which was not synced."""
+        with self._lock:
+            self._unsettled.add(folder)
+
+    def leftovers(self) -> Iterator[Path]:
+        """Yield what an earlier process began to receive and gave no final name."""
+        for folder in (self._incoming, self._spare):
+            for path in sorted(folder.iterdir()):
+                if path.is_file() and path.stat().st_size:
+                    yield path
+
+    def adopt(self, path: Path, sha256: str) -> Path:
+        """Give a leftover that is whole its final name; return that.
+
+        Raises
+        ------
+        OSError
+            The disk did not take the name.
+
+        """
+        final = self.final_path(sha256)
+        target = self.data_dir / final
+        self.make_folder(target.parent)
+        path.replace(target)
+        sync_path(target.parent)
+        return final
+
     def remove_leftovers(self) -> int:
         """Delete what never became whole; return how many files that were.
 
-        To be called before anything is received: nobody was told that these arrived.
+        To be called before anything is received, and after what is whole was given
+        its name: nobody was told that these arrived.
         """
         leftovers = list(self._incoming.glob(f"*{_PART}"))
         for path in leftovers:
+            path.unlink(missing_ok=True)
+        for path in self._spare.iterdir():
             path.unlink(missing_ok=True)
         return len(leftovers)
 
@@ -160,6 +229,29 @@ class Spool:
                 sync_path(folder.parent)
                 self._synced_folders.add(folder)
 
+    def _take_spare(self) -> Path:
+        """Return an empty file that arrives under a durable name."""
+        while True:
+            with self._spare_lock:
+                if not self._spares:
+                    self._make_spares()
+                name = self._spares.pop()
+            part = self._incoming / f"{name}{_PART}"
+            try:
+                os.rename(f"{self._spare}/{name}", part)  # noqa: PTH104 - it is quick
+            except FileNotFoundError:
+                continue  # Somebody tidied up.
+            return part
+
+    def _make_spares(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        names = [secrets.token_hex(16) for _ in range(_SPARE)]
+        self._spare.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        for name in names:
+            os.close(os.open(f"{self._spare}/{name}", flags, _FILE_MODE))
+        sync_path(self._spare)
+        self._spares = names
+
     def _probe(self) -> None:
         write_whole(
             self._incoming / f"{secrets.token_hex(16)}{_PART}", b"probe"
@@ -180,12 +272,14 @@ class SpoolWriter:
         self._looks_at = _LOOK_EVERY_BYTES
         self._spool = spool
         self._final: Path | None = None
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, _FILE_MODE)
+        self._is_dicom = False
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes."""
         view = memoryview(data)
+        if not self.size_bytes:
+            self._is_dicom = view[: len(_PREFIX)] == _PREFIX
         try:
             # Many large instances at once pass the check at their beginning.
             if self.size_bytes >= self._looks_at:
@@ -217,11 +311,16 @@ class SpoolWriter:
         self._spool.names.hold(final)
         try:
             self._spool.make_folder(target.parent)
+            if self._is_dicom:
+                os.pwrite(self._descriptor, _PROOF + sha256.encode("ascii"), 0)
             os.fsync(self._descriptor)
             self._close()
             self.path.replace(target)
             self._final = final
-            sync_path(target.parent)
+            if self._is_dicom:
+                self._spool.named(target.parent)
+            else:  # It cannot prove itself under its first name.
+                sync_path(target.parent)
         except OSError as error:
             self._spool.distrust(error)
             if self._final is None:
@@ -252,6 +351,22 @@ class SpoolWriter:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def proven_sha256(path: Path) -> str | None:
+    """Return the hash that a file says it has in its preamble; None: it says none.
+
+    Whether it has it is for who asks to find out: a power cut may have torn it.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+
+    """
+    with path.open("rb") as file:
+        found = _PROVEN.match(file.read(len(_PREFIX)))
+    return None if found is None else found[1].decode("ascii")
 
 
 def _out_of_resources(error: OSError) -> OutOfResourcesError:

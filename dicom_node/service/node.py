@@ -26,6 +26,7 @@ from dicom_node.config import NodeSettings
 from dicom_node.errors import RuleError, SettingsError, StoreError
 from dicom_node.heap import keep_heap_small
 from dicom_node.inbox import ReportInbox
+from dicom_node.leftovers import adopt_leftovers
 from dicom_node.private_memory import keep_memory_private
 from dicom_node.reports import DocumentReader
 from dicom_node.retention import Retention
@@ -176,6 +177,7 @@ class NodeService:
         if store is None:
             raise SettingsError("the wait for another node's end was cancelled")
         self._store = store
+        recovered = adopt_leftovers(spool)
         leftovers = spool.remove_leftovers()
         store.files.finish_deletions(spool.names)
         unfinished = remove_unfinished(self._data_dir, self._store)
@@ -277,7 +279,12 @@ class NodeService:
         self._upkeep.start()
         if self._audit is not None:
             self._audit.start()
-        found = {"leftovers": leftovers, "unfinished": unfinished, **resumed}
+        found = {
+            "leftovers": leftovers,
+            "recovered": recovered,
+            "unfinished": unfinished,
+            **resumed,
+        }
         self._store.record_event(
             EventKind.NODE_STARTED,
             detail={"version": __version__, **found},

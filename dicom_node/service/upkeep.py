@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -14,13 +15,18 @@ from dicom_node.reconcile import reconcile
 from dicom_node.retention import Retention
 from dicom_node.spool import Spool
 from dicom_node.store import Store
-from dicom_node.workflows import Workflows
+
+if TYPE_CHECKING:
+    from dicom_node.workflows import Workflows
 
 __all__ = ["Upkeep"]
 
 _HOUSEKEEPING_S = 60.0
 _PROVE_S = 5.0
 """How often it is looked whether the database answers."""
+
+_SETTLE_S = 1.0
+"""How often names and rows are synced that wait for no sync of their own."""
 
 _RECOVER_S = 2.0
 """How often it is looked whether what was away is back."""
@@ -29,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class Upkeep:
-    """Three threads: one assembles studies, two look after what was left.
+    """Four threads: one assembles studies, three look after what was left.
 
     Parameters
     ----------
@@ -74,6 +80,7 @@ class Upkeep:
                 ("assembly", self._assemble),
                 ("housekeeping", self._keep_house),
                 ("recovery", self._recover),
+                ("settling", self._settle),
             )
         ]
 
@@ -90,6 +97,7 @@ class Upkeep:
         """Wait for the threads, for so long each."""
         for thread in self._threads:
             thread.join(grace_s)
+        self._survives(self._settle_once)
 
     def dead_threads(self) -> list[str]:
         """Return the names of those that do not run."""
@@ -116,6 +124,14 @@ class Upkeep:
                 self._survives(self._reconcile)
             self._survives(self._retention.run)
             self._survives(self._workflows.forget)
+
+    def _settle(self) -> None:
+        while not self._stop_asked.wait(_SETTLE_S):
+            self._survives(self._settle_once)
+
+    def _settle_once(self) -> None:
+        self._spool.settle()
+        self._store.settle()
 
     def _recover(self) -> None:
         failures = 0

@@ -44,7 +44,7 @@ def is_allowed(status: int) -> bool:
 
 
 def is_kept_as_sent(data_dir: Path, attack: Attack) -> bool:
-    """Return whether an instance lies there, byte by byte, behind an empty preamble."""
+    """Return whether an instance lies there, byte by byte, behind our own preamble."""
     uids = {
         "sop_class_uid": attack.sop_class_uid,
         "sop_instance_uid": attack.sop_instance_uid,
@@ -54,7 +54,9 @@ def is_kept_as_sent(data_dir: Path, attack: Attack) -> bool:
     digest.update(attack.data)
     name = digest.hexdigest()
     path = data_dir / "instances" / name[:2] / f"{name}.dcm"
-    return path.exists() and path.read_bytes() == file_meta(**uids) + attack.data
+    preamble = f"dicom-node sha256:{name}".encode().ljust(128, b"\0")
+    kept = preamble + file_meta(**uids)[128:] + attack.data
+    return path.exists() and path.read_bytes() == kept
 
 
 def store_all(port: int, cases: Iterable[Attack]) -> list[Answer]:
