@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from dicom_node.config import WebSettings
 from dicom_node.shares import choose_to_end
 from dicom_node.web.handshakes import CountedListener
+from dicom_node.web.lingering import LingeringTransport
 
 __all__ = ["BoundedProtocol", "make_protocol"]
 
@@ -32,6 +33,9 @@ _STEPS = 4
 _LEAST_BYTES_PER_S = 1024
 """A peer that sends or takes less than this while the node waits for it is cut. The
 slowest line that a hospital has is a hundred times faster."""
+
+_UNREAD = frozenset({h11.SEND_BODY, h11.ERROR})
+"""A peer in these states sends more, or has sent what was not understood."""
 
 _MOST_SENT_AHEAD = 64
 """Requests of a connection that came before the answer to the one before them."""
@@ -70,6 +74,11 @@ class BoundedProtocol(H11Protocol):
         return not (self.is_waiting or self._is_receiving)
 
     @property
+    def is_ended(self) -> bool:
+        """Whether it takes no place any more."""
+        return self._lingering.is_ended
+
+    @property
     def address(self) -> str:
         """Where it comes from; empty when it was gone at once."""
         return self.client[0] if self.client else ""
@@ -77,15 +86,19 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the place of another connection when there are too many."""
         super().connection_made(transport)
+        self.transport = self._lingering = LingeringTransport(
+            transport,
+            has_more_to_come=lambda: self.conn.their_state in _UNREAD,
+            resume_reading=self.flow.resume_reading,
+            patience_s=self.timeout_s,
+        )
         if self.listener is not None:
             self.listener.is_heard(transport.get_extra_info("socket").fileno())
         self._look_again = self.loop.call_later(self.timeout_s / _STEPS, self._look)
         others = [
             one
             for one in self.connections
-            if isinstance(one, BoundedProtocol)
-            and one is not self
-            and not one.transport.is_closing()
+            if isinstance(one, BoundedProtocol) and one is not self and not one.is_ended
         ]
         if len(others) >= self.max_connections:
             self._displace(others)
@@ -94,11 +107,14 @@ class BoundedProtocol(H11Protocol):
         """Stop looking at it."""
         if self._look_again is not None:
             self._look_again.cancel()
+        self._lingering.lost()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count what comes."""
         self._received += len(data)
+        if self._lingering.lingers:
+            return  # its answer says already what is thought of it
         super().data_received(data)
         self._was_held_up |= self.flow.read_paused
         if self._is_receiving and not self._was_receiving:

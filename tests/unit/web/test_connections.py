@@ -8,12 +8,12 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dicom_node.config import WebSettings
 from dicom_node.web.server import WebServer
@@ -46,7 +46,7 @@ class _App:
 
 
 @contextmanager
-def _serving(app: _App | None = None, **settings: Any) -> Iterator[WebServer]:
+def _serving(app: ASGIApp | None = None, **settings: Any) -> Iterator[WebServer]:
     server = WebServer(app or _App(), WebSettings(port=0, **settings))
     server.start()
     try:
@@ -274,3 +274,90 @@ def test_who_begins_handshakes_without_end_ends_its_own(
             what="the many to be few",
         )
         assert _ask_https(server, context, "127.0.0.3") == 200
+
+
+class _RefusingApp:
+    """Answers before it has read anything of the body."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers = [(b"connection", b"close"), (b"content-length", b"3")]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body", "body": b"no!"})
+
+
+def _send_all_then_read(one: socket.socket, data: bytes) -> bytes:
+    # As browsers and most libraries do: first the request, then the answer.
+    one.sendall(data)
+    answer = b""
+    while not answer.endswith(b"no!") and (more := one.recv(65536)):
+        answer += more
+    return answer
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_who_is_refused_while_sending_gets_the_answer(
+    https: tuple[ssl.SSLContext, dict[str, Any]], is_encrypted: bool
+) -> None:
+    context, files = https
+    body = bytes(8 << 20)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            _serving(_RefusingApp(), **(files if is_encrypted else {}))
+        )
+        one = stack.enter_context(_connect(server))
+        if is_encrypted:
+            one = stack.enter_context(
+                context.wrap_socket(one, server_hostname="127.0.0.1")
+            )
+
+        answer = _send_all_then_read(one, head + body)
+
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert answer.endswith(b"no!")
+
+
+def test_who_sends_what_is_not_http_gets_the_answer() -> None:
+    with _serving() as server, _connect(server) as one:
+        answer = _send_all_then_read(one, b"GET / NOT-HTTP\r\n\r\n" + bytes(4 << 20))
+
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+def test_who_is_refused_and_sends_for_ever_is_cut() -> None:
+    with (
+        _serving(_RefusingApp(), read_timeout_s=1.0) as server,
+        _connect(server) as one,
+    ):
+        one.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n")
+        one.sendall(b"Transfer-Encoding: chunked\r\n\r\n")
+        deadline = time.monotonic() + 20
+        is_cut = False
+        while not is_cut and time.monotonic() < deadline:
+            try:
+                one.sendall(bytes(65536))
+            except ConnectionError:
+                is_cut = True
+
+    assert is_cut
+
+
+def test_connections_that_are_read_to_their_end_take_places() -> None:
+    with (
+        _serving(_RefusingApp(), max_connections=2, read_timeout_s=60) as server,
+        ExitStack() as stack,
+    ):
+        many = [stack.enter_context(_connect(server)) for _ in range(6)]
+        for one in many:
+            with suppress(ConnectionError):
+                one.sendall(HEAD)
+        for one in many:
+            one.settimeout(0)
+
+        wait_until(
+            lambda: len(server._server.server_state.connections) <= 2,
+            timeout_s=10,
+            what="the many to be few",
+        )
