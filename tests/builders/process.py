@@ -70,11 +70,17 @@ class Program:
                 self.process.kill()
         return self.process.wait()
 
-    def wait_for_port(self, port: int, *, timeout_s: float = 60.0) -> None:
-        """Wait until something answers on a loopback port."""
+    def wait_for_port(
+        self, port: int, *, timeout_s: float = 60.0, host: str = "127.0.0.1"
+    ) -> None:
+        """Wait until something answers on a port of this machine."""
 
         wait_for_port(
-            port, timeout_s=timeout_s, what=self._describe, check=self.check_alive
+            port,
+            timeout_s=timeout_s,
+            what=self._describe,
+            check=self.check_alive,
+            host=host,
         )
 
     def check_alive(self) -> None:
@@ -116,14 +122,15 @@ def wait_for_port(
     timeout_s: float,
     what: Callable[[], str],
     check: Callable[[], None] = lambda: None,
+    host: str = "127.0.0.1",
 ) -> None:
-    """Wait until something answers on a loopback port; `check` may end the wait."""
+    """Wait until something answers on a port; `check` may end the wait."""
 
     def answers() -> bool:
         check()
         with socket.socket() as probe:
             probe.settimeout(1.0)
-            return probe.connect_ex(("127.0.0.1", port)) == 0
+            return probe.connect_ex((host, port)) == 0
 
     wait_until(answers, timeout_s=timeout_s, what=what, interval_s=0.02)
 
