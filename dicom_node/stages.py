@@ -83,9 +83,7 @@ def read_stages(folder: Path) -> tuple[Stage, ...]:
     try:
         rows = json.loads((folder / STAGES_JSON).read_bytes())
         return tuple(
-            Stage(
-                str(name), datetime.fromisoformat(begin), datetime.fromisoformat(end)
-            )
+            Stage(str(name), datetime.fromisoformat(begin), datetime.fromisoformat(end))
             for name, begin, end in rows
         )
     except (OSError, ValueError, TypeError):

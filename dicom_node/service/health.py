@@ -11,12 +11,12 @@ from dicom_node.errors import StoreError
 from dicom_node.spool import Spool
 from dicom_node.store import Store
 from dicom_node.web import HealthReport, check_disk, examine
-from dicom_node.workflows import Workflows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dicom_node.service.upkeep import Upkeep
+    from dicom_node.workflows import Workflows
 
     Check = Callable[[], str | None]
 

@@ -1,6 +1,9 @@
 """The node: it starts its rooms, keeps house while they work, and stops them.
 
-lock -> migrate -> leftovers -> durable work -> worker -> listen -> web -> reconcile
+lock -> migrate -> leftovers -> listen -> durable work -> worker -> web -> reconcile
+
+What is only needed later is imported later: a node that restarts receives within a
+second, and what it received is put to work when its workflows are there.
 """
 
 from __future__ import annotations
@@ -8,7 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from types import FrameType
@@ -45,29 +50,26 @@ from dicom_node.service.rooms import (
     make_audit,
     make_guard,
     make_hl7,
-    make_remotes,
     make_job_processor,
     make_processor,
+    make_remotes,
     make_retrieve_line,
     make_retriever,
     make_worklist,
 )
 from dicom_node.service.upkeep import Upkeep
 from dicom_node.spool import Spool
-from dicom_node.store import Store
+from dicom_node.store import CollectingStudy, Store, VersionKey
+from dicom_node.store.switches import DRAINING
 from dicom_node.web import HealthReport, NodeCollector
-from dicom_node.workflows import (
-    DRAINING,
-    StudyProcessor,
-    Workflows,
-    remove_unfinished,
-)
 
 if TYPE_CHECKING:
+    from dicom_node.commitment_messages import CommitmentReport
     from dicom_node.hl7 import Hl7Listener
     from dicom_node.service.guard import Guard
     from dicom_node.service.web_door import WebDoor
     from dicom_node.web.parts import NodeNumbers
+    from dicom_node.workflows import StudyProcessor, Workflows
 
 __all__ = ["TAKEN_OVER", "NodeService"]
 
@@ -79,6 +81,7 @@ _STOP_GRACE_S = 5
 """Work that takes longer is left to the next start: it is durable."""
 
 _ACCEPT_GRACE_S = 10.0
+_WORK_START_S = 30.0
 _LEAVE_GRACE_S = 2.0
 
 TAKEN_OVER = 75
@@ -107,7 +110,8 @@ class NodeService:
         self._data_dir = settings.node.data_dir.resolve()
         self._registry = CollectorRegistry()
         self._counters = Counters(self._registry)
-        self._processor = processor or make_processor(settings, self._counters)
+        self._given_processor = processor
+        self._has_workflows = threading.Event()
         self._hl7: Hl7Listener | None = None
         self._guard: Guard | None = None
         self._documents = DocumentReader()
@@ -180,57 +184,23 @@ class NodeService:
         recovered = adopt_leftovers(spool)
         leftovers = spool.remove_leftovers()
         store.files.finish_deletions(spool.names)
-        unfinished = remove_unfinished(self._data_dir, self._store)
+        self._store.switches.set(DRAINING, False, by="start")
         self._audit = make_audit(settings, self._store)
         if self._audit is not None:
             self._audit.open()
             self._registry.register(self._audit)
-        self._store.switches.set(DRAINING, False, by="start")
-        self._workflows = Workflows(
-            settings, self._store, self._processor, counters=self._counters
-        local = self._processor
-        if settings.workers.enabled:
-            jobs = make_job_processor(settings, self._store, local=local)
-            self._registry.register(jobs)
-            self._processor = jobs
-        )
-        self._remotes = make_remotes(
-            settings,
-            self._store,
-            local,
-            on_due=self._workflows.version_due,
-        )
-        self._workflows.launch()
         self._assembler = Assembler(
             self._store,
-            self._workflows,
+            _Hooks(lambda: self._workflows),
             quiet_time_s=settings.node.quiet_time_s,
             reports=settings.reports,
         )
-        retention = self._retention = Retention(
-            self._store, spool, settings=settings.retention, clock=system_clock
-        )
-        self._registry.register(retention)
-        self._upkeep = Upkeep(
-            self._store,
-            spool,
-            assembler=self._assembler,
-            workflows=self._workflows,
-            retention=retention,
-            began_at=self._started_at,
-        )
         self._inbox = ReportInbox(self._store, clock=system_clock)
-        retriever = make_retriever(settings, self._store, self._assembler, spool=spool)
-        self._retrieve = make_retrieve_line(retriever, self._store)
-        if self._retrieve is not None:
-            self._workflows.complete_by(self._retrieve)
-        self._worklist = make_worklist(settings, self._store, bringer=retriever)
-        resumed = self._workflows.resume()
         self._commitment = CommitmentService(
             settings,
             self._store,
             clock=system_clock,
-            on_report=self._workflows.take_report,
+            on_report=self._take_report,
         )
         self._server = DicomServer(
             settings,
@@ -240,16 +210,12 @@ class NodeService:
             commitments=self._commitment,
             is_draining=self._is_draining,
         )
-        self._registry.register(
-            NodeCollector(
-                self._store,
-                data_dir=self._data_dir,
-                statistics=lambda: self._server.statistics,
-                is_model_loaded=lambda: self._processor.trouble is None,
-                destinations=tuple(one.name for one in settings.destinations),
-            )
-        )
         self._server.start()
+        try:
+            resumed = self._start_work()
+        except BaseException:
+            self._server.stop(_LEAVE_GRACE_S)
+            raise
         # After the listener: its thread loads what is heavy from its first moment on.
         self._processor.start()
         self._checks.require("listeners", lambda: self._server.trouble)
@@ -282,7 +248,6 @@ class NodeService:
         found = {
             "leftovers": leftovers,
             "recovered": recovered,
-            "unfinished": unfinished,
             **resumed,
         }
         self._store.record_event(
@@ -299,6 +264,63 @@ class NodeService:
             **found,
             seconds=round(time.monotonic() - began, 2),
         )
+
+    def _start_work(self) -> dict[str, int]:
+        """Make ready what works on studies; return what was undone."""
+        from dicom_node.workflows import Workflows, remove_unfinished
+
+        settings, store, spool = self._settings, self._store, self._spool
+        unfinished = remove_unfinished(self._data_dir, store)
+        local = self._given_processor or make_processor(settings, self._counters)
+        self._processor = local
+        if settings.workers.enabled:
+            jobs = make_job_processor(settings, store, local=local)
+            self._registry.register(jobs)
+            self._processor = jobs
+        self._workflows = Workflows(
+            settings, store, self._processor, counters=self._counters
+        )
+        self._remotes = make_remotes(
+            settings, store, local, on_due=self._workflows.version_due
+        )
+        self._workflows.launch()
+        retention = self._retention = Retention(
+            store, spool, settings=settings.retention, clock=system_clock
+        )
+        self._registry.register(retention)
+        self._upkeep = Upkeep(
+            store,
+            spool,
+            assembler=self._assembler,
+            workflows=self._workflows,
+            retention=retention,
+            began_at=self._started_at,
+        )
+        retriever = make_retriever(settings, store, self._assembler, spool=spool)
+        self._retrieve = make_retrieve_line(retriever, store)
+        if self._retrieve is not None:
+            self._workflows.complete_by(self._retrieve)
+        self._worklist = make_worklist(settings, store, bringer=retriever)
+        resumed = self._workflows.resume()
+        self._registry.register(
+            NodeCollector(
+                store,
+                data_dir=self._data_dir,
+                statistics=lambda: self._server.statistics,
+                is_model_loaded=lambda: self._processor.trouble is None,
+                destinations=tuple(one.name for one in settings.destinations),
+            )
+        )
+        self._has_workflows.set()
+        return {"unfinished": unfinished, **resumed}
+
+    def _take_report(
+        self, ae_title: str, peer_address: str, report: CommitmentReport
+    ) -> bool:
+        # A peer may report in the moment between the listener and the workflows.
+        if not self._has_workflows.wait(_WORK_START_S):
+            raise StoreError("the node is starting")
+        return self._workflows.take_report(ae_title, peer_address, report)
 
     def stop(self) -> None:
         """Accept nothing more, finish what is quick, leave the rest durable."""
@@ -466,6 +488,21 @@ class NodeService:
         # Instances are accepted all the same: their studies wait for the model.
         trouble = self._processor.trouble
         return None if trouble is None else f"the model is not loaded: {trouble}"
+
+
+class _Hooks:
+    """Passes on what the assembler finds to workflows that are made after it."""
+
+    def __init__(self, workflows: Callable[[], Workflows]) -> None:
+        self._workflows = workflows
+
+    def version_ready(self, key: VersionKey, *, is_requested: bool = False) -> None:
+        """Put a version to work."""
+        self._workflows().version_ready(key, is_requested=is_requested)
+
+    def study_requested(self, study: CollectingStudy) -> None:
+        """Put to work at once what a study still has to do."""
+        self._workflows().study_requested(study)
 
 
 def _check_rules(settings: NodeSettings) -> None:

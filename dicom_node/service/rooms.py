@@ -18,7 +18,6 @@ from dicom_node.scratch import scratch_folder
 from dicom_node.service.guard import Guard
 from dicom_node.spool import Spool
 from dicom_node.store import Store, VersionKey
-from dicom_node.workflows import PipelineProcessor, StudyProcessor
 
 if TYPE_CHECKING:
     from dicom_node.atna import AuditService
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from dicom_node.remote import RemoteGateway
     from dicom_node.retrieve import ArchiveRetriever, RetrieveLine
     from dicom_node.service.web_door import WebDoor
+    from dicom_node.workflows import PipelineProcessor, StudyProcessor
     from dicom_node.worklist import WorklistPerformer
 
 
@@ -100,6 +100,8 @@ def make_processor(settings: NodeSettings, counters: Counters) -> PipelineProces
         Counts what the models fell back to.
 
     """
+    from dicom_node.workflows import PipelineProcessor
+
     if not settings.workers.enabled:
         return PipelineProcessor(settings, counters=counters)
     from dicom_node.jobs import KnownModel
@@ -194,7 +196,11 @@ def make_remotes(
         Told which version can go on.
 
     """
-    if not settings.remotes or not isinstance(processor, PipelineProcessor):
+    if not settings.remotes:
+        return None
+    from dicom_node.workflows import PipelineProcessor
+
+    if not isinstance(processor, PipelineProcessor):
         return None
     from dicom_node.remote import RemoteGateway
 
