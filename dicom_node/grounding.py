@@ -7,7 +7,6 @@ and what it finds is brought back into the series' own grid.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections import Counter
@@ -37,6 +36,7 @@ from dicom_node.grounder import (
     boxes_around,
     restore_answer,
 )
+from dicom_node.grounding_process import load_request, process_environment
 from dicom_node.imaging import CanonicalGrid, Pixels
 from dicom_node.records import ImageSeries
 
@@ -64,22 +64,6 @@ _LOAD_ATTEMPTS = 2
 _FETCH_TIMEOUT_S = 3600.0
 """A model that the operator names on the hub is some gigabytes."""
 
-_OFFLINE = {
-    # Weights and tokenizers come from the checkpoint and from nowhere else.
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-}
-
-_ENVIRONMENT = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    # torch alone would leave the second thread of each core idle.
-    "OMP_NUM_THREADS": str(os.cpu_count() or 1),
-    # Waiting threads sleep: where other processes want the cores too, threads that
-    # spin make the model thirty times slower.
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
-
 log = structlog.get_logger(__name__)
 
 
@@ -103,7 +87,8 @@ class GroundingWorker:
         How often one call of `ground` replaces a process that dies. A caller that
         asks again later, after others, asks once at a time: the worker counts on.
     on_fallback : callable, optional
-        Told what the model fell back to: ``smaller_batch`` or ``cpu``.
+        Told what the model fell back to: ``smaller_batch``, ``cpu`` or, where another
+        arithmetic was refused, ``float32``.
 
     Raises
     ------
@@ -129,10 +114,9 @@ class GroundingWorker:
         self._settings = settings
         self._engine = known[settings.engine]
         self._scratch_dir = scratch_dir
-        offline = {} if settings.hub_id else _OFFLINE
         self._child = ChildProcess(
             _CHILD,
-            environment={**_ENVIRONMENT, **offline, **_hub_access(settings)},
+            environment=process_environment(settings),
             keeps_network=settings.hub_id is not None,
         )
         self._attempts = attempts
@@ -328,19 +312,7 @@ class GroundingWorker:
     def _load(self) -> ModelIdentity:
         if self._identity is not None and self._child.is_alive:
             return self._identity
-        checkpoint = self._settings.checkpoint
-        request = {
-            "operation": "load",
-            "loader": self._engine.loader,
-            "bundled": self._engine.bundled,
-            "checkpoint": None if checkpoint is None else str(checkpoint.resolve()),
-            "hub_id": self._settings.hub_id,
-            "hub_revision": self._settings.hub_revision,
-            "sha256": self._settings.sha256,
-            "presence_threshold": self._settings.presence_threshold,
-            "device": self._settings.device,
-            "memory_bytes": self._settings.memory_limit_mb << 20,
-        }
+        request = load_request(self._settings, self._engine)
         loaded = _result(
             self._ask_to_load(request), ModelLoadError, "the model cannot be loaded"
         )
@@ -354,6 +326,10 @@ class GroundingWorker:
             raise ModelLoadError(msg)
         self._first_sha256 = identity.sha256
         self._identity = identity
+        if loaded["refused"]:
+            log.warning("model_fell_back", to="float32", reason=loaded["refused"])
+            if self._on_fallback is not None:
+                self._on_fallback("float32")
         return identity
 
     def _ask_to_load(self, request: Answer) -> Answer:
@@ -366,14 +342,6 @@ class GroundingWorker:
                     msg = f"the model cannot be loaded: {error}"
                     raise ModelLoadError(msg) from error
         raise ModelLoadError  # unreachable: the last attempt returns or raises
-
-
-def _hub_access(settings: ModelSettings) -> dict[str, str]:
-    """Return what reaching the hub takes, for who names a model there."""
-    if settings.hub_id is None:
-        return {}
-    names = ("HF_ENDPOINT", "HF_TOKEN", "HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE")
-    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _result(answer: Answer, error: type[GroundingError], what: str) -> Answer:

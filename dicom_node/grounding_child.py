@@ -81,8 +81,8 @@ class _Worker:
         try:
             self._device = _device(request["device"])
             options: dict[str, Any] = {"device": self._device}
-            if request["presence_threshold"] is not None:
-                options["presence_threshold"] = request["presence_threshold"]
+            # Only medglip knows them all: what is as it begins is not told.
+            options |= request["options"]
             load = _resolve(request["loader"])
             self._model = load(_checkpoint_folder(request), **options)
         except Exception as error:
@@ -98,6 +98,8 @@ class _Worker:
             "name": self._model.name,
             "version": self._model.version,
             "sha256": self._model.sha256,
+            "arithmetic": getattr(self._model, "arithmetic", ""),
+            "refused": getattr(self._model, "refused", ""),
         }
 
     def _ground(self, request: Answer, tell: Tell) -> Answer:
@@ -178,9 +180,11 @@ class _Asking:
 
     @property
     def computed_on(self) -> str:
-        """The device, and how many pictures at once where they were fewer."""
+        """The device, how many pictures at once where they were fewer, and how."""
         fewer = "" if self._at_once == self._usual else f", {self._at_once} at once"
-        return f"{self._now}{fewer}"
+        arithmetic = getattr(self._model, "arithmetic", "")
+        other = f", {arithmetic}" if arithmetic and self._now == self._home else ""
+        return f"{self._now}{fewer}{other}"
 
     def ground(self, stack: _Stack, phrases: Sequence[str], **how: Any) -> Any:
         """Ask the model.

@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from model.arithmetic import PLAIN, Arithmetic, Precision, make_seer
 from model.config import CONFIG_FILE
 from model.decision import absent, contain_parts, decide, presence_score
 from model.evidence import (
@@ -45,10 +46,11 @@ from model.evidence import (
     core_shares,
     decode,
 )
-from model.features import SLICES_AT_ONCE, StackFeatures, see_stack
+from model.features import SLICES_AT_ONCE, See, StackFeatures, see_stack
 from model.files import checked_file
 from model.hierarchy import children_first
 from model.medglip import WEIGHTS_FILE, MedGLIP
+from model.parity import BOUNDS, PROBE_PHRASES, Parity, compare_answers, probe_stack
 from model.processor import Processor
 from model.reading import PhraseReader
 from model.records import ImageStack, PhraseGrounding
@@ -73,6 +75,8 @@ class GroundingModel:
         How scores are read; ``network`` is the network itself.
     pictures_at_once
         How many slices are seen at a time: fewer need less memory.
+    refused
+        Why another arithmetic was asked for and is not used; "" when it is, or was not.
     """
 
     def __init__(self, model: MedGLIP, *, sha256: str, device: str = "cpu") -> None:
@@ -81,7 +85,10 @@ class GroundingModel:
         self.version = model.config.version
         self.sha256 = sha256
         self.pictures_at_once = SLICES_AT_ONCE
-        self._device = device
+        self._home = self._device = device
+        self._arithmetic = PLAIN
+        self._see: See | None = None
+        self.refused = ""
         # Convolutions read pixels with their channels side by side.
         network: Any = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: MedGLIP = network.eval()
@@ -95,6 +102,8 @@ class GroundingModel:
         *,
         device: str = "cpu",
         presence_threshold: float | None = None,
+        precision: Precision = "float32",
+        is_compiled: bool = False,
     ) -> GroundingModel:
         """Load a checkpoint folder and the frozen text encoder, from disk only.
 
@@ -102,6 +111,8 @@ class GroundingModel:
         ----------
         presence_threshold
             A phrase is present from this score on; None: as the checkpoint says.
+        precision, is_compiled
+            See ``use``.
 
         Raises
         ------
@@ -117,7 +128,60 @@ class GroundingModel:
         found = cls(model, sha256=sha256, device=device)
         if presence_threshold is not None:
             found.config = replace(found.config, presence_threshold=presence_threshold)
+        found.use(Arithmetic(precision, is_compiled))
         return found
+
+    @property
+    def arithmetic(self) -> str:
+        """How the trunk computes, where that is not plain float32; else ""."""
+        return str(self._arithmetic) if self._is_other else ""
+
+    def use(self, arithmetic: Arithmetic) -> Parity | None:
+        """Compute otherwise from here on, if that answers a probe as float32 does.
+
+        Parameters
+        ----------
+        arithmetic
+            When its answers lie beyond ``parity.BOUNDS``, or it does not run at all,
+            the model goes on in float32 and ``refused`` says why.
+
+        Returns
+        -------
+        How far the answers lie apart; None where there was nothing to compare.
+        """
+        self._arithmetic, self._see, self.refused = PLAIN, None, ""
+        if arithmetic == PLAIN:
+            return None
+        exact = self._answer_probe()
+        self._arithmetic = arithmetic
+        self._see = make_seer(self.network, arithmetic)
+        parity, why = None, ""
+        try:
+            other = self._answer_probe()
+        except Exception as error:  # noqa: BLE001 - compilers fail in many ways
+            why = f"it does not run here ({type(error).__name__})"
+        else:
+            parity = compare_answers(exact, other, shape=probe_stack().pixels.shape)
+            if not parity.is_within(BOUNDS):
+                why = f"it answers otherwise than float32: {parity}"
+        if why:
+            self._arithmetic, self._see = PLAIN, None
+            self.refused = why
+        return parity
+
+    def _answer_probe(self) -> tuple[PhraseGrounding, ...]:
+        """Answer the probe with every phrase called present: each shows its mask."""
+        config = self.config
+        self.config = replace(config, presence_threshold=0.0)
+        try:
+            return self.ground(probe_stack(), PROBE_PHRASES, with_probabilities=True)
+        finally:
+            self.config = config
+
+    @property
+    def _is_other(self) -> bool:
+        # What was judged was judged on one device.
+        return self._see is not None and self._device == self._home
 
     def move_to(self, device: str) -> None:
         """Answer on another device from here on."""
@@ -165,6 +229,7 @@ class GroundingModel:
             device=self._device,
             progress=report,
             slices_at_once=self.pictures_at_once,
+            see=self._see if self._is_other else None,
             for_core=bool(self.config.core_weight),
         )
         slices = len(features.grid.slice_positions)

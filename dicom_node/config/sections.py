@@ -153,6 +153,13 @@ class ModelSettings(Section):
     """A phrase is present from this score on; None: as the engine is calibrated."""
     device: str = "auto"
     """``auto``: cuda when there, else cpu; or ``cpu``, ``cuda``, ``cuda:1``."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of medglip's image trunk. ``bfloat16`` is faster on GPUs and on processors with
+    AMX, slower on others; it is used only if it answers a built-in probe as float32
+    does, else the log says ``model_fell_back``. Results name what they came from."""
+    compiled: bool = False
+    """True: medglip's image trunk is compiled by torch (this takes minutes at the start
+    and a C++ compiler), behind the same probe."""
     timeout_s: Seconds = 1800.0
     """Grounding one series is given up after this long."""
     memory_limit_mb: Annotated[int, Field(gt=0)] = 12_288
@@ -160,6 +167,14 @@ class ModelSettings(Section):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the model as `dicom-node doctor` shows it: no other one is loaded;
     None: whatever lies in `checkpoint`."""
+
+    @model_validator(mode="after")
+    def _check_arithmetic(self) -> Self:
+        is_other = self.precision != "float32" or self.compiled
+        if is_other and self.engine in ENGINES.keys() - {"medglip"}:
+            msg = "precision and compiled are medglip's alone"
+            raise ValueError(msg)
+        return self
 
 
 def _check_network(value: str) -> str:
@@ -244,7 +259,8 @@ class ReportSettings(Section):
 
 
 class ScheduleSettings(Section):
-    """``[schedule]``: when work that a rule marks as off-peak is done."""
+    """``[schedule]``: in which order work is done, and when what a rule marks as
+    off-peak is."""
 
     off_peak_begins: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = (
         "20:00"
@@ -252,6 +268,10 @@ class ScheduleSettings(Section):
     """Local time of day, HH:MM."""
     off_peak_ends: TimeOfDay = "06:00"
     """Local time of day; the next day where it is earlier than the begin."""
+    order: Literal["cost", "arrival"] = "cost"
+    """Which study of one priority goes first: by ``cost`` a small one goes before a
+    large one that came up to two seconds earlier for each of its images; by
+    ``arrival`` whoever came first."""
 
 
 class LimitSettings(Section):

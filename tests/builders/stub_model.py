@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["StubModel", "bundled", "die_once_per_file", "load"]
+__all__ = ["StubModel", "bundled", "die_once_per_file", "load", "refuse"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class StubModel:
     version = "1"
     sha256 = "0" * 64
     pictures_at_once = 4
+    arithmetic = ""
+    refused = ""
 
     def __init__(self, folder: Path, device: str) -> None:
         if not folder.is_dir():
@@ -167,6 +169,16 @@ def _above(pixels: Any, threshold: float) -> _Found:
 def load(folder: Path, device: str) -> StubModel:
     """Return the model; it says on which device it was asked to be."""
     return StubModel(folder, device)
+
+
+def refuse(folder: Path, device: str, **options: Any) -> StubModel:
+    """Return a model that was asked for another arithmetic and computes as usual."""
+    model = StubModel(folder, device)
+    if options == {"precision": "bfloat16", "is_compiled": True}:
+        model.refused = "it answers otherwise than float32"
+    elif options == {"precision": "bfloat16"}:
+        model.arithmetic = "bfloat16"
+    return model
 
 
 def die_once_per_file(folder: Path, device: str) -> StubModel:

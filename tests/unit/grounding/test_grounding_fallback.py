@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from dicom_node.config import Engine, ModelSettings
@@ -17,6 +18,7 @@ from dicom_node.regions import check_answer
 from tests.builders.dicom_series import make_ct_series
 
 STUB = Engine("tests.builders.stub_model:load", "tests.builders.stub_model:bundled")
+REFUSING = Engine("tests.builders.stub_model:refuse", STUB.bundled)
 
 
 @pytest.fixture
@@ -25,14 +27,14 @@ def make_worker(monkeypatch, tmp_path):
     (tmp_path / "checkpoint").mkdir()
     workers = []
 
-    def make(device="cuda:7", attempts=3, **values):
+    def make(device="cuda:7", attempts=3, engine="stub", **values):
         settings = ModelSettings(
-            engine="stub", device=device, checkpoint=tmp_path / "checkpoint", **values
+            engine=engine, device=device, checkpoint=tmp_path / "checkpoint", **values
         )
         fallbacks = []
         worker = GroundingWorker(
             settings,
-            engines={"stub": STUB},
+            engines={"stub": STUB, "refuses": REFUSING},
             attempts=attempts,
             on_fallback=fallbacks.append,
             scratch_dir=tmp_path,
@@ -75,6 +77,35 @@ def test_a_model_without_memory_takes_less_at_once_and_then_the_cpu(
     assert [one["to"] for one in logs if "to" in one] == fallbacks
     assert "Doe" not in str(logs)
     assert after.computed_on == "cuda:7"
+
+
+def test_an_arithmetic_that_is_refused_is_told_and_float32_answers(make_worker, ct):
+    worker, told = make_worker(engine="refuses", precision="bfloat16", compiled=True)
+
+    with capture_logs() as logs:
+        (found,) = worker.ground(*ct, ["above 600"])
+
+    assert found.computed_on == "cuda:7"
+    assert told == ["float32"]
+    (fell,) = [one for one in logs if one["event"] == "model_fell_back"]
+    assert fell["to"] == "float32"
+    assert "otherwise" in fell["reason"]
+
+
+def test_results_name_the_arithmetic_that_they_came_from(make_worker, ct):
+    worker, told = make_worker(engine="refuses", precision="bfloat16")
+
+    (found,) = worker.ground(*ct, ["above 600"])
+    (on_cpu,) = worker.ground(*ct, ["fits cpu/1"])
+
+    assert found.computed_on == "cuda:7, bfloat16"
+    assert on_cpu.computed_on == "cpu, 1 at once"
+    assert told == ["smaller_batch", "cpu"]
+
+
+def test_another_arithmetic_is_for_the_model_that_can_be_judged():
+    with pytest.raises(ValidationError, match="medglip's alone"):
+        ModelSettings(engine="sam3", precision="bfloat16")
 
 
 def test_a_model_that_fits_nowhere_says_so_and_its_process_stays(make_worker, ct):
