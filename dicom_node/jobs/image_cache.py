@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from dicom_node.jobs.result import check_file
+from dicom_node.errors import CannotUnderstandError, FileAreaError
+from dicom_node.header import instance_sha256, read_header
 
 __all__ = ["ImageCache"]
 
@@ -42,7 +43,7 @@ class ImageCache:
         Parameters
         ----------
         sha256 : str
-            What it must be.
+            What it must be, as `header.instance_sha256` defines it.
         fetch : callable
             Brings it to a path.
         path : pathlib.Path
@@ -62,7 +63,7 @@ class ImageCache:
         part = self._folder / f".{secrets.token_hex(8)}.part"
         try:
             fetch(part)
-            check_file(part, sha256)
+            _check_instance(part, sha256)
             os.link(part, path)
             part.replace(kept)
         finally:
@@ -87,3 +88,12 @@ class ImageCache:
                     break
                 path.unlink(missing_ok=True)
                 self._bytes -= size
+
+
+def _check_instance(path: Path, sha256: str) -> None:
+    try:
+        found = instance_sha256(path, read_header(path))
+    except CannotUnderstandError as error:
+        raise FileAreaError("a file is not an instance any more") from error
+    if found != sha256:
+        raise FileAreaError("a file is not whole: its SHA-256 is another one")
