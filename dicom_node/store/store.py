@@ -290,6 +290,11 @@ class Store:
         with self._database.read() as connection:
             return _work.version_instances(connection, version_id, data_dir=data_dir)
 
+    def version_size(self, version_id: int) -> _work.VersionSize | None:
+        """Return how large a version is; None: there is none of this number."""
+        with self._database.read() as connection:
+            return _work.version_size(connection, version_id)
+
     def decision(self, version_id: int) -> _decisions.RecordedDecision | None:
         """Return what was decided about a version; None: nothing yet."""
         with self._database.read() as connection:

@@ -28,11 +28,13 @@ from dicom_node.store.schema import (
 from dicom_node.store.versions import VersionKey, counted, key_of, set_study_state
 
 __all__ = [
+    "VersionSize",
     "Work",
     "fail_version",
     "start_version",
     "supersede_results",
     "version_instances",
+    "version_size",
 ]
 
 
@@ -44,6 +46,15 @@ class Work:
     ready: StudyReady
     predecessors: tuple[ObjectReference, ...]
     """The result objects that the new ones supersede."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSize:
+    """What tells how long a version will take, and how long it has waited."""
+
+    queued_at: datetime
+    pictures: int
+    """Frames of its instances."""
 
 
 def start_version(
@@ -173,6 +184,22 @@ def version_instances(
     return () if row is None else _instances(connection, row, data_dir)
 
 
+def version_size(connection: Connection, version_id: int) -> VersionSize | None:
+    """Return how large a version is; None: there is none of this number."""
+    row = connection.execute(
+        select(versions).where(versions.c.id == version_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    told = connection.scalars(
+        select(instances.c.attributes).where(
+            counted(row.study_id), instances.c.id <= row.last_instance_id
+        )
+    )
+    pictures = sum(_frames(one) for one in told)
+    return VersionSize(row.created_at, pictures)
+
+
 def fail_version(
     connection: Connection, version_id: int, *, run: int, reason: str, now: datetime
 ) -> None:
@@ -220,6 +247,12 @@ def _instances(
         )
         for row in rows
     )
+
+
+def _frames(attributes: dict[str, Any] | None) -> int:
+    # What a peer says of its image may be anything.
+    said = (attributes or {}).get("NumberOfFrames")
+    return max(1, said) if isinstance(said, int) else 1
 
 
 def _superseded(connection: Connection, version: Row[Any]) -> list[list[str]]:

@@ -8,8 +8,9 @@ import structlog
 
 from dicom_node.assembly import Clock
 from dicom_node.config import NodeSettings
-from dicom_node.rules import PRIORITIES, Decision, RuleBook, study_tags
+from dicom_node.rules import Decision, RuleBook, study_tags
 from dicom_node.store import RecordedDecision, Store, VersionKey
+from dicom_node.workflows.order import place_in_line
 from dicom_node.workflows.schedule import off_peak_delay_s
 
 __all__ = ["Choice", "Chooser"]
@@ -23,7 +24,8 @@ class Choice:
 
     is_processed: bool
     model: str | None
-    priority: int
+    place: int
+    """Where it stands in the queue; the lower goes first."""
     delay_s: float
     """How long it waits for its hours."""
 
@@ -73,7 +75,7 @@ class Chooser:
         """
         known = self._store.decision(key.version_id)
         if known is not None and not is_requested:
-            return self._choice(known)
+            return self._choice(key.version_id, known)
         decision = self._decide(key)
         recorded = RecordedDecision(
             decision.rule,
@@ -94,8 +96,8 @@ class Chooser:
                 study_instance_uid=key.study_instance_uid,
                 rule=decision.rule,
             )
-            return Choice(False, None, PRIORITIES["low"], 0.0)
-        return self._choice(recorded)
+            return Choice(False, None, 0, 0.0)
+        return self._choice(key.version_id, recorded)
 
     def recall(self, version_id: int) -> Choice:
         """Return what was decided about a version, as of now.
@@ -107,7 +109,7 @@ class Chooser:
 
         """
         known = self._store.decision(version_id)
-        return self._choice(known or RecordedDecision(None, None, "normal"))
+        return self._choice(version_id, known or RecordedDecision(None, None, "normal"))
 
     def _decide(self, key: VersionKey) -> Decision:
         if not self._book:
@@ -122,11 +124,17 @@ class Chooser:
             log.exception("rules_failed", study_instance_uid=key.study_instance_uid)
             return Decision()
 
-    def _choice(self, known: RecordedDecision) -> Choice:
+    def _choice(self, version_id: int, known: RecordedDecision) -> Choice:
+        size = self._store.version_size(version_id)
         waits = known.rule in self._off_peak and known.priority != "requested"
         return Choice(
             is_processed=True,
             model=known.model,
-            priority=PRIORITIES[known.priority],
+            place=place_in_line(
+                known.priority,
+                queued_at=self._clock() if size is None else size.queued_at,
+                pictures=0 if size is None else size.pictures,
+                by_cost=self._schedule.order == "cost",
+            ),
             delay_s=off_peak_delay_s(self._schedule, self._clock()) if waits else 0.0,
         )

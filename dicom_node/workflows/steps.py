@@ -90,7 +90,7 @@ class Steps:
         choice = self._chooser.recall(version_id)
         now = self._clock()
         began = now if began_at is None else datetime.fromisoformat(began_at)
-        again = {"began_at": began.isoformat(), "priority": choice.priority}
+        again = {"began_at": began.isoformat(), "priority": choice.place}
         if choice.delay_s:  # its hours passed while it waited for others
             return {**again, "delay_s": choice.delay_s}
         with self._step():

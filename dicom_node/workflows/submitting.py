@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dicom_node.errors import StoreError
 from dicom_node.rules import PRIORITIES
 from dicom_node.workflows.engine import first_id, newest, next_id
+from dicom_node.workflows.order import FIRST
 from dicom_node.workflows.watching import ring
 
 __all__ = ["CRASHED", "PROCESS_QUEUE", "forget_ended", "hurry", "submit"]
@@ -22,7 +23,8 @@ PROCESS_QUEUE = "process"
 CRASHED = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 """The state of a workflow that ended the process again and again."""
 
-_ACTIVE = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
+_WAITING = frozenset({"ENQUEUED", "DELAYED"})
+_ACTIVE = _WAITING | {"PENDING"}
 
 _ENDED = ["SUCCESS", "ERROR", "CANCELLED"]
 """Not `CRASHED`: that such work is not to be tried again is known by its row alone."""
@@ -73,7 +75,13 @@ def submit(
     try:
         known = newest(name)
         if known is not None and known.status in {*_ACTIVE, CRASHED}:
-            return str(known.status)
+            if priority != FIRST or known.status not in _WAITING:
+                return str(known.status)
+            if known.priority == FIRST:
+                return str(known.status)
+            # A place is fixed: who is asked for gives it up for the first. If it has
+            # begun meanwhile, doing it twice changes nothing.
+            DBOS.cancel_workflow(known.workflow_id)
         workflow_id = first_id(name) if known is None else next_id(known.workflow_id)
         options = SetEnqueueOptions(priority=priority, delay_seconds=delay_s or None)
         with SetWorkflowID(workflow_id), options:

@@ -292,7 +292,7 @@ class Workflows:
             self._registered.process_version,
             key.version_id,
             key.run,
-            priority=choice.priority,
+            priority=choice.place,
             delay_s=choice.delay_s,
         )
         if state == CRASHED:

@@ -12,6 +12,7 @@ from dicom_node.config import NodeSettings, ScheduleSettings
 from dicom_node.identity import content_version
 from dicom_node.store import Store, StudyState, VersionKey
 from dicom_node.workflows.choosing import Chooser
+from dicom_node.workflows.order import FIRST, place_in_line
 from dicom_node.workflows.schedule import off_peak_delay_s
 from tests.builders.dicom_series import make_ct_series
 from tests.builders.stores import NOON, received
@@ -97,7 +98,8 @@ def test_a_version_gets_the_model_priority_and_hours_of_its_rule(store, tmp_path
 
     choice = chooser.choose(key)
 
-    assert (choice.is_processed, choice.model, choice.priority) == (True, "big", 3)
+    assert (choice.is_processed, choice.model) == (True, "big")
+    assert choice.place == place_in_line("low", queued_at=NOON, pictures=1)
     assert choice.delay_s == 8 * 3600
     assert chooser.recall(key.version_id) == choice
 
@@ -109,7 +111,7 @@ def test_what_was_decided_holds_when_the_rules_change(store, tmp_path):
     later = Chooser(settings(tmp_path, action="ignore"), store, clock=lambda: NOON)
 
     assert later.choose(key).is_processed
-    assert later.choose(key).priority == 3
+    assert later.choose(key).place == place_in_line("low", queued_at=NOON, pictures=1)
 
 
 def test_a_study_that_a_rule_leaves_out_ends_there_and_says_why(store, tmp_path):
@@ -134,5 +136,5 @@ def test_a_study_that_a_person_asks_for_passes_every_rule(store, tmp_path):
 
     choice = chooser.choose(again, is_requested=True)
 
-    assert (choice.is_processed, choice.priority, choice.delay_s) == (True, 1, 0.0)
+    assert (choice.is_processed, choice.place, choice.delay_s) == (True, FIRST, 0.0)
     assert chooser.recall(again.version_id) == choice

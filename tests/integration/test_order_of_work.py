@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_node.config import NodeSettings
+from dicom_node.records import ResultObject
+from dicom_node.service import NodeService
+from tests.builders.process import wait_until
+from tests.builders.study_processor import QuickProcessor
+from tests.integration.test_service import send, wait_for, write_ct
+
+
+class GatedProcessor(QuickProcessor):
+    """Holds every study until the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def process(self, *arguments: Any, **named: Any) -> Sequence[ResultObject]:
+        self.gate.wait(30.0)
+        return super().process(*arguments, **named)
+
+
+@contextmanager
+def busy_node(folder: Path, order: str) -> Iterator[tuple[NodeService, GatedProcessor]]:
+    settings = NodeSettings.model_validate(
+        {
+            "node": {"port": 0, "data_dir": folder / "data", "quiet_time_s": 0.3},
+            "web": {"enabled": False},
+            "limits": {"min_free_bytes": 0},
+            "schedule": {"order": order},
+        }
+    )
+    processor = GatedProcessor()
+    with NodeService(settings, processor=processor) as node:
+        try:
+            yield node, processor
+        finally:
+            processor.gate.set()
+
+
+def bring(node: NodeService, folder: Path, uid: str, *, slices: int) -> None:
+    """Send a study and wait until it is in the queue, or with the worker."""
+    send(node, *(write_ct(folder, number, study=uid) for number in range(slices)))
+    wait_for(
+        lambda: (
+            uid in {one.study_instance_uid for one in node.store.unfinished_versions()}
+        ),
+        "its version",
+    )
+
+
+@pytest.mark.parametrize("order", ["cost", "arrival"])
+def test_a_small_study_overtakes_unless_who_comes_first_goes_first(
+    tmp_path: Path, order: str
+) -> None:
+    with busy_node(tmp_path, order) as (node, processor):
+        for uid, slices in (("1.1", 1), ("1.2", 9), ("1.3", 12), ("1.4", 1)):
+            bring(node, tmp_path, uid, slices=slices)
+        node.store.requeue_study("1.3", destinations={})
+        wait_until(
+            lambda: not any(one.is_forced for one in node.store.collecting_studies()),
+            timeout_s=30.0,
+            what="the request to be taken up",
+        )
+        processor.gate.set()
+        wait_for(lambda: not node.store.unfinished_versions(), "all of it")
+
+    done = list(dict.fromkeys(one.study_instance_uid for one in processor.processed))
+    # What a person asks for goes first, whichever the order.
+    rest = ["1.4", "1.2"] if order == "cost" else ["1.2", "1.4"]
+    assert done == ["1.1", "1.3", *rest]
