@@ -65,8 +65,19 @@ class PostgresCluster:
 
 
 @contextmanager
-def postgres_cluster() -> Iterator[PostgresCluster]:
-    """Start a cluster from Debian's binaries; skip without them, but not in CI."""
+def postgres_cluster(
+    *, address: str | None = None, network: str = "127.0.0.1/32"
+) -> Iterator[PostgresCluster]:
+    """Start a cluster from Debian's binaries; skip without them, but not in CI.
+
+    Parameters
+    ----------
+    address : str, optional
+        Another address of this machine that it listens on.
+    network : str
+        Whom it lets in there.
+
+    """
     found = sorted(_BINARIES.glob("*/bin/initdb"))
     if not found:
         cannot_run("PostgreSQL is not installed")
@@ -89,7 +100,10 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
 
     try:
         run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8")
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+        listens = "127.0.0.1" if address is None else f"127.0.0.1,{address}"
+        options = f"-p {port} -k {folder} -c listen_addresses={listens}"
+        with (data / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {network} trust\n")
         log = str(folder / "log")
 
         def start(tries: int = 10) -> None:

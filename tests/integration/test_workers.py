@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -20,9 +22,12 @@ from dicom_node.config import DicomPeer, load_settings
 from dicom_node.deliver import send_objects
 from dicom_node.jobs import JobProcessor
 from dicom_node.service import NodeService
+from dicom_node.store import Store
+from tests.builders.hosts import GATEWAY, separate_hosts
 from tests.builders.job_worker import start_worker
 from tests.builders.postgres import PostgresCluster, postgres_cluster
-from tests.builders.process import Program, wait_until
+from tests.builders.process import Program, free_port, wait_until
+from tests.builders.s3 import s3_server
 from tests.builders.study_processor import QuickProcessor
 
 pytestmark = pytest.mark.peers
@@ -67,6 +72,10 @@ def running(config: Path) -> Iterator[NodeService]:
 
 
 def send(node: NodeService, folder: Path, *studies: int) -> None:
+    send_studies("127.0.0.1", node.port, folder, *studies)
+
+
+def send_studies(host: str, port: int, folder: Path, *studies: int) -> None:
     paths = []
     for study in studies:
         ds = Dataset()
@@ -80,9 +89,7 @@ def send(node: NodeService, folder: Path, *studies: int) -> None:
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         paths.append(folder / f"{study}.dcm")
         ds.save_as(paths[-1], enforce_file_format=True)
-    peer = DicomPeer(
-        name="node", ae_title="GROUNDING", host="127.0.0.1", port=node.port
-    )
+    peer = DicomPeer(name="node", ae_title="GROUNDING", host=host, port=port)
     outcomes = send_objects(paths, peer, ae_title="PACS")
     assert all(one.is_delivered for one in outcomes), outcomes
 
@@ -172,4 +179,85 @@ def test_a_worker_that_is_killed_paused_or_ended_costs_no_study_and_none_is_done
     assert not list((tmp_path / "data" / "jobs").glob("*"))
     told = "".join(one.read_text() for one in logs)
     assert told.count('"event": "job_done"') == 4
+    assert "ZZCANARY" not in told
+
+
+def test_a_worker_on_another_host_shares_database_and_object_store_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    places = [tmp_path / one for one in ("node", "worker-1", "worker-2")]
+    for one in places:
+        one.mkdir()
+    with (
+        separate_hosts() as hosts,
+        postgres_cluster(address=GATEWAY, network=f"{GATEWAY}/24") as cluster,
+        s3_server(tmp_path / "s3.log", host=GATEWAY) as files,
+        ExitStack() as stack,
+    ):
+        here = cluster.new_database()
+        there = here.replace("127.0.0.1", GATEWAY)
+        starts = [
+            hosts.add(hidden=[one for one in places if one != own]) for own in places
+        ]
+        port = free_port()
+        config = write_settings(places[0], there, files_url=files.url)
+        text_of = config.read_text().replace(
+            "port = 0", f'host = "0.0.0.0"\nport = {port}', 1
+        )
+        config.write_text(
+            f'{text_of}[[callers]]\nae_title = "PACS"\naddress = "{GATEWAY}"\n'
+        )
+        node = stack.enter_context(
+            Program(
+                [*starts[0], sys.executable, "-m", "tests.builders.quick_node", config],
+                log_path=tmp_path / "node.log",
+                environment=files.environment,
+            )
+        )
+        node.wait_for_port(port, host=hosts.addresses[0])
+        workers = [
+            stack.enter_context(
+                start_worker(
+                    write_settings(place, there, files_url=files.url),
+                    tmp_path / f"{place.name}.log",
+                    delay_s=0.3,
+                    prefix=start,
+                    environment=files.environment,
+                )
+            )
+            for place, start in zip(places[1:], starts[1:], strict=True)
+        ]
+        with Store(here) as store:
+            wait_until(
+                lambda: len(store.jobs.workers()) == 2,
+                timeout_s=60,
+                what=lambda: "\n".join(one.tail() for one in workers),
+            )
+            send_studies(hosts.addresses[0], port, tmp_path, *range(6))
+            wait_until(
+                lambda: store.counts().studies.get("done", 0) == 6,
+                timeout_s=60,
+                what=lambda: "\n".join(one.tail() for one in (node, *workers)),
+            )
+        reaches = f"import socket; socket.create_connection(('{{}}', {port}), 2)"
+        tried = [
+            subprocess.run(
+                [*starts[1], sys.executable, "-c", reaches.format(address)],
+                capture_output=True,
+                check=False,
+            ).returncode
+            for address in hosts.addresses[:1]
+        ]
+        seen = subprocess.run(
+            [*starts[1], "ls", places[0]], capture_output=True, check=True
+        ).stdout
+        assert [one.stop() for one in (*workers, node)] == [0, 0, 0]
+
+    assert tried == [1]
+    assert seen == b""
+    assert len(list((places[0] / "data" / "results").rglob("*.dcm"))) == 12
+    did = [one.log_path.read_text().count('"event": "job_done"') for one in workers]
+    assert sum(did) == 6
+    assert min(did) > 0
+    told = "".join(one.read_text() for one in tmp_path.glob("*.log"))
     assert "ZZCANARY" not in told
