@@ -20,6 +20,7 @@ from pydicom.uid import UID, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 from dicom_node.errors import PixelDecodingError
 from dicom_node.imaging.codestream import codestream_size
 from dicom_node.imaging.dataset import unsigned_short
+from dicom_node.imaging.grey import GreyScale, darken_outside
 
 __all__ = ["Frame", "check_pixels", "decode_frames", "decode_stored"]
 
@@ -202,38 +203,35 @@ def _to_rgb(stored: npt.NDArray[Any], ds: Dataset) -> npt.NDArray[np.uint8]:
 def _to_modality(
     stored: npt.NDArray[Any], ds: Dataset, number: int
 ) -> npt.NDArray[np.float32]:
-    values, ends = _apply_modality(stored, ds, number)
-    if str(ds.PhotometricInterpretation) == "MONOCHROME1":
-        # Mirrored within the range that the stored bits can express, so that equal
-        # values stay equal over the frames of a series.
-        values = (ends[0] + ends[1]) - values
-    outside = _outside(stored, ds)
-    if outside is not None and outside.any():
-        # Not of the patient (PS3.3 C.7.5.1.1.2): as dark as the picture gets.
-        inside = values[~outside]
-        values[outside] = inside.min() if inside.size else 0.0
-    return values.astype(np.float32, copy=False)
-
-
-def _apply_modality(
-    stored: npt.NDArray[Any], ds: Dataset, number: int
-) -> tuple[npt.NDArray[np.floating[Any]], tuple[float, float]]:
-    """Apply the modality LUT or rescale; also to both ends of the stored range."""
+    is_inverse = str(ds.PhotometricInterpretation) == "MONOCHROME1"
     low, high = _stored_range(stored, ds)
+    outside = _outside(stored, ds)
     if table := ds.get("ModalityLUTSequence"):
-        item = table[0]
-        first = int(item.LUTDescriptor[1])
-        lut = np.asarray(item.LUTData, np.float64)
-        index = np.clip(stored.astype(np.int64) - first, 0, len(lut) - 1)
-        return lut[index], (float(lut.min()), float(lut.max()))
-    slope, intercept = _rescale(ds, number)
-    values: npt.NDArray[np.floating[Any]]
-    if stored.dtype.itemsize <= 2 and (slope, intercept) == (1, int(intercept)):
-        # Single precision holds every 16-bit integer, and their sums.
-        values = stored.astype(np.float32) + np.float32(intercept)
+        looked_up = _look_up(stored, table[0], is_inverse=is_inverse)
     else:
-        values = stored.astype(np.float64) * slope + intercept
-    return values, (low * slope + intercept, high * slope + intercept)
+        slope, intercept = _rescale(ds, number)
+        looked_up = np.empty(stored.shape, np.float32)
+        GreyScale(
+            slope=slope,
+            intercept=intercept,
+            ends=(low * slope + intercept, high * slope + intercept),
+            is_inverse=is_inverse,
+        ).apply(stored, out=looked_up)
+    if outside is not None:
+        darken_outside(looked_up, outside)
+    return looked_up
+
+
+def _look_up(
+    stored: npt.NDArray[Any], item: Dataset, *, is_inverse: bool
+) -> npt.NDArray[np.float32]:
+    """Apply a modality LUT, PS3.3 C.11.1.1.1."""
+    lut = np.asarray(item.LUTData, np.float64)
+    if is_inverse:
+        lut = float(lut.min()) + float(lut.max()) - lut
+    first = int(item.LUTDescriptor[1])
+    index = np.clip(stored.astype(np.int64) - first, 0, len(lut) - 1)
+    return lut[index].astype(np.float32)
 
 
 def _rescale(ds: Dataset, number: int) -> tuple[float, float]:

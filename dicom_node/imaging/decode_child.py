@@ -11,15 +11,24 @@ import os
 import resource
 import sys
 import warnings
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from pydicom import Dataset
 
 from dicom_node.child_process import Answer, Tell, answer_requests
 from dicom_node.errors import OutOfResourcesError, PixelDecodingError
 from dicom_node.imaging.dataset import read_dataset
-from dicom_node.imaging.decode import check_pixels, decode_frames, decode_stored
+from dicom_node.imaging.decode import (
+    Frame,
+    check_pixels,
+    decode_frames,
+    decode_stored,
+)
+from dicom_node.imaging.plain import read_plain_image
 
 __all__ = ["main"]
 
@@ -46,35 +55,60 @@ def _decode_within_limits(request: Answer, _tell: Tell) -> Answer:
 
 
 def _decode(request: Answer) -> Answer:
-    """Decode frames of one file into the output file.
+    """Decode frames of some files into the output file.
 
-    The request holds ``path``; ``frames``: pairs of Frame Number and place in the
-    output; ``files``: the output; ``shape`` and ``itemsize`` of a frame;
-    ``max_pixels_bytes``.
-    With ``stored``, a Frame Number, instead of ``frames`` that frame's stored values
-    are the output.
+    The request holds ``images``: of each its ``path`` and ``frames``, pairs of Frame
+    Number and place in the output; ``files``: the output; ``shape`` and ``itemsize``
+    of a frame; ``max_pixels_bytes`` of an image.
+    With ``path`` and ``stored``, a Frame Number, instead of ``images`` that frame's
+    stored values are the output.
     """
-    ds = _open(request["path"], request["max_pixels_bytes"])
-    if "stored" in request:
-        data = decode_stored(ds, request["stored"])
-        file = os.open(request["files"][0], os.O_WRONLY)
-        try:
-            _write(file, memoryview(data), 0)
-        finally:
-            os.close(file)
-        return {}
-    shape = tuple(request["shape"])
-    numbers = [number for number, _ in request["frames"]]
-    file = os.open(request["files"][0], os.O_WRONLY)
+    most = request["max_pixels_bytes"]
+    output = os.open(request["files"][0], os.O_WRONLY)
     try:
-        frames = decode_frames(ds, numbers)
-        for (_, place), frame in zip(request["frames"], frames, strict=True):
-            if frame.shape != shape or frame.itemsize != request["itemsize"]:
-                raise PixelDecodingError("decoded frames differ from the header")
-            _write(file, memoryview(frame.tobytes()), place * frame.nbytes)
+        if "stored" in request:
+            data = decode_stored(_open(request["path"], most), request["stored"])
+            _write(output, memoryview(data), 0)
+            return {}
+        shape, itemsize = tuple(request["shape"]), request["itemsize"]
+        for image in request["images"]:
+            for place, frame in _frames(image, most):
+                if frame.shape != shape or frame.itemsize != itemsize:
+                    raise PixelDecodingError("decoded frames differ from the header")
+                plain_bytes = frame.reshape(-1).view(np.uint8).data
+                _write(output, plain_bytes, place * frame.nbytes)
+    finally:
+        os.close(output)
+    return {}
+
+
+def _frames(image: Answer, max_pixels_bytes: int) -> Iterator[tuple[int, Frame]]:
+    """Yield frames with their places; the next one may lie in the same memory."""
+    numbers = [number for number, _ in image["frames"]]
+    places = [place for _, place in image["frames"]]
+    plain = _read_plain(image["path"], max_pixels_bytes) if numbers == [1] else None
+    if plain is not None:
+        yield places[0], plain
+        return
+    ds = _open(image["path"], max_pixels_bytes)
+    yield from zip(places, decode_frames(ds, numbers), strict=True)
+
+
+def _read_plain(path: str, max_pixels_bytes: int) -> Frame | None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        image = read_plain_image(file, max_pixels_bytes=max_pixels_bytes)
+        if image is None:
+            return None
+        stored, values = _room(image.shape)
+        return values if image.read(file, stored=stored, values=values) else None
     finally:
         os.close(file)
-    return {}
+
+
+@lru_cache(maxsize=1)  # slices of a series are of one size
+def _room(shape: tuple[int, int]) -> tuple[bytearray, npt.NDArray[np.float32]]:
+    return bytearray(2 * shape[0] * shape[1]), np.empty(shape, np.float32)
 
 
 @lru_cache(maxsize=1)  # the portions of a long loop come one after the other

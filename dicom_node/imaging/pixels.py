@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -44,6 +45,26 @@ _FRAMES_PER_REQUEST = 16
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
+_BYTES_PER_REQUEST = 8 << 20
+"""Small images are asked for together: a request costs as much as reading one."""
+
+_MOST_PROCESSES = 8
+"""Beyond it the disk, and one thread that hands out work, are the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """Frames of one instance: pairs of Frame Number and place in the output."""
+
+    sop_instance_uid: str
+    path: str
+    frames: tuple[tuple[int, int], ...]
+
+    @property
+    def request(self) -> Answer:
+        return {"path": self.path, "frames": self.frames}
+
+
 class PixelReader:
     """Decodes series; a context manager, safe to share between threads.
 
@@ -51,9 +72,9 @@ class PixelReader:
     ----------
     limits : LimitSettings
         Time, memory and size that one instance may cost.
-    processes : int
-        How many decode at once; each starts when it is first needed, and again
-        after it was lost.
+    processes : int, optional
+        How many decode at once, as many as there are cores when absent; each starts
+        when it is first needed, and again after it was lost.
     scratch_dir : pathlib.Path, optional
         On whose disk decoded pixels lie while they are used, in files without a name;
         the system's temporary folder when absent.
@@ -64,7 +85,7 @@ class PixelReader:
         self,
         limits: LimitSettings,
         *,
-        processes: int = 2,
+        processes: int | None = None,
         scratch_dir: Path | None = None,
     ) -> None:
         self._limits = limits
@@ -76,7 +97,9 @@ class PixelReader:
                 (str(limits.decode_memory_mb << 20),),
                 environment=_ENVIRONMENT,
             )
-            for _ in range(processes)
+            for _ in range(
+                processes or min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
+            )
         )
         for child in self._all:
             self._children.put(child)
@@ -144,14 +167,13 @@ class PixelReader:
                 "itemsize": dtype.itemsize,
                 "max_pixels_bytes": self._limits.max_pixels_bytes,
             }
-            portions = list(_portions(series))
+            frame_bytes = int(np.prod(shape)) * dtype.itemsize
+            portions = list(_portions(series, frame_bytes))
             pool = ThreadPoolExecutor(min(len(self._all), len(portions)))
             try:
                 for done in [
-                    pool.submit(
-                        self._decode, uid, {**common, **request}, output=file.fileno()
-                    )
-                    for uid, request in portions
+                    pool.submit(self._read, images, common, output=file.fileno())
+                    for images in portions
                 ]:
                     done.result()
             finally:
@@ -190,6 +212,29 @@ class PixelReader:
             self._decode(sop_instance_uid, request, output=file.fileno())
             return file.read()
 
+    def _read(self, images: Sequence[_Image], common: Answer, *, output: int) -> None:
+        """Decode some images; when they fail together, each is asked for alone.
+
+        Its error then names it, and the limit of time is its own.
+        """
+        if len(images) > 1:
+            child = self._children.get()
+            try:
+                answer = child.ask(
+                    {**common, "images": [one.request for one in images]},
+                    timeout_s=self._limits.decode_timeout_s,
+                    files=(output,),
+                )
+            except ProcessLostError:
+                answer = {"error": "", "kind": ""}
+            finally:
+                self._children.put(child)
+            if "error" not in answer:
+                return
+        for one in images:
+            request = {**common, "images": [one.request]}
+            self._decode(one.sop_instance_uid, request, output=output)
+
     def _decode(self, uid: str, request: Answer, *, output: int) -> None:
         child = self._children.get()
         try:
@@ -225,19 +270,30 @@ def _not_decoded(uid: str, why: str, *, place: str) -> PixelDecodingError:
     return PixelDecodingError(f"instance {uid} cannot be decoded: {why}", uid=uid)
 
 
-def _portions(series: ImageSeries) -> Iterator[tuple[str, Answer]]:
-    """Yield SOP Instance UIDs with the frames that one request asks for."""
-    places = enumerate(series.frames)
+def _portions(series: ImageSeries, frame_bytes: int) -> Iterator[list[_Image]]:
+    """Yield the images that one request asks for, of about equal work."""
+    waiting: list[_Image] = []
+    frames = 0
+    for image in _images(series):
+        count = len(image.frames)
+        if waiting and (frames + count) * frame_bytes > _BYTES_PER_REQUEST:
+            yield waiting
+            waiting, frames = [], 0
+        waiting.append(image)
+        frames += count
+    if waiting:
+        yield waiting
+
+
+def _images(series: ImageSeries) -> Iterator[_Image]:
     by_instance: dict[str, list[tuple[int, FrameReference]]] = {}
-    for place, frame in places:
+    for place, frame in enumerate(series.frames):
         by_instance.setdefault(frame.sop_instance_uid, []).append((place, frame))
     for uid, members in by_instance.items():
         for start in range(0, len(members), _FRAMES_PER_REQUEST):
             portion = members[start : start + _FRAMES_PER_REQUEST]
-            yield (
+            yield _Image(
                 uid,
-                {
-                    "path": str(members[0][1].path),
-                    "frames": [(frame.frame_number, place) for place, frame in portion],
-                },
+                str(members[0][1].path),
+                tuple((frame.frame_number, place) for place, frame in portion),
             )
