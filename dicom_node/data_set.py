@@ -97,6 +97,10 @@ _VRS = _LONG_VRS | frozenset(
 )
 """Every VR, PS3.5 6.2."""
 
+_PLAIN_VRS = _VRS - {b"SQ", b"UN"}
+_PLAIN = struct.Struct("<HH2sH")
+_LENGTH = struct.Struct("<L")
+
 _SEQUENCES = frozenset(
     tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ"
 )
@@ -210,6 +214,8 @@ class _Walk:
     def run(self) -> DataSetScan:
         while self._stack:
             level = self._stack[-1]
+            if len(self._stack) == 1 and self._group is None:
+                self._step_over_plain(level)
             if level.end != _NO_END and self._position >= level.end:
                 self._pop()
             elif self._is_padding(level):
@@ -222,8 +228,39 @@ class _Walk:
         self._scan.end = self._position
         return self._scan
 
-    def _count(self) -> None:
-        self._elements += 1
+    def _step_over_plain(self, level: _Level) -> None:
+        """Step over the plain elements that come next, which nearly all are.
+
+        An element is plain that has an explicit VR, a defined length and no items;
+        whatever is not, or does not fit, is left to the steps that know what it is.
+        """
+        if level.is_implicit or not level.is_little or level.is_sequence:
+            return
+        data, end, wanted, found = self._data, level.end, level.wanted, level.found
+        position = self._position
+        count = 0
+        while position + 12 <= end:
+            group, element, vr, length = _PLAIN.unpack_from(data, position)
+            if group < 0x0008 or group >= 0xFFFE or vr not in _PLAIN_VRS:
+                break
+            value = position + 8
+            if vr in _LONG_VRS:
+                (length,) = _LENGTH.unpack_from(data, value)
+                value += 4
+            if value + length > end or length == _UNDEFINED:
+                break
+            position = value + length
+            count += 1
+            tag = group << 16 | element
+            if tag in wanted and found is not None:
+                found[tag] = bytes(
+                    data[value : min(position, value + _MAX_VALUE_BYTES)]
+                )
+        self._position = position
+        self._count(count)
+
+    def _count(self, elements: int = 1) -> None:
+        self._elements += elements
         if self._elements > _MAX_ELEMENTS:
             raise CannotUnderstandError("the data set has too many elements")
 

@@ -7,6 +7,7 @@ stack; what it refuses is answered with 0xC000.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import mmap
 import re
@@ -130,6 +131,7 @@ _SERIES = {
 """The same of a series."""
 
 
+@functools.lru_cache(maxsize=1024)  # a sender repeats most of its UIDs
 def is_uid(text: str) -> bool:
     """Return whether text is 1 to 64 characters of a UID, PS3.5 9.1.
 

@@ -22,6 +22,7 @@ from dicom_node.errors import (
     OutOfResourcesError,
     StoreError,
 )
+from dicom_node.hash_ahead import HashAhead
 from dicom_node.header import (
     Envelope,
     InstanceHeader,
@@ -86,6 +87,10 @@ class StoreAnswer:
     instance: ReceivedInstance | None = None
     outcome: InstanceOutcome | None = None
 
+
+_LARGE_BYTES = 8 << 20
+"""From here on an instance is hashed beside its reception: for a smaller one it takes
+longer to wake another thread than to hash."""
 
 _STATUSES: tuple[tuple[type[BaseException], Status], ...] = (
     (CannotUnderstandError, Status.CANNOT_UNDERSTAND),
@@ -212,6 +217,7 @@ class Reception:
         self._request = request
         self._failure: BaseException | None = None
         self._writer: SpoolWriter | None = None
+        self._ahead: HashAhead | None = None
         self._meta_bytes = 0
         self._digest = instance_hash(
             sop_class_uid=request.sop_class_uid,
@@ -229,7 +235,14 @@ class Reception:
             return
         try:
             self._writer.write(data)
+            if self._ahead is not None:
+                self._ahead.advance(self._writer.size_bytes)
+                return
             self._digest.update(data)
+            if self._writer.size_bytes >= _LARGE_BYTES:
+                self._ahead = HashAhead(
+                    self._writer.path, self._digest, offset=self._writer.size_bytes
+                )
         except Exception as error:  # noqa: BLE001 - a door: it becomes a status
             self._fail(error)
 
@@ -244,6 +257,9 @@ class Reception:
 
     def abandon(self) -> None:
         """Forget the instance: the rest of it will not come."""
+        if self._ahead is not None:
+            self._ahead.abandon()
+            self._ahead = None
         if self._writer is not None:
             self._writer.abort()
             self._writer = None
@@ -257,6 +273,9 @@ class Reception:
         ):
             raise DatasetMismatchError
         self._receiver.check(header)
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            ahead.finish(writer.size_bytes)
         sha256 = self._digest.hexdigest()
         # Until `keep` the file is refused with whatever refuses the instance.
         answer = self._receiver.keep(

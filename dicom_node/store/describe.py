@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
 
 from dicom_node.records import ReceivedInstance
-from dicom_node.store.schema import series, studies
+from dicom_node.store.schema import instances, remote_studies, series, studies
 
 __all__ = ["StudyRow", "describe_study", "look_at_study"]
 
-StudyRow: TypeAlias = Row[Any, Any, Any, Any, Any, Any, Any]
+StudyRow: TypeAlias = Row[Any, Any, Any, Any, Any, Any, Any, Any, Any]
 """What `look_at_study` found."""
 
 _NAMES_REPORTS = ("AccessionNumber", "PatientID")
@@ -27,6 +27,16 @@ _LOOK = (
         studies.c.attributes,
         series.c.id.label("series_id"),
         series.c.attributes.label("series_attributes"),
+        select(instances.c.id)
+        .where(instances.c.sop_instance_uid == bindparam("sop_uid"))
+        .limit(1)
+        .scalar_subquery()
+        .label("known_id"),
+        select(remote_studies.c.id)
+        .where(remote_studies.c.pseudonymous_study_uid == bindparam("study_uid"))
+        .limit(1)
+        .scalar_subquery()
+        .label("remote_id"),
     )
     .select_from(
         studies.outerjoin(
@@ -47,13 +57,16 @@ def look_at_study(
 ) -> StudyRow | None:
     """Return what is known of an instance's study and series; None: no study.
 
-    The study is locked until the transaction ends.
+    ``known_id`` is a row of the same SOP Instance UID, ``remote_id`` one of a remote
+    model that works on the study under this UID. The study is locked until the
+    transaction ends.
     """
     return connection.execute(
         _LOOK,
         {
             "study_uid": instance.study_instance_uid,
             "series_uid": instance.series_instance_uid,
+            "sop_uid": instance.sop_instance_uid,
         },
     ).one_or_none()
 

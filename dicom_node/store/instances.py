@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -75,6 +74,7 @@ def insert_instance(
     connection: Connection,
     instance: ReceivedInstance,
     *,
+    study: StudyRow | None,
     is_fetched: bool = False,
     data_dir: Path | None = None,
 ) -> InstanceOutcome:
@@ -89,6 +89,8 @@ def insert_instance(
         A write transaction.
     instance : ReceivedInstance
         The instance.
+    study : sqlalchemy.Row or None
+        By `look_at_study`, in this transaction.
     is_fetched : bool
         Its study is being fetched to compare with: a prior stays one.
     data_dir : pathlib.Path, optional
@@ -101,10 +103,10 @@ def insert_instance(
         has to send it again.
 
     """
-    known = {
-        row.sha256: row
-        for row in connection.execute(_KNOWN, {"uid": instance.sop_instance_uid})
-    }
+    known = {}
+    if study is None or study.known_id is not None:
+        same_uid = {"uid": instance.sop_instance_uid}
+        known = {row.sha256: row for row in connection.execute(_KNOWN, same_uid)}
     same = known.get(instance.sha256)
     if same is not None and same.removed_at is None:
         is_other = same.is_conflict
@@ -114,7 +116,7 @@ def insert_instance(
         one.removed_at is None and not one.is_conflict for one in known.values()
     )
     counts = not instance.is_own_result and not is_conflict
-    study = _study(connection, instance)
+    study = study or _make_study(connection, instance)
     study_id = int(study.id)
     if same is None:
         _insert(connection, study_id, instance, is_conflict=is_conflict)
@@ -301,23 +303,15 @@ def _bring_back(
     )
 
 
-def _study(connection: Connection, instance: ReceivedInstance) -> StudyRow:
+def _make_study(connection: Connection, instance: ReceivedInstance) -> StudyRow:
     while (study := look_at_study(connection, instance)) is None:
-        _insert_study(
-            connection, instance.study_instance_uid, received_at=instance.received_at
+        connection.execute(
+            insert(studies).values(
+                study_instance_uid=instance.study_instance_uid,
+                state=StudyState.IDLE,
+                is_forced=False,
+                first_received_at=instance.received_at,
+                last_received_at=instance.received_at,
+            )
         )
     return study
-
-
-def _insert_study(
-    connection: Connection, study_instance_uid: str, *, received_at: datetime
-) -> None:
-    connection.execute(
-        insert(studies).values(
-            study_instance_uid=study_instance_uid,
-            state=StudyState.IDLE,
-            is_forced=False,
-            first_received_at=received_at,
-            last_received_at=received_at,
-        )
-    )

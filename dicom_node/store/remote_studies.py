@@ -222,6 +222,10 @@ class RemoteStudyStore:
                 for row in rows
             )
 
+    def is_remote(self, instance: ReceivedInstance) -> bool:
+        """Return whether a remote sends an instance, by its title."""
+        return instance.calling_ae_title in self.titles
+
     def keep_answer(
         self, connection: Connection, instance: ReceivedInstance
     ) -> InstanceOutcome | None:
@@ -238,7 +242,7 @@ class RemoteStudyStore:
         row = connection.execute(
             _OF_STUDY, {"uid": instance.study_instance_uid}
         ).one_or_none()
-        if row is None and instance.calling_ae_title not in self.titles:
+        if row is None and not self.is_remote(instance):
             return None
         path = instance.path.as_posix()
         known = connection.scalar(

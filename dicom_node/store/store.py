@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import select, text, update
+from sqlalchemy import Connection, select, text, update
 
 from dicom_node.audit import EventKind
 from dicom_node.errors import StoreError
@@ -33,6 +33,7 @@ from dicom_node.store.commitment_requests import CommitmentRequestStore
 from dicom_node.store.commitments import CommitmentStore
 from dicom_node.store.corrections import CorrectionStore
 from dicom_node.store.database import Database
+from dicom_node.store.describe import look_at_study
 from dicom_node.store.details import DetailStore
 from dicom_node.store.events import record_event
 from dicom_node.store.files import FileStore
@@ -190,18 +191,22 @@ class Store:
         power cut makes it again from the file (`reconcile`).
         """
         is_fetched = self.retrievals.is_fetching(instance.study_instance_uid)
-        outcome = self._database.commit_together(
-            lambda connection: (
-                self.remotes.keep_answer(connection, instance)
-                or _instances.insert_instance(
-                    connection,
-                    instance,
-                    is_fetched=is_fetched,
-                    data_dir=self.data_dir,
-                )
-            ),
-            is_told_by_files=True,
-        )
+
+        def record(connection: Connection) -> _instances.InstanceOutcome:
+            study = look_at_study(connection, instance)
+            if study is None or study.remote_id or self.remotes.is_remote(instance):
+                kept = self.remotes.keep_answer(connection, instance)
+                if kept is not None:
+                    return kept
+            return _instances.insert_instance(
+                connection,
+                instance,
+                study=study,
+                is_fetched=is_fetched,
+                data_dir=self.data_dir,
+            )
+
+        outcome = self._database.commit_together(record, is_told_by_files=True)
         if outcome is _instances.InstanceOutcome.DUPLICATE:
             # It is kept, whether its event is or not: it must not seem refused.
             with suppress(StoreError):

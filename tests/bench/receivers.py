@@ -74,6 +74,7 @@ class Receiver:
             command += [f"--{name.replace('_', '-')}", str(value)]
         before = cpu_seconds(self.pid)
         forget_peak(self.pid)
+        rests_at = peak_mib(self.pid)
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_SENT_S
         )
@@ -81,7 +82,12 @@ class Receiver:
             msg = f"{self.name}: {done.stderr[-2000:]}\n{self.program.tail()}"
             raise AssertionError(msg)
         told: Answers = json.loads(done.stdout)
-        cost = {"CPU s": cpu_seconds(self.pid) - before, "peak MiB": peak_mib(self.pid)}
+        peak = peak_mib(self.pid)
+        cost = {
+            "CPU s": cpu_seconds(self.pid) - before,
+            "peak MiB": peak,
+            "MiB more than at rest": peak - rests_at,
+        }
         return told, cost
 
     def kept(self) -> int:

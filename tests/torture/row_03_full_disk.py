@@ -21,7 +21,7 @@ from tests.torture.outcome import Figure, Outcome, Scale, Tell, at_least, at_mos
 
 __all__ = ["run"]
 
-_SHORT = (("openat", 1), ("pwrite64", 1), ("fsync", 2), ("fdatasync", 1), ("rename", 1))
+_SHORT = (("openat", 1), ("pwrite64", 1), ("fsync", 1), ("rename", 1), ("rename", 2))
 _MOST = 60
 """No instance makes so many calls of one kind."""
 

@@ -151,7 +151,11 @@ def _in_process(
             statuses[int(answer.status)] += 1
             if answer.instance is not None:
                 path = host.folder / answer.instance.path
-                changed += path.read_bytes() != head + case.data
+                kept = path.read_bytes()
+                changed += kept[128:] != head[128:] + case.data
+                changed += kept[:128].strip(b"\0") != (
+                    f"dicom-node sha256:{answer.instance.sha256}".encode()
+                )
                 path.unlink()
     return (
         at_least("in process: data sets", done, count),
