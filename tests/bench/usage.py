@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cpu_seconds", "forget_peak", "peak_mib"]
+__all__ = ["cpu_seconds", "forget_peak", "peak_mib", "resident_mib"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -25,8 +25,17 @@ def forget_peak(pid: int) -> None:
 
 def peak_mib(pid: int) -> float:
     """Return the most resident memory that a process held at once, in MiB."""
+    return _mib(pid, "VmHWM")
+
+
+def resident_mib(pid: int) -> float:
+    """Return the resident memory that a process holds now, in MiB."""
+    return _mib(pid, "VmRSS")
+
+
+def _mib(pid: int, what: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{what}:"):
             return int(line.split()[1]) / 1024
-    msg = f"the system does not tell the peak of process {pid}"
+    msg = f"the system does not tell {what} of process {pid}"
     raise ProcessLookupError(msg)
