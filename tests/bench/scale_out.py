@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
+from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
 from dicom_node.audit import Counters
@@ -304,7 +305,9 @@ def _site(
             for n in range(workers)
         ]
     local: StudyProcessor = (
-        make_processor(settings, Counters()) if delay_s is None else QuickRunner()
+        make_processor(settings, Counters(CollectorRegistry()))
+        if delay_s is None
+        else QuickRunner()
     )
     with ExitStack() as stack:
         for name, value in (environment or {}).items():

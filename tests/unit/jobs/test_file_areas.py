@@ -1,0 +1,148 @@
+"""Files go between node and workers whole, and nothing stays for ever."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from dicom_node.cli.node import work
+from dicom_node.config import NodeSettings, WorkersSettings, load_settings
+from dicom_node.errors import FileAreaError, SettingsError
+from dicom_node.header import instance_sha256, read_header
+from dicom_node.jobs import FileArea, open_area
+from dicom_node.jobs.image_cache import ImageCache
+from dicom_node.jobs.result import LeftFile
+from dicom_node.records import StoredInstance
+from tests.builders.dicom_series import make_ct_series
+
+
+@pytest.fixture(params=["shared", "folder"])
+def area(request: pytest.FixtureRequest, tmp_path: Path) -> FileArea:
+    url = "" if request.param == "shared" else f"file://{tmp_path}/files"
+    return open_area(
+        WorkersSettings(enabled=True, files_url=url),
+        data_dir=tmp_path / "data",
+        cache_dir=tmp_path / "cache",
+    )
+
+
+def instances(folder: Path) -> tuple[StoredInstance, ...]:
+    made = make_ct_series(folder / "data" / "instances", slices=2, rows=4, columns=4)
+    return tuple(
+        StoredInstance(
+            one.sop_instance_uid,
+            one.sop_class_uid,
+            one.transfer_syntax_uid,
+            one.series_instance_uid,
+            one.path.resolve(),
+            instance_sha256(one.path, read_header(one.path)),
+        )
+        for one in made.instances
+    )
+
+
+def test_images_are_brought_once_and_are_what_they_were(
+    area: FileArea, tmp_path: Path
+) -> None:
+    images = instances(tmp_path)
+    keys = {area.key_of(one): one.sha256 for one in images}
+
+    first, second = area.offer(images), area.offer(images)
+    found = area.fetch(keys, tmp_path / "job")
+
+    assert second == 0
+    assert first in {0, sum(one.path.stat().st_size for one in images)}
+    for one in images:
+        assert found[area.key_of(one)].read_bytes() == one.path.read_bytes()
+
+
+def test_results_go_back_and_what_no_job_needs_is_removed(
+    area: FileArea, tmp_path: Path
+) -> None:
+    images = instances(tmp_path)
+    area.offer(images)
+    kept = {}
+    for job, generation in (("a" * 64, 1), ("a" * 64, 2), ("b" * 64, 1)):
+        folder = area.result_folder(
+            job, generation, folder=tmp_path / f"{job}{generation}"
+        )
+        path = folder / "1.dcm"
+        path.write_bytes(f"{job} {generation}".encode())
+        sha256 = "0" * 64
+        key = area.leave(job, generation, path=path, sha256=sha256)
+        kept[job, generation] = key
+    wrong = LeftFile(PurePosixPath("1.dcm"), "0" * 64, kept["a" * 64, 2])
+
+    assert len(set(kept.values())) == 3
+    with pytest.raises(FileAreaError, match="not whole"):
+        area.take(wrong, tmp_path / "out" / "1.dcm")
+    assert not (tmp_path / "out" / "1.dcm").exists()
+    assert area.sweep(["a" * 64], keys={area.key_of(images[0])}) >= 1
+    assert area.sweep(["a" * 64], keys={area.key_of(images[0])}) == 0
+    area.forget(["a" * 64], keys=[])
+    with pytest.raises(FileAreaError):
+        area.take(wrong, tmp_path / "out" / "1.dcm")
+    # The node's own images are never removed.
+    assert all(one.path.exists() for one in images)
+
+
+def test_no_key_leads_out_of_a_shared_folder(tmp_path: Path) -> None:
+    area = open_area(WorkersSettings(), data_dir=tmp_path / "data")
+
+    for key in ("../x", "/etc/passwd", "a/../../x"):
+        with pytest.raises(FileAreaError, match="outside"):
+            area.fetch({key: "0" * 64}, tmp_path)
+
+
+def test_a_cache_keeps_what_was_used_last_and_jobs_keep_theirs(tmp_path: Path) -> None:
+    images = instances(tmp_path)
+    size = images[0].path.stat().st_size
+    cache = ImageCache(tmp_path / "cache", max_bytes=size)
+    fetched = []
+
+    def bring(number: int, name: str) -> bool:
+        one = images[number]
+
+        def fetch(part: Path) -> None:
+            fetched.append(number)
+            part.write_bytes(one.path.read_bytes())
+
+        return cache.bring(one.sha256, fetch, tmp_path / name)
+
+    assert bring(0, "a")
+    assert not bring(0, "b")
+    os.utime(tmp_path / "cache" / images[0].sha256, (1, 1))
+    assert bring(1, "c")
+    cache.tidy()
+
+    assert fetched == [0, 1]
+    assert [one.name for one in (tmp_path / "cache").iterdir()] == [images[1].sha256]
+    assert (tmp_path / "a").read_bytes() == images[0].path.read_bytes()
+    assert bring(0, "d")
+
+
+@pytest.mark.parametrize("content", [b"", b"not DICOM", bytes(1000)])
+def test_what_is_not_the_instance_is_not_kept(tmp_path: Path, content: bytes) -> None:
+    cache = ImageCache(tmp_path / "cache", max_bytes=1 << 20)
+
+    with pytest.raises(FileAreaError):
+        cache.bring(
+            "0" * 64, lambda part: part.write_bytes(content) and None, tmp_path / "x"
+        )
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert not (tmp_path / "x").exists()
+
+
+def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"workers\.enabled"):
+        load_settings(None, {"DICOM_NODE_WORKERS_ENABLED": "true"})
+    with pytest.raises(SettingsError, match="names a protocol"):
+        load_settings(None, {"DICOM_NODE_WORKERS_FILES_URL": "bucket/node"})
+    with pytest.raises(SettingsError, match="is not known"):
+        open_area(WorkersSettings(files_url="nowhere://x"), data_dir=tmp_path)
+    for wrong in ("8043", "host:", "host:99999", ":1"):
+        with pytest.raises(SettingsError, match="--listen"):
+            work(listen=wrong)
+    assert not NodeSettings().workers.enabled
