@@ -21,7 +21,7 @@ from dicom_node.store import Store
 from dicom_node.store.switches import PAUSED
 from dicom_node.timeline import VersionMoments, make_spans, seconds_to_result
 from tests.bench.interleave import Measured, interleave
-from tests.bench.receivers import Receiver, open_one
+from tests.bench.receivers import open_one
 from tests.bench.report import Case, Report, Scale, Table, Tell
 from tests.bench.studies import REPORT, Study, write_ct_study, write_radiograph_study
 from tests.bench.timeline_picture import draw_timelines
@@ -73,7 +73,7 @@ def run(scale: Scale, work: Path, tell: Tell) -> Report:
     """Measure the node's start, its rest, one study alone, and a crowd."""
     load = _LOADS[scale]
     started = _start(load, work / "start", tell)
-    with _site(work / "alone") as (node, pacs):
+    with _site(work / "alone") as node:
         idle = _idle(node, load.idle_s)
         tell(f"idle: {idle.rows}")
         lonely = _alone(node, load, work / "images", tell)
@@ -192,7 +192,7 @@ class _Crowd:
 
 def _crowd(order: str, load: _Load, work: Path, tell: Tell) -> _Crowd:
     more = f'[schedule]\norder = "{order}"\n'
-    with _site(work, more=more) as (node, _pacs), _store(node) as store:
+    with _site(work, more=more) as node, _store(node) as store:
         store.switches.set(PAUSED, True, by="benchmark")
         studies: dict[str, Study] = {}
         # The largest come first: the worst for who came later and is small.
@@ -309,7 +309,7 @@ def _quantile(values: Sequence[float], share: float) -> float:
 
 
 @contextmanager
-def _site(work: Path, *, more: str = "") -> Iterator[tuple[RunningNode, Receiver]]:
+def _site(work: Path, *, more: str = "") -> Iterator[RunningNode]:
     with open_one(_PACS, work, waits=False) as pacs:
         destination = DestinationSettings.model_validate(
             {
@@ -329,7 +329,7 @@ def _site(work: Path, *, more: str = "") -> Iterator[tuple[RunningNode, Receiver
                 timeout_s=300,
                 what="the model",
             )
-            yield node, pacs
+            yield node
 
 
 def _write(folder: Path, number: int, slices: int, load: _Load) -> Study:
