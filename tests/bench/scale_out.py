@@ -39,7 +39,6 @@ from tests.bench.interleave import Measured, interleave
 from tests.bench.report import Case, Goal, Report, Scale, Tell
 from tests.builders.dicom_series import make_ct_series
 from tests.builders.job_worker import QuickRunner, start_worker
-from tests.builders.node import DICOM_NODE
 from tests.builders.postgres import PostgresCluster, postgres_cluster
 from tests.builders.process import Program, wait_until
 from tests.builders.s3 import S3Server, s3_server
@@ -343,8 +342,11 @@ def _start(
 ) -> Program:
     if delay_s is not None:
         return start_worker(config, log_path, delay_s=delay_s, environment=environment)
-    program = Path(sys.executable).with_name(DICOM_NODE.name)
-    return Program([program, "work", "--config", config], log_path=log_path)
+    return Program(
+        [sys.executable, "-m", "dicom_node", "work", "--config", config],
+        log_path=log_path,
+        cwd=Path(__file__).parents[2],
+    )
 
 
 def _write_settings(path: Path, data_dir: Path, url: str, files_url: str) -> Path:
