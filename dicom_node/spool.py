@@ -236,12 +236,12 @@ class Spool:
                 if not self._spares:
                     self._make_spares()
                 name = self._spares.pop()
-            part = self._incoming / f"{name}{_PART}"
+            part = f"{self._incoming}/{name}{_PART}"
             try:
                 os.rename(f"{self._spare}/{name}", part)  # noqa: PTH104 - it is quick
             except FileNotFoundError:
                 continue  # Somebody tidied up.
-            return part
+            return Path(part)
 
     def _make_spares(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

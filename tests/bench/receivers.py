@@ -104,8 +104,8 @@ class Receiver:
 
 def _storescp(*options: str) -> Callable[[int, Path], Sequence[str | Path]]:
     def command(port: int, folder: Path) -> Sequence[str | Path]:
-        fixed = ["--output-directory", folder, "--filename-extension", ".dcm"]
-        return [_STORESCP, *options, *fixed, str(port)]
+        kept = ["--output-directory", str(folder), "--filename-extension", ".dcm"]
+        return [_STORESCP, *options, *kept, str(port)]
 
     return command
 
