@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from dicom_node.config import DestinationSettings, DicomPeer, load_settings
@@ -45,7 +46,6 @@ class _Load:
     ct_slices: int
     crowd: Mapping[int, int]
     """How many studies of so many slices; 1 is a radiograph."""
-    orders: tuple[str, ...]
     starts: int
     warms: int
     """Studies of each kind before those that count: they load what is loaded late."""
@@ -54,17 +54,16 @@ class _Load:
 
 
 _LOADS = {
-    Scale.QUICK: _Load(256, 64, 6, {1: 2, 6: 1}, ("cost",), 1, 0, 1, 0.5),
+    Scale.QUICK: _Load(256, 64, 6, {1: 2, 6: 1}, 1, 0, 1, 0.5),
     Scale.FULL: _Load(
         2048,
         512,
         300,
-        {1: 42, 30: 6, 300: 2},
-        ("cost", "arrival"),
-        starts=5,
+        {1: 42, 30: 6, 150: 2},
+        starts=3,
         warms=1,
-        alone=3,
-        idle_s=30.0,
+        alone=2,
+        idle_s=20.0,
     ),
 }
 
@@ -77,9 +76,7 @@ def run(scale: Scale, work: Path, tell: Tell) -> Report:
         idle = _idle(node, load.idle_s)
         tell(f"idle: {idle.rows}")
         lonely = _alone(node, load, work / "images", tell)
-    crowds = [
-        _crowd(order, load, work / f"crowd-{order}", tell) for order in load.orders
-    ]
+    crowd = _crowd(load, work / "crowd", tell)
     if scale is Scale.FULL:
         draw_timelines([each[-1] for each in lonely.values()])
     return Report(
@@ -87,8 +84,8 @@ def run(scale: Scale, work: Path, tell: Tell) -> Report:
         tables=(
             idle,
             _stages(lonely),
-            _crowd_table(crowds),
-            _memory_table(crowds[0]),
+            _crowd_table(crowd),
+            _memory_table(crowd),
         ),
         notes=(
             "The node's own clock: from the commit of the last instance, which is just "
@@ -99,6 +96,8 @@ def run(scale: Scale, work: Path, tell: Tell) -> Report:
             "CPU, SQLite, C-STORE in and C-STORE to DCMTK's storescp.",
             "In the crowd all studies are received, the largest first, while work is "
             "paused; waiting counts from the moment the pause ends.",
+            "First in, first out is replayed with the durations of the measured run, "
+            "and so is the measured order, to show how well that tells.",
             "One study is with the worker at a time: a radiograph waits for what is "
             "under way, and for nothing else that is larger.",
         ),
@@ -182,17 +181,15 @@ def _alone(
 
 @dataclass(frozen=True, slots=True)
 class _Crowd:
-    order: str
-    seconds: float
-    waits: Mapping[str, Sequence[float]]
+    studies: Sequence[tuple[Study, VersionMoments]]
+    """In the order in which they came."""
+    began_at: datetime
     memory: Sequence[tuple[float, Mapping[str, float]]]
     """Share that is done, and resident MiB of each process."""
-    count: int
 
 
-def _crowd(order: str, load: _Load, work: Path, tell: Tell) -> _Crowd:
-    more = f'[schedule]\norder = "{order}"\n'
-    with _site(work, more=more) as node, _store(node) as store:
+def _crowd(load: _Load, work: Path, tell: Tell) -> _Crowd:
+    with _site(work) as node, _store(node) as store:
         store.switches.set(PAUSED, True, by="benchmark")
         studies: dict[str, Study] = {}
         # The largest come first: the worst for who came later and is small.
@@ -204,6 +201,7 @@ def _crowd(order: str, load: _Load, work: Path, tell: Tell) -> _Crowd:
                 studies[study.uid] = study
                 for file in study.files:
                     file.unlink()
+        tell(f"{len(studies)} studies are received")
         wait_until(
             lambda: len(store.unfinished_versions()) == len(studies),
             timeout_s=120,
@@ -223,14 +221,9 @@ def _crowd(order: str, load: _Load, work: Path, tell: Tell) -> _Crowd:
                 memory.append(
                     (share, {name: resident_mib(pid) for name, pid in pids.items()})
                 )
-                tell(f"{order}: {share:.0%} of {len(studies)} studies")
+                tell(f"{share:.0%} of {len(studies)} studies")
             time.sleep(0.25)
-        waits: dict[str, list[float]] = defaultdict(list)
-        for uid, moments in done.items():
-            ended = _acknowledged(moments)
-            waits[studies[uid].name].append((ended - began_at).total_seconds())
-        whole = max(_acknowledged(one) for one in done.values()) - began_at
-    return _Crowd(order, whole.total_seconds(), dict(waits), memory, len(studies))
+    return _Crowd([(one, done[uid]) for uid, one in studies.items()], began_at, memory)
 
 
 def _stages(lonely: Mapping[str, Sequence[VersionMoments]]) -> Table:
@@ -266,11 +259,27 @@ def _by_stage(moments: VersionMoments) -> dict[str, float]:
     return dict(found)
 
 
-def _crowd_table(crowds: Sequence[_Crowd]) -> Table:
-    kinds = list(crowds[0].waits)
+def _crowd_table(crowd: _Crowd) -> Table:
+    kinds = list(dict.fromkeys(study.name for study, _ in crowd.studies))
+    count = {
+        kind: sum(study.name == kind for study, _ in crowd.studies) for kind in kinds
+    }
+    measured = {
+        moments.study_instance_uid: (
+            _acknowledged(moments) - crowd.began_at
+        ).total_seconds()
+        for _, moments in crowd.studies
+    }
+    # Whoever is with the worker when the pause ends was taken before.
+    as_done = sorted(crowd.studies, key=lambda one: _moment(one[1].started_at))
+    ways = {
+        "by cost, ageing": measured,
+        "the same, replayed": _replay(as_done, crowd.began_at),
+        "first in, first out, replayed": _replay(crowd.studies, crowd.began_at),
+    }
     return Table(
-        f"{crowds[0].count} studies at once: "
-        + ", ".join(f"{len(crowds[0].waits[kind])} {kind}" for kind in kinds),
+        f"{len(crowd.studies)} studies at once: "
+        + ", ".join(f"{count[kind]} {kind}" for kind in kinds),
         (
             "order",
             "studies/min",
@@ -278,23 +287,60 @@ def _crowd_table(crowds: Sequence[_Crowd]) -> Table:
         ),
         tuple(
             (
-                "by cost, ageing" if one.order == "cost" else "first in, first out",
-                round(one.count / one.seconds * _MINUTES, 1),
+                way,
+                round(len(waits) / max(waits.values()) * _MINUTES, 1),
                 *(
-                    round(_quantile(one.waits[kind], share), 1)
+                    round(_quantile(of, share), 1)
                     for kind in kinds
+                    for of in (
+                        [
+                            waits[one.uid]
+                            for one, _ in crowd.studies
+                            if one.name == kind
+                        ],
+                    )
                     for share in (0.5, 0.95)
                 ),
             )
-            for one in crowds
+            for way, waits in ways.items()
         ),
     )
+
+
+def _replay(
+    studies: Sequence[tuple[Study, VersionMoments]], began_at: datetime
+) -> dict[str, float]:
+    """Let one worker take studies in an order, each for as long as it took.
+
+    Between two it takes as long as it took in the measured run, in the middle.
+    """
+    done = sorted(
+        (max(began_at, _moment(one.started_at)), _moment(one.finished_at))
+        for _, one in studies
+    )
+    gaps = [(after[0] - before[1]).total_seconds() for before, after in pairwise(done)]
+    gap = statistics.median(gaps) if gaps else 0.0
+    now = 0.0
+    waits = {}
+    for study, one in studies:
+        begun, ended = max(began_at, _moment(one.started_at)), _moment(one.finished_at)
+        now += (ended - begun).total_seconds()
+        waits[study.uid] = now + (_acknowledged(one) - ended).total_seconds()
+        now += gap
+    return waits
+
+
+def _moment(at: datetime | None) -> datetime:
+    if at is None:
+        msg = "a study is done that was never begun"
+        raise AssertionError(msg)
+    return at
 
 
 def _memory_table(crowd: _Crowd) -> Table:
     names = list(crowd.memory[0][1])
     return Table(
-        f"Resident memory over the {crowd.count} studies, MiB",
+        f"Resident memory over the {len(crowd.studies)} studies, MiB",
         ("done", *names),
         tuple(
             (f"{share:.0%}", *(round(held[name]) for name in names))
