@@ -132,6 +132,18 @@ class GroundingModel:
         return found
 
     @property
+    def device(self) -> str:
+        """Where it answers, as torch spells it."""
+        return self._device
+
+    @property
+    def see(self) -> See:
+        """What runs the image trunk, in the arithmetic that is in use."""
+        return (
+            self._see if self._see is not None and self._is_other else self.network.see
+        )
+
+    @property
     def arithmetic(self) -> str:
         """How the trunk computes, where that is not plain float32; else ""."""
         return str(self._arithmetic) if self._is_other else ""
@@ -229,7 +241,7 @@ class GroundingModel:
             device=self._device,
             progress=report,
             slices_at_once=self.pictures_at_once,
-            see=self._see if self._is_other else None,
+            see=self.see,
             for_core=bool(self.config.core_weight),
         )
         slices = len(features.grid.slice_positions)
@@ -237,7 +249,7 @@ class GroundingModel:
         floors = dict.fromkeys(order, -np.inf)
         parts: dict[int, list[PhraseGrounding]] = {row: [] for row in order}
         for number, group in enumerate(groups):
-            reading = self._read(features, [phrases[row] for row in group])
+            reading = self.read(features, [phrases[row] for row in group])
             found = compare(self.network, features, reading)
             for place, row in enumerate(group):
                 logit = max(found.presence_logits[place], floors[row])
@@ -278,7 +290,7 @@ class GroundingModel:
             Presence score from which the core looks for a phrase, too; above one:
             never. A network without a core is never asked.
         """
-        reading = self._read(features, phrases)
+        reading = self.read(features, phrases)
         compared = compare(self.network, features, reading)
         every = range(len(phrases))
         found = decode(self.network, features, reading, compared, rows=every)
@@ -290,7 +302,7 @@ class GroundingModel:
         """Return the calibrated probability that a phrase is in the image."""
         return presence_score(logit, self.config)
 
-    def _read(self, features: StackFeatures, phrases: Sequence[str]) -> Reading:
+    def read(self, features: StackFeatures, phrases: Sequence[str]) -> Reading:
         """Read phrases as the prompt of this stack says."""
         return self._reader.read(
             phrases,

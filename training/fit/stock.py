@@ -18,11 +18,12 @@ from transformers import (
     ResNetConfig,
 )
 
+from model.config import MedGLIPConfig
 from model.text import load_tokenizer
 from training.batch import Batch
 from training.config import TrainingConfig
 
-__all__ = ["StockTrainer"]
+__all__ = ["StockTrainer", "stock_network"]
 
 
 class StockTrainer:
@@ -45,7 +46,7 @@ class StockTrainer:
         is_compiled: bool = False,
     ) -> None:
         torch.manual_seed(config.seed)
-        network: nn.Module = _network(config).to(device).train()
+        network: nn.Module = stock_network(config.model).to(device).train()
         self.parameters = sum(p.numel() for p in network.parameters())
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.core_learning_rate
@@ -107,8 +108,8 @@ def _labels(batch: Batch, picture: int, device: torch.device) -> dict[str, Tenso
     }
 
 
-def _network(config: TrainingConfig) -> Any:
-    model = config.model
+def stock_network(model: MedGLIPConfig) -> Any:
+    """Return a fresh stock model of the sizes of ours: trunk, core and queries."""
     text = BertConfig(
         hidden_size=model.core_dim,
         num_hidden_layers=2,

@@ -27,7 +27,7 @@ def test_maps_of_kept_phrases_are_those_of_decoding_all():
     features = see_stack(
         grounding.network, make_stack(6, 64, 64), device="cpu", progress=None
     )
-    reading = grounding._read(features, PHRASES)
+    reading = grounding.read(features, PHRASES)
     compared = compare(grounding.network, features, reading)
     every = decode(
         grounding.network, features, reading, compared, rows=range(len(PHRASES))
