@@ -6,14 +6,17 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pydicom
 from pydicom import Dataset
 from pydicom.config import IGNORE, logger, settings
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_file_meta_info
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -23,17 +26,22 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import ImagingError, PixelDecodingError
+from dicom_node.imaging.plain import transfer_syntax_of
 
 __all__ = [
     "is_deflated",
     "quiet_reading",
     "read_dataset",
     "unsigned_short",
+    "value_of",
     "values_of",
 ]
 
 _MAX_HEADER_ELEMENT_BYTES = 1 << 20
 """Longer values of a header are left in the file and count as absent."""
+
+_HEAD_BYTES = 1 << 12
+"""Holds the file meta information of nearly every file."""
 
 _LOCK = threading.RLock()
 
@@ -127,16 +135,36 @@ def _drop_deferred(ds: Dataset) -> None:
 def is_deflated(path: Path) -> bool:
     """Return whether a file's data set is deflated as a whole."""
     with path.open("rb") as file:
-        file.seek(128)
-        if file.read(4) != b"DICM":
-            return False
+        head = file.read(_HEAD_BYTES)
+    if head[128:132] != b"DICM":
+        return False
+    if (syntax := transfer_syntax_of(head)) is not None:
+        return syntax == DeflatedExplicitVRLittleEndian
     meta = read_file_meta_info(path)
     return str(meta.get("TransferSyntaxUID")) == DeflatedExplicitVRLittleEndian
 
 
+def value_of(ds: Dataset, keyword: str) -> Any:
+    """Return the value of an element; None where it is absent.
+
+    It is `Dataset.get` without its way by attributes and without making a tag of what
+    is one, which take many times as long.
+    """
+    tag = _tag_of(keyword)
+    return ds[tag].value if tag in ds.keys() else None  # noqa: SIM118 - see above
+
+
+@lru_cache(maxsize=512)  # the keywords of this program
+def _tag_of(keyword: str) -> BaseTag:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise ValueError(f"{keyword} is no keyword of PS3.6")
+    return Tag(tag)
+
+
 def values_of(ds: Dataset, keyword: str) -> list[Any]:
     """Return the values of an element; none where it is absent or empty."""
-    value = ds.get(keyword)
+    value = value_of(ds, keyword)
     if value is None or isinstance(value, str):
         return [value] if value else []
     return list(value) if hasattr(value, "__iter__") else [value]

@@ -21,6 +21,7 @@ from dicom_node.imaging.dataset import (
     quiet_reading,
     read_dataset,
     unsigned_short,
+    value_of,
     values_of,
 )
 from dicom_node.imaging.geometry import Orientation, is_plane
@@ -102,6 +103,9 @@ _MODALITY_OF_CLASS = {
     "Ultrasound Image Storage": "US",
     "Computed Radiography Image Storage": "CR",
 }
+
+
+_NO_ITEM = Dataset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +228,7 @@ def _is_colour(ds: Dataset) -> bool:
 
 
 def _frames(ds: Dataset, instance: StoredInstance) -> Iterator[FrameHeader]:
-    count = _integer(ds.get("NumberOfFrames")) or 1
+    count = _integer(value_of(ds, "NumberOfFrames")) or 1
     shared = _first_item(ds, "SharedFunctionalGroupsSequence")
     per_frame = items_of(ds, "PerFrameFunctionalGroupsSequence")
     if not 1 <= count <= _MAX_FRAMES:
@@ -232,11 +236,11 @@ def _frames(ds: Dataset, instance: StoredInstance) -> Iterator[FrameHeader]:
         raise ImagingError(msg)
     if per_frame and len(per_frame) != count:
         raise ImagingError("functional groups do not match Number of Frames")
-    number = _integer(ds.get("InstanceNumber")) or 0
+    number = _integer(value_of(ds, "InstanceNumber")) or 0
     plain = () if per_frame else tuple(_joined(ds, key) for key in _TELLING_APART)
     has_one_place = count == 1 or bool(per_frame)
     for index in range(count):
-        group = per_frame[index] if per_frame else Dataset()
+        group = per_frame[index] if per_frame else _NO_ITEM
         groups = (group, shared) if per_frame else ()
         position = _floats(
             _find(groups, "PlanePositionSequence", "ImagePositionPatient", ds), 3
@@ -283,8 +287,8 @@ def _pixel_spacing(
 ) -> tuple[float, float] | None:
     candidates = (
         _find(groups, "PixelMeasuresSequence", "PixelSpacing", ds),
-        ds.get("ImagerPixelSpacing"),
-        ds.get("NominalScannedPixelSpacing"),
+        value_of(ds, "ImagerPixelSpacing"),
+        value_of(ds, "NominalScannedPixelSpacing"),
     )
     for candidate in candidates:
         spacing = _floats(candidate, 2)
@@ -295,7 +299,7 @@ def _pixel_spacing(
 
 def _pixel_aspect_ratio(ds: Dataset) -> tuple[int, int] | None:
     """Read the vertical and the horizontal size of a pixel, PS3.3 C.7.6.3.1.7."""
-    ratio = _floats(ds.get("PixelAspectRatio"), 2)
+    ratio = _floats(value_of(ds, "PixelAspectRatio"), 2)
     if ratio is None or min(ratio) < 1 or max(ratio) > _MAX_ASPECT * min(ratio):
         return None
     return int(ratio[0]), int(ratio[1])
@@ -314,15 +318,15 @@ def _find(groups: tuple[Dataset, ...], macro: str, keyword: str, ds: Dataset) ->
         for item in items_of(group, macro):
             if keyword in item:
                 return item[keyword].value
-    return ds.get(keyword)
+    return value_of(ds, keyword)
 
 
 def _first_item(ds: Dataset, keyword: str) -> Dataset:
-    return next(iter(items_of(ds, keyword)), Dataset())
+    return next(iter(items_of(ds, keyword)), _NO_ITEM)
 
 
 def _text(ds: Dataset, keyword: str) -> str:
-    value = ds.get(keyword)
+    value = value_of(ds, keyword)
     return "" if value is None else str(value).strip(" \0")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,9 @@ _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _BYTES_PER_REQUEST = 8 << 20
 """Small images are asked for together: a request costs as much as reading one."""
 
+_IN_MEMORY_BYTES = 512 << 20
+"""A CT of 500 slices, which the model has in memory next anyway."""
+
 _MOST_PROCESSES = 8
 """Beyond it the disk, and one thread that hands out work, are the limit."""
 
@@ -76,7 +79,7 @@ class PixelReader:
         How many decode at once, as many as there are cores when absent; each starts
         when it is first needed, and again after it was lost.
     scratch_dir : pathlib.Path, optional
-        On whose disk decoded pixels lie while they are used, in files without a name;
+        On whose disk larger series lie while they are used, in files without a name;
         the system's temporary folder when absent.
 
     """
@@ -160,14 +163,14 @@ class PixelReader:
         if series.is_colour:
             shape = (*shape, 3)
         frames = len(series.frames)
-        with tempfile.TemporaryFile(dir=self._scratch_dir) as file:
-            file.truncate(frames * int(np.prod(shape)) * dtype.itemsize)
+        frame_bytes = int(np.prod(shape)) * dtype.itemsize
+        with self._room(frames * frame_bytes) as file:
+            file.truncate(frames * frame_bytes)
             common = {
                 "shape": shape,
                 "itemsize": dtype.itemsize,
                 "max_pixels_bytes": self._limits.max_pixels_bytes,
             }
-            frame_bytes = int(np.prod(shape)) * dtype.itemsize
             portions = list(_portions(series, frame_bytes))
             pool = ThreadPoolExecutor(min(len(self._all), len(portions)))
             try:
@@ -211,6 +214,16 @@ class PixelReader:
             }
             self._decode(sop_instance_uid, request, output=file.fileno())
             return file.read()
+
+    def _room(self, size_bytes: int) -> BinaryIO:
+        """Open a file without a name for decoded pixels, in memory unless too large.
+
+        A file on disk takes the machine's turn for writing: beside peers whose
+        instances are being synced, a series takes three times as long.
+        """
+        if size_bytes <= _IN_MEMORY_BYTES:
+            return os.fdopen(os.memfd_create("pixels"), "w+b")
+        return cast("BinaryIO", tempfile.TemporaryFile(dir=self._scratch_dir))
 
     def _read(self, images: Sequence[_Image], common: Answer, *, output: int) -> None:
         """Decode some images; when they fail together, each is asked for alone.

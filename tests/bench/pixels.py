@@ -7,6 +7,8 @@ all contenders have given equal voxels.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
 )
 
@@ -43,7 +46,11 @@ _PYDICOM = "pydicom pixel_array"
 _SITK = "SimpleITK"
 _HIGHDICOM = "highdicom get_volume_from_series"
 
+_PAGE = 4096
 _LIMIT = 1 << 30
+_SLICES = {JPEG2000Lossless: 100}
+"""Of a compressed series, where all would take minutes."""
+
 _FRAMES = 12
 """Frames of a codec that are decoded one after the other in each run."""
 
@@ -55,20 +62,23 @@ def run(scale: Scale, work: Path, tell: Tell) -> Report:
     cases: list[Case] = []
     with PixelReader(LimitSettings(), scratch_dir=work) as reader:
         files = make_files(work / "raw", ExplicitVRLittleEndian, count=count, size=size)
+        _level(reader, files)
         repeats = 9 if is_full else 1
         cases.append(_known_files(files, reader, tell, repeats))
         cases.append(_unsorted_files(files, reader, tell, repeats))
         for syntax in CODECS:
             name = _name(syntax)
-            files = make_files(work / name, syntax, count=count, size=size)
+            slices = min(count, _SLICES.get(syntax, count))
+            files = make_files(work / name, syntax, count=slices, size=size)
             cases.append(_frames(files, syntax, tell, 7 if is_full else 1))
             cases.append(_compressed(files, syntax, reader, tell, 3 if is_full else 1))
     return Report(
         cases=tuple(cases),
         notes=(
             "The node's values are Hounsfield units in single precision, decoded in "
-            "child processes of lower priority; numpy's and pydicom's are the stored "
-            "16 bits.",
+            "child processes; numpy's and pydicom's are the stored 16 bits. A reader's "
+            "time ends when each page of its array has been touched.",
+            "Here all have one priority; in service decoders give way to reception.",
             "SimpleITK has no decoder for HTJ2K. Deflated data sets are refused by the "
             "node before they could be read.",
         ),
@@ -78,6 +88,19 @@ def run(scale: Scale, work: Path, tell: Tell) -> Report:
             "highdicom": highdicom.__version__,
         },
     )
+
+
+def _level(reader: PixelReader, files: Files) -> None:
+    """Give the decoders the peers' priority: on a busy machine it would be measured.
+
+    Where the system refuses, the node's figures are the worse for it.
+    """
+    (series,), _ = find_series(files.instances)
+    reader.start()
+    reader.read(series)
+    with contextlib.suppress(PermissionError):
+        for pid in reader.pids:
+            os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0))
 
 
 def _known_files(files: Files, reader: PixelReader, tell: Tell, repeats: int) -> Case:
@@ -201,10 +224,21 @@ def _race(
 ) -> Case:
     for name, read in readers.items():
         _assert_equal(read(), files, name=f"{title}: {name}", within=within)
-    contenders = {name: timed(read) for name, read in readers.items()}
+    contenders = {name: timed(_touching(read)) for name, read in readers.items()}
     return interleave(
         title, contenders, base=base, repeats=repeats, tell=tell, goals=goals
     )
+
+
+def _touching(read: _Reader) -> _Reader:
+    """Let a reader's time end when its array is in memory, also where it is mapped."""
+
+    def run() -> Voxels:
+        voxels = read()
+        voxels.reshape(-1).view(np.uint8)[::_PAGE].sum()
+        return voxels
+
+    return run
 
 
 def _assert_equal(found: Voxels, files: Files, *, name: str, within: float) -> None:

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from dicom_node.config import LimitSettings
 from dicom_node.errors import PixelDecodingError
 from dicom_node.imaging import PixelReader, find_series
+from dicom_node.imaging import pixels as pixels_module
 from dicom_node.study_files import gather_studies
 from tests.builders.dicom_series import (
     make_ct_series,
@@ -82,7 +83,11 @@ def test_colour_comes_as_eight_bit_rgb(reader, tmp_path):
     assert pixels.dtype == np.uint8
 
 
-def test_the_array_can_be_changed_and_leaves_no_file(tmp_path, good):
+@pytest.mark.parametrize("in_memory_bytes", [0, 1 << 30])
+def test_the_array_can_be_changed_and_leaves_no_file(
+    tmp_path, good, monkeypatch, in_memory_bytes
+):
+    monkeypatch.setattr(pixels_module, "_IN_MEMORY_BYTES", in_memory_bytes)
     series, voxels = good
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -90,6 +95,7 @@ def test_the_array_can_be_changed_and_leaves_no_file(tmp_path, good):
         pixels = reader.read(series)
 
     assert list(scratch.iterdir()) == []
+    np.testing.assert_array_equal(pixels, voxels)
     pixels[:] = 0
     assert not pixels.any()
     assert voxels.any()
@@ -215,7 +221,8 @@ def test_a_killed_process_is_replaced(good):
         assert reader.pids != (pid,)
 
 
-def test_a_missing_scratch_folder_is_no_fault_of_the_image(tmp_path, good):
+def test_a_missing_scratch_folder_is_no_fault_of_the_image(tmp_path, good, monkeypatch):
+    monkeypatch.setattr(pixels_module, "_IN_MEMORY_BYTES", 0)
     series, _ = good
     with (
         PixelReader(LimitSettings(), scratch_dir=tmp_path / "missing") as reader,
