@@ -8,6 +8,7 @@ lost instance.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -30,6 +31,7 @@ from dicom_node.store import Store
 __all__ = ["ReconcileReport", "describe_trouble", "reconcile"]
 
 _BATCH = 500
+_AHEAD_S = 3600.0
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 log = structlog.get_logger(__name__)
@@ -58,7 +60,9 @@ class ReconcileReport:
         return describe_trouble(asdict(self))
 
 
-def reconcile(store: Store, spool: Spool, *, before: datetime) -> ReconcileReport:
+def reconcile(
+    store: Store, spool: Spool, *, before: datetime, now: datetime | None = None
+) -> ReconcileReport:
     """Compare every file with its row and every row with its file.
 
     Parameters
@@ -69,6 +73,9 @@ def reconcile(store: Store, spool: Spool, *, before: datetime) -> ReconcileRepor
         The files.
     before : datetime
         Files that are younger belong to what is being received now.
+    now : datetime, optional
+        Files that are an hour younger than this were received before the clock was
+        set back, as a power cut may do it; absent: the clock is trusted.
 
     Raises
     ------
@@ -77,7 +84,7 @@ def reconcile(store: Store, spool: Spool, *, before: datetime) -> ReconcileRepor
 
     """
     reindexed = unreadable = refused = left = 0
-    for paths in _batches(_files(spool, before)):
+    for paths in _batches(_files(spool, before, now=now)):
         known = store.known_paths(path.as_posix() for path in paths)
         without = [path for path in paths if path.as_posix() not in known]
         strays = store.files.delete_strays(without, spool.names)
@@ -128,11 +135,13 @@ def describe_trouble(found: Mapping[str, int]) -> str | None:
     return "; ".join(told) or None
 
 
-def _files(spool: Spool, before: datetime) -> Iterator[Path]:
+def _files(spool: Spool, before: datetime, *, now: datetime | None) -> Iterator[Path]:
     latest = before.timestamp()
+    future = math.inf if now is None else now.timestamp() + _AHEAD_S
     for path in spool.files():
         try:
-            is_older = (spool.data_dir / path).stat().st_mtime < latest
+            made = (spool.data_dir / path).stat().st_mtime
+            is_older = made < latest or made > future
         except OSError:
             is_older = True  # `_reindex` tells why it cannot be read
         if is_older:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.assembly import Assembler
+from dicom_node.assembly import Assembler, system_clock
 from dicom_node.errors import StoreError
 from dicom_node.reconcile import reconcile
 from dicom_node.retention import Retention
@@ -113,7 +113,9 @@ class Upkeep:
         self._assembler.run()
 
     def _reconcile(self) -> None:
-        report = reconcile(self._store, self._spool, before=self._began_at)
+        report = reconcile(
+            self._store, self._spool, before=self._began_at, now=system_clock()
+        )
         self.trouble_with_files = report.trouble
         self._is_reconciled = True
 

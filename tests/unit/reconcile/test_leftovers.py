@@ -97,6 +97,23 @@ def test_a_row_that_a_power_cut_took_is_made_again(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_clock_that_was_set_back_hides_no_file(tmp_path: Path) -> None:
+    spool, store = opened(tmp_path)
+    other = Spool(tmp_path, min_free_bytes=0)
+    now = datetime.now(UTC)
+    url = f"sqlite:///{tmp_path / 'forgotten.sqlite'}"
+    with Store(url) as forgotten:  # its rows go with the power
+        forgotten.migrate()
+        answer = receive(other, forgotten)
+    assert answer.instance is not None
+    ahead = (now + timedelta(days=2)).timestamp()
+    os.utime(tmp_path / answer.instance.path, (ahead, ahead))
+
+    assert reconcile(store, spool, before=now).reindexed == 0
+    assert reconcile(store, spool, before=now, now=now).reindexed == 1
+    store.close()
+
+
 def test_settling_syncs_the_names_and_the_log_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
