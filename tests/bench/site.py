@@ -53,7 +53,7 @@ class Load:
     """How many studies of so many slices; 1 is a radiograph."""
     starts: int
     warms: int
-    """Studies of each kind before those that count: they load what is loaded late."""
+    """Radiographs before those that count: they load what is loaded late."""
     alone: int
     idle_s: float
 
