@@ -27,6 +27,7 @@ from dicom_node.errors import (
 from dicom_node.fhir.bundle import write_fhir_json
 from dicom_node.grounding import GroundedPrompt, Grounder
 from dicom_node.imaging import PixelReader, find_series, latest_datetime
+from dicom_node.imaging.read_ahead import ReadAhead, read_ahead
 from dicom_node.objects import make_objects, needs_probabilities
 from dicom_node.records import (
     ImageSeries,
@@ -160,26 +161,27 @@ def interpret(
         grounder = answer = grounder.ask(ready, series=series, phrases=asked)
         not_processed += answer.told
     grounded: list[tuple[ImageSeries, tuple[GroundedPrompt, ...]]] = []
-    for image_series in series:
-        try:
-            answers = _ground_series(
-                image_series,
-                asked,
-                rooms.reader,
-                grounder,
-                progress=progress,
-                with_probabilities=with_probabilities,
-                stages=stages,
-            )
-        except ModelLoadError:
-            raise
-        except (PixelDecodingError, GroundingError) as error:
-            if may_retry and isinstance(error, WorkerLostError):
-                raise  # of this machine perhaps, and not of the series
-            uid = image_series.series_instance_uid
-            not_processed.append(NotProcessed(uid, str(error)))
-        else:
-            grounded.append((image_series, answers))
+    with read_ahead(series, rooms.reader) as ahead:
+        for image_series in series:
+            try:
+                answers = _ground_series(
+                    image_series,
+                    asked,
+                    ahead,
+                    grounder,
+                    progress=progress,
+                    with_probabilities=with_probabilities,
+                    stages=stages,
+                )
+            except ModelLoadError:
+                raise
+            except (PixelDecodingError, GroundingError) as error:
+                if may_retry and isinstance(error, WorkerLostError):
+                    raise  # of this machine perhaps, and not of the series
+                uid = image_series.series_instance_uid
+                not_processed.append(NotProcessed(uid, str(error)))
+            else:
+                grounded.append((image_series, answers))
     identity = grounder.identity
     computed_on = sorted(
         {one.computed_on for _, found in grounded for one in found} - {""}
@@ -301,7 +303,7 @@ def profiles_of(settings: NodeSettings, *, with_pages: bool = True) -> tuple[str
 def _ground_series(
     series: ImageSeries,
     phrases: Sequence[Phrase],
-    reader: PixelReader,
+    reader: ReadAhead,
     grounder: Grounder,
     *,
     progress: Progress | None,
