@@ -17,7 +17,7 @@ from dicom_node.store import (
     StudyFilter,
 )
 
-__all__ = ["Library", "Place"]
+__all__ = ["Library", "Place", "classes_of_others"]
 
 _MODALITY_OF_CLASS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
@@ -28,6 +28,13 @@ _MODALITY_OF_CLASS = {
     "1.2.840.10008.5.1.4.1.1.88.59": "KO",
 }
 """The modality of results whose SOP class fixes it."""
+
+
+def classes_of_others(modalities: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the SOP classes of results that are of none of these modalities."""
+    return tuple(
+        uid for uid, name in _MODALITY_OF_CLASS.items() if name not in modalities
+    )
 
 
 @dataclass(frozen=True, slots=True)

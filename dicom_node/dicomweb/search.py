@@ -9,7 +9,7 @@ from itertools import islice
 import structlog
 from pydicom.datadict import tag_for_keyword
 
-from dicom_node.dicomweb.library import Library, Place
+from dicom_node.dicomweb.library import Library, Place, classes_of_others
 from dicom_node.dicomweb.metadata import MetadataCache
 from dicom_node.dicomweb.model import Json, describe
 from dicom_node.dicomweb.query import Query, Value
@@ -357,6 +357,7 @@ def _filter(query: Query, place: Place) -> StudyFilter:
             (place.sop_instance_uid, "SOPInstanceUID"),
         )
     )
+    modalities = exact("ModalitiesInStudy") or exact("Modality")
     return StudyFilter(
         study_instance_uids=studies,
         series_instance_uids=series,
@@ -365,7 +366,8 @@ def _filter(query: Query, place: Place) -> StudyFilter:
         patient_id=one("PatientID"),
         study_date_from=first,
         study_date_to=last,
-        modalities=exact("ModalitiesInStudy") or exact("Modality"),
+        modalities=modalities,
+        other_classes=classes_of_others(modalities),
     )
 
 

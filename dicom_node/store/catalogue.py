@@ -52,6 +52,8 @@ class StudyFilter:
     """YYYYMMDD."""
     study_date_to: str = ""
     modalities: tuple[str, ...] = ()
+    other_classes: tuple[str, ...] = ()
+    """SOP classes of results that are of none of these modalities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +98,10 @@ class CatalogueSeries:
 class CatalogueStore:
     """Finds studies, series, instances and their files.
 
-    With a million instances every query but the one for studies by date, name or
-    description goes through an index, and that one reads the studies' table alone:
-    ``study_instance_uid``, ``accession_number`` and ``patient_id`` have an index
-    each; series and counts come by ``(study_id, id)`` of the instances and
+    With a million instances every query but the one for studies by name, description
+    or modality goes through an index, and that one stops when its page is full:
+    ``study_instance_uid``, ``accession_number``, ``patient_id`` and ``study_date``
+    have an index each; series and counts come by ``(study_id, id)`` of instances and
     ``(study_id, series_instance_uid)`` of the series; an instance by
     ``(sop_instance_uid, sha256)``; results by ``(study_id, content_version)`` of the
     versions and ``version_id``. Pages of studies follow the primary key.
@@ -300,13 +302,15 @@ def _conditions(where: StudyFilter) -> Iterator[ColumnElement[bool]]:
             )
             .exists()
         )
-        # What a result's modality is, its file says: any result lets a study pass.
+        # What a result's modality is, its file says where its class does not.
         has_results = (
             select(versions.c.id)
+            .join(results, results.c.version_id == versions.c.id)
             .where(
                 versions.c.study_id == studies.c.id,
                 versions.c.result_dir.is_not(None),
                 versions.c.removed_at.is_(None),
+                results.c.sop_class_uid.not_in(where.other_classes),
             )
             .exists()
         )

@@ -25,6 +25,7 @@ from dicom_node.store.schema import (
     studies,
     versions,
 )
+from dicom_node.store.tallies import deliveries_by_state, states
 
 __all__ = [
     "DetailStore",
@@ -327,11 +328,7 @@ class DetailStore:
     def destinations(self) -> tuple[PendingDestination, ...]:
         """Return what each destination has and lacks."""
         with self._database.read() as connection:
-            counted = connection.execute(
-                select(
-                    deliveries.c.destination, deliveries.c.state, func.count()
-                ).group_by(deliveries.c.destination, deliveries.c.state)
-            ).all()
+            counted = deliveries_by_state(connection)
             oldest = connection.execute(
                 select(deliveries.c.destination, func.min(results.c.created_at))
                 .join(results, results.c.id == deliveries.c.result_id)
@@ -339,11 +336,11 @@ class DetailStore:
                 .group_by(deliveries.c.destination)
             ).all()
         since = {row[0]: row[1] for row in oldest}
-        names = sorted({row[0] for row in counted})
+        names = sorted({name for name, _ in counted})
         return tuple(
             PendingDestination(
                 name,
-                {row[1]: row[2] for row in counted if row[0] == name},
+                {state: count for (of, state), count in counted.items() if of == name},
                 since.get(name),
             )
             for name in names
@@ -372,10 +369,7 @@ class DetailStore:
     def version_counts(self) -> dict[str, int]:
         """Count the versions of all studies by state."""
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(versions.c.state, func.count()).group_by(versions.c.state)
-            )
-            return {row[0]: row[1] for row in rows}
+            return states(connection, of_versions=True)
 
     def count_ready(self, rules: Sequence[str]) -> int:
         """Count the versions that wait for the worker by one of these rules."""

@@ -21,6 +21,7 @@ from dicom_node.store.schema import (
     studies,
     versions,
 )
+from dicom_node.store.tallies import states
 
 __all__ = ["DeliverySummary", "PageStore", "StudyPage", "StudyRow"]
 
@@ -110,8 +111,8 @@ class PageStore:
         state : str, optional
             Only studies in this state.
         search : str
-            Patient ID, accession number or Study Instance UID, or a part of the
-            patient's name in one of the newest 2000 studies.
+            Patient ID, accession number or Study Instance UID; where it is none, a
+            part of the patient's name in one of the newest 2000 studies.
 
         Raises
         ------
@@ -135,13 +136,10 @@ class PageStore:
             else:
                 rows = list(connection.execute(query.limit(limit + 1)))
             shown = rows[:limit]
-            counts = connection.execute(
-                select(studies.c.state, func.count()).group_by(studies.c.state)
-            )
             return StudyPage(
                 studies=_describe(connection, shown),
                 next=_cursor(shown[-1]) if len(rows) > limit else None,
-                counts={row[0]: row[1] for row in counts},
+                counts=states(connection),
             )
 
     def study(self, study_instance_uid: str) -> StudyRow | None:
@@ -175,15 +173,15 @@ def _search(connection: Connection, query: Select[Any], text: str) -> list[Row[A
         studies.c.accession_number == text,
         studies.c.study_instance_uid == text,
     )
-    found = {row.id: row for row in connection.execute(query.where(exact))}
+    if found := list(connection.execute(query.where(exact))):
+        return found
     wanted = text.casefold().replace(",", " ").split()
+    found = []
     for row in connection.execute(query.limit(_SEARCHED)):
         name = str((row.attributes or {}).get("PatientName", "")).casefold()
         if all(word in name for word in wanted):
-            found[row.id] = row
-    return sorted(
-        found.values(), key=lambda row: (row.last_received_at, row.id), reverse=True
-    )
+            found.append(row)
+    return found
 
 
 def _cursor(row: Row[Any]) -> str:

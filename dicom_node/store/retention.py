@@ -47,6 +47,7 @@ from dicom_node.store.schema import (
     studies,
     versions,
 )
+from dicom_node.store.tallies import kept_bytes
 
 __all__ = [
     "Candidate",
@@ -115,7 +116,7 @@ class RetentionStore:
         self._database = database
 
     def candidates(self, rule: RemovalRule, *, limit: int) -> tuple[Candidate, ...]:
-        """Return studies of which a rule lets something go, those finished first."""
+        """Return studies of which a rule lets something go, the longest kept first."""
         query = (
             select(
                 studies.c.id,
@@ -124,7 +125,8 @@ class RetentionStore:
                 finished_at().label("finished_at"),
             )
             .where(*_conditions(rule))
-            .order_by(finished_at(), studies.c.id)
+            # By an index: to sort by another moment, all of them would be looked at.
+            .order_by(studies.c.last_received_at, studies.c.id)
             .limit(limit)
         )
         with self._database.read() as connection:
@@ -226,10 +228,11 @@ class RetentionStore:
             passed = connection.scalar(select(func.min(cursors.c.position)))
             # What is looked up by its kind stays, and so does the newest, which tells
             # readers how far the trail goes.
-            old = (
-                select(events.c.id)
+            # The oldest rows are looked at, and not all: where none of them is old
+            # enough, none that came later is.
+            oldest = (
+                select(events.c.id, events.c.at)
                 .where(
-                    events.c.at < before,
                     events.c.kind.not_in(
                         [EventKind.FILES_RECONCILED, EventKind.FILE_MISSING]
                     ),
@@ -239,25 +242,15 @@ class RetentionStore:
                 .limit(limit)
             )
             if passed is not None:
-                old = old.where(events.c.id <= passed)
-            keys = connection.scalars(old).all()
+                oldest = oldest.where(events.c.id <= passed)
+            keys = [row.id for row in connection.execute(oldest) if row.at < before]
             connection.execute(delete(events).where(events.c.id.in_(keys)))
             return len(keys)
 
     def kept_bytes(self) -> int:
         """Return the size of the images and results that are kept."""
         with self._database.read() as connection:
-            return sum(
-                int(
-                    connection.scalar(
-                        select(func.coalesce(func.sum(table.c.size_bytes), 0)).where(
-                            table.c.removed_at.is_(None)
-                        )
-                    )
-                    or 0
-                )
-                for table in (instances, results)
-            )
+            return kept_bytes(connection)
 
     def kept_hashes(self, sha256s: Iterable[str]) -> set[str]:
         """Return which of these hashes are of an instance or result that is kept."""
@@ -284,7 +277,9 @@ class RetentionStore:
                 )
                 .join(versions, versions.c.id == deliveries.c.version_id)
                 .where(
-                    deliveries.c.state != DeliveryState.DELIVERED,
+                    deliveries.c.state.in_(
+                        [one for one in DeliveryState if one != DeliveryState.DELIVERED]
+                    ),
                     versions.c.removed_at.is_(None),
                 )
                 .group_by(deliveries.c.destination)

@@ -20,6 +20,11 @@ from dicom_node.store.schema import (
     studies,
     versions,
 )
+from dicom_node.store.tallies import (
+    deliveries_by_state,
+    kept_instances,
+    states,
+)
 
 __all__ = [
     "DeliveryStatus",
@@ -110,35 +115,34 @@ class StoreCounts:
 
 def read_counts(connection: Connection) -> StoreCounts:
     """Count studies and deliveries by state."""
-    by_state = connection.execute(
-        select(studies.c.state, func.count()).group_by(studies.c.state)
-    )
-    by_destination = connection.execute(
-        select(deliveries.c.destination, deliveries.c.state, func.count()).group_by(
-            deliveries.c.destination, deliveries.c.state
-        )
-    )
     queued = connection.scalar(
         select(func.count())
         .select_from(versions)
         .where(versions.c.state.in_([VersionState.READY, VersionState.PROCESSING]))
     )
-    stored = connection.scalar(
-        select(func.count())
-        .select_from(instances)
-        .where(instances.c.removed_at.is_(None))
+    # From the versions, of which few have a reason, to their studies.
+    is_newest = (
+        select(studies.c.id)
+        .where(
+            studies.c.id == versions.c.study_id,
+            studies.c.latest_version_id == versions.c.id,
+        )
+        .exists()
     )
     not_grounded = connection.scalar(
         select(func.count())
-        .select_from(studies)
-        .join(versions, versions.c.id == studies.c.latest_version_id)
-        .where(versions.c.state == VersionState.DONE, versions.c.reason.is_not(None))
+        .select_from(versions)
+        .where(
+            versions.c.state == VersionState.DONE,
+            versions.c.reason.is_not(None),
+            is_newest,
+        )
     )
     return StoreCounts(
-        studies={row[0]: row[1] for row in by_state},
-        deliveries={(row[0], row[1]): row[2] for row in by_destination},
+        studies=states(connection),
+        deliveries=deliveries_by_state(connection),
         queued_versions=int(queued or 0),
-        instances=int(stored or 0),
+        instances=kept_instances(connection),
         not_grounded=int(not_grounded or 0),
     )
 
@@ -174,7 +178,7 @@ def read_snapshot(connection: Connection, *, limit: int) -> StatusSnapshot:
         [row.latest_version_id for row in rows if row.latest_version_id],
     )
     by_study = _deliveries(connection, found)
-    totals = read_counts(connection).deliveries
+    totals = deliveries_by_state(connection)
     names = sorted({name for name, _ in totals})
     return StatusSnapshot(
         studies=tuple(
@@ -210,6 +214,7 @@ _DELIVERY_ORDER = (
     DeliveryState.DEAD,
 )
 
+_ERRORS_SHOWN = 20
 _ERRORS = (
     EventKind.STUDY_FAILED,
     EventKind.DELIVERY_FAILED,
@@ -266,12 +271,18 @@ def _deliveries(
 
 
 def _errors(connection: Connection) -> tuple[RecentError, ...]:
-    rows = connection.execute(
-        select(events)
-        .where(events.c.kind.in_(_ERRORS))
-        .order_by(events.c.id.desc())
-        .limit(20)
-    )
+    # One kind at a time, each by its index: together they would all be sorted.
+    rows = [
+        row
+        for kind in _ERRORS
+        for row in connection.execute(
+            select(events)
+            .where(events.c.kind == kind)
+            .order_by(events.c.id.desc())
+            .limit(_ERRORS_SHOWN)
+        )
+    ]
+    rows.sort(key=lambda row: int(row.id), reverse=True)
     return tuple(
         RecentError(
             row.at,
@@ -279,5 +290,5 @@ def _errors(connection: Connection) -> tuple[RecentError, ...]:
             row.subject,
             str(row.detail.get("reason") or row.detail.get("comment") or ""),
         )
-        for row in rows
+        for row in rows[:_ERRORS_SHOWN]
     )

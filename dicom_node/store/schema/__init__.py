@@ -7,6 +7,7 @@ from dicom_node.store.schema.kept import (
     events,
     owner,
     switches,
+    tallies,
     users,
 )
 from dicom_node.store.schema.made import (
@@ -56,6 +57,7 @@ __all__ = [
     "series",
     "studies",
     "switches",
+    "tallies",
     "users",
     "versions",
     "workitems",

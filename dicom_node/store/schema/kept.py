@@ -26,6 +26,7 @@ __all__ = [
     "events",
     "owner",
     "switches",
+    "tallies",
     "users",
 ]
 
@@ -81,6 +82,20 @@ owner = Table(
 )
 """The one data folder whose files the rows name. ``epoch`` grows with each node that
 takes the work over; one that holds an older epoch may write no more."""
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("of_table", String(32), primary_key=True),
+    Column("state", String(16), primary_key=True),
+    Column("destination", String(64), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+"""How many rows studies, versions, deliveries, instances and results have, kept by
+triggers: to count a million takes too long. ``state`` of the last two is ``kept`` or
+``removed``; ``destination`` is empty but for deliveries, ``size_bytes`` 0 for what has
+no files."""
 
 cursors = Table(
     "cursors",

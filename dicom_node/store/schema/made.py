@@ -12,6 +12,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
 from dicom_node.store.schema.columns import (
@@ -57,6 +58,12 @@ versions = Table(
     Column("removed_at", UtcDateTime),
     UniqueConstraint("study_id", "content_version"),
     Index(None, "state"),
+    Index(
+        "ix_versions_with_reason",
+        "state",
+        sqlite_where=text("reason IS NOT NULL"),
+        postgresql_where=text("reason IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 """``run`` counts requests to process this version. ``predecessors`` maps a
@@ -133,7 +140,7 @@ deliveries = Table(
     Column("stored_at", UtcDateTime),
     Column("transaction_uid", String(64)),
     UniqueConstraint("result_id", "destination"),
-    Index(None, "destination", "state"),
+    Index(None, "state", "destination"),
     Index(None, "version_id", "destination", "state"),
     sqlite_autoincrement=True,
 )

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 
 from dicom_node.store.schema.columns import (
@@ -51,10 +52,16 @@ studies = Table(
     Column("attributes", JSON),
     Column("removed_at", UtcDateTime),
     Index(None, "state", "last_received_at"),
-    Index(None, "is_forced"),
+    Index(
+        "ix_studies_forced",
+        "is_forced",
+        sqlite_where=text("is_forced IS 1"),
+        postgresql_where=text("is_forced IS true"),
+    ),
     Index(None, "accession_number"),
     Index(None, "patient_id", "study_date"),
     Index(None, "last_received_at"),
+    Index(None, "study_date"),
     sqlite_autoincrement=True,
 )
 """``latest_version_id`` is the newest version; ``is_forced`` asks to process now;
@@ -173,6 +180,7 @@ workitems = Table(
     Column("detail", JSON, nullable=False),
     Index(None, "state"),
     Index(None, "study_id"),
+    Index(None, "study_instance_uid"),
     sqlite_autoincrement=True,
 )
 """Work that was claimed from a UPS worklist (PS3.18 11)."""

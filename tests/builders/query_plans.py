@@ -1,0 +1,66 @@
+"""How a database would answer what a block of code asks it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+__all__ = ["Asked", "listen", "read_whole"]
+
+_SCAN = re.compile(r"SCAN (\w+)|Seq Scan on (\w+)")
+_SORT = re.compile(r"USE TEMP B-TREE FOR (GROUP|ORDER) BY|Sort Key|Aggregate")
+_ASKS = ("SELECT", "UPDATE", "DELETE", "WITH")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A statement with its values."""
+
+    statement: str
+    values: Any
+
+
+@contextmanager
+def listen(engine: Engine) -> Iterator[list[Asked]]:
+    """Collect what is asked of an engine while the block lasts, each statement once.
+
+    The list is full when the block has ended.
+    """
+    heard: dict[str, Asked] = {}
+
+    def hear(_c: Any, _k: Any, statement: str, values: Any, *_: Any) -> None:
+        if statement.lstrip().upper().startswith(_ASKS):
+            heard.setdefault(statement, Asked(statement, values))
+
+    found: list[Asked] = []
+    event.listen(engine, "before_cursor_execute", hear)
+    try:
+        yield found
+    finally:
+        event.remove(engine, "before_cursor_execute", hear)
+        found += heard.values()
+
+
+def read_whole(engine: Engine, asked: Asked) -> frozenset[str]:
+    """Return the tables that a statement would read from end to end.
+
+    One that is read in the order of the answer until a page is full is none of them.
+    On PostgreSQL: those that no index can serve, however small they are.
+    """
+    is_sqlite = engine.dialect.name == "sqlite"
+    with engine.connect() as connection:
+        if not is_sqlite:
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        rows = connection.exec_driver_sql(
+            ("EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN ") + asked.statement,
+            asked.values,
+        ).all()
+    plan = "\n".join(str(row[-1]) for row in rows)
+    if "LIMIT" in asked.statement and not _SORT.search(plan):
+        return frozenset()
+    return frozenset(one[0] or one[1] for one in _SCAN.findall(plan))
