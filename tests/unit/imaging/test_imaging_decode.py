@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import colorsys
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
 from pydicom.uid import (
     ExplicitVRBigEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLSLossless,
     RLELossless,
 )
@@ -295,3 +300,20 @@ def test_a_codestream_of_another_size_than_the_header_is_refused():
 
     with pytest.raises(PixelDecodingError, match="64 x 80"):
         decode(ds)
+
+
+def test_grey_jpeg_comes_within_what_the_codec_loses():
+    y, x = np.mgrid[:64, :48]
+    stored = (2 * y + x).astype(np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(stored).save(encoded, "JPEG", quality=95)
+    ds = make_image(stored)
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    ds.PixelData = encapsulate([encoded.getvalue()])
+    ds["PixelData"].is_undefined_length = True
+
+    (frame,) = decode_frames(ds, [1])
+
+    assert np.abs(frame - stored).max() <= 3
+    other = get_decoder(JPEGBaseline8Bit).as_array(ds, decoding_plugin="pylibjpeg")[0]
+    assert np.abs(frame - other).max() <= 1
