@@ -235,7 +235,10 @@ class _Asking:
             self._model.pictures_at_once = self._at_once
         if self._now != self._home and hasattr(self._model, "move_to"):
             self._model.move_to(self._now)
-        _free_memory()
+        if self.fallbacks:
+            # Only after a try that failed: with torch loaded this takes a tenth of a
+            # second, as long as a radiograph does.
+            _free_memory()
 
     def _restore(self) -> None:
         if hasattr(self._model, "pictures_at_once"):
