@@ -35,7 +35,7 @@ class ImageCache:
         self._folder = folder
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._bytes = sum(one.stat().st_size for one in folder.iterdir())
+        self._bytes = sum(size for _, size, _ in self._list())
 
     def bring(self, sha256: str, fetch: Callable[[Path], None], path: Path) -> bool:
         """Give a file a name in a job's folder; return whether it had to be fetched.
@@ -77,17 +77,22 @@ class ImageCache:
         with self._lock:
             if self._bytes <= self._max_bytes:
                 return
-            found = []
-            for one in self._folder.iterdir():
-                with contextlib.suppress(FileNotFoundError):  # of another process
-                    status = one.stat()
-                    found.append((status.st_mtime_ns, status.st_size, one))
+            found = self._list()
             self._bytes = sum(size for _, size, _ in found)
             for _, size, path in sorted(found):
                 if self._bytes <= self._max_bytes:
                     break
                 path.unlink(missing_ok=True)
                 self._bytes -= size
+
+    def _list(self) -> list[tuple[int, int, Path]]:
+        """Return when each file was used, its size and its path."""
+        found = []
+        for one in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # removed by another process
+                status = one.stat()
+                found.append((status.st_mtime_ns, status.st_size, one))
+        return found
 
 
 def _check_instance(path: Path, sha256: str) -> None:

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import tempfile
 import threading
 import time
@@ -17,12 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
+from typing import BinaryIO
 
 import structlog
 
 from dicom_node import __version__
 from dicom_node.audit import configure_logging
 from dicom_node.config import NodeSettings
+from dicom_node.errors import SettingsError
 from dicom_node.heap import keep_heap_small
 from dicom_node.jobs.files import open_area
 from dicom_node.jobs.worker import JobRunner, Worker
@@ -31,7 +34,7 @@ from dicom_node.private_memory import keep_memory_private
 from dicom_node.store.job_claims import JobClaims
 from dicom_node.workflows import PipelineProcessor
 
-__all__ = ["run_worker"]
+__all__ = ["own_folder", "run_worker"]
 
 _LOOK_S = 0.2
 _STOP_GRACE_S = 10.0
@@ -83,7 +86,7 @@ def run_worker(
     name = f"{socket.gethostname()[:100]}:{os.getpid()}"
     claims = JobClaims(settings.database_url, name, lease_s=workers.lease_s)
     claims.check()
-    with _own_folder(settings) as folder:
+    with own_folder(settings) as folder:
         area = open_area(
             workers,
             data_dir=settings.node.data_dir,
@@ -115,28 +118,56 @@ def run_worker(
 
 
 @contextmanager
-def _own_folder(settings: NodeSettings) -> Iterator[Path]:
+def own_folder(settings: NodeSettings) -> Iterator[Path]:
     """Make a folder for this process alone, and remove those of processes that ended.
 
     Where the data folder is shared with the node it lies on this host all the same:
     what goes from process to process does not cross the network.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+        The data folder, and whether it is the worker's own.
+
+    Raises
+    ------
+    SettingsError
+        Somebody else made the folder above it.
+
     """
     if settings.workers.files_url:
         parent = settings.node.data_dir.resolve() / _WORKERS
     else:
         parent = Path(tempfile.gettempdir(), f"dicom-node-work-{os.getuid()}")
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    owned = parent.lstat()
+    if not stat.S_ISDIR(owned.st_mode) or owned.st_uid != os.getuid():
+        # Below a folder that everybody may write to, somebody may have been first.
+        raise SettingsError(f"{parent}: another user made it; set TMPDIR")
+    parent.chmod(0o700)
     for one in parent.glob("*.lock"):
         with contextlib.suppress(OSError), one.open("rb") as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(one.with_suffix(""), ignore_errors=True)
             one.unlink(missing_ok=True)
-    folder = parent / secrets.token_hex(8)
-    with folder.with_suffix(".lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder.mkdir(mode=0o700)
+    folder, lock = _take_folder(parent)
+    with lock:
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             folder.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _take_folder(parent: Path) -> tuple[Path, BinaryIO]:
+    """Make a folder, and hold its lock while the file is open."""
+    while True:
+        folder = parent / secrets.token_hex(8)
+        path = folder.with_suffix(".lock")
+        lock = path.open("wb")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            folder.mkdir(mode=0o700)
+            return folder, lock
+        # Another process that starts took it for one that was left.
+        lock.close()

@@ -125,6 +125,7 @@ def worker_of(row: Any) -> str:
     return str(row.worker).rpartition(":")[2]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_paused_or_ended_costs_no_study_and_none_is_done_twice(
     tmp_path: Path, cluster: PostgresCluster
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_worker_that_is_killed_paused_or_ended_costs_no_study_and_none_is_done
     assert "ZZCANARY" not in told
 
 
+@pytest.mark.slow
 def test_a_worker_on_another_host_shares_database_and_object_store_and_nothing_else(
     tmp_path: Path,
 ) -> None:

@@ -14,6 +14,7 @@ from dicom_node.header import instance_sha256, read_header
 from dicom_node.jobs import FileArea, open_area
 from dicom_node.jobs.image_cache import ImageCache
 from dicom_node.jobs.result import LeftFile
+from dicom_node.jobs.worker_process import own_folder
 from dicom_node.records import StoredInstance
 from tests.builders.dicom_series import make_ct_series
 
@@ -146,3 +147,25 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="--listen"):
             work(listen=wrong)
     assert not NodeSettings().workers.enabled
+
+
+def test_a_worker_has_a_folder_for_itself_and_removes_what_the_dead_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    parent = tmp_path / f"dicom-node-work-{os.getuid()}"
+    (parent / "dead").mkdir(parents=True)
+    (parent / "dead.lock").touch()
+
+    with own_folder(NodeSettings()) as first, own_folder(NodeSettings()) as second:
+        there = {one.name for one in parent.iterdir()}
+        assert there == {
+            name for one in (first, second) for name in (one.name, f"{one.name}.lock")
+        }
+        assert parent.stat().st_mode & 0o077 == 0
+    assert list(parent.iterdir()) == []
+
+    parent.rename(tmp_path / "elsewhere")
+    parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SettingsError, match="another user"), own_folder(NodeSettings()):
+        pass
