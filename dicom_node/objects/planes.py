@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import highdicom as hd
 import numpy as np
 import numpy.typing as npt
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 
 from conformance.rules_common import items_of
 from dicom_node.errors import ObjectError
@@ -74,13 +75,24 @@ class Grid:
             ds.LossyImageCompressionRatio = [decimal_string(one) for one in ratios]
             ds.LossyImageCompressionMethod = list(methods)
 
-    @property
+    @cached_property
     def shared_orientation(self) -> tuple[str, ...] | None:
         """Return the orientation of every frame, None where they differ."""
         first = self.geometry[0].orientation
         if all(one.orientation == first for one in self.geometry):
             return first
         return None
+
+    @cached_property
+    def frame_elements(self) -> tuple[tuple[DataElement, ...], ...]:
+        """For each frame: what the functional groups say of it, whatever its segment.
+
+        All segments on a frame share these elements: nearly all of a SEG's small data
+        sets are in them, and building them anew for each segment took most of its time.
+        """
+        return tuple(
+            _frame_elements(self, index) for index in range(len(self.series.frames))
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,29 +216,18 @@ def frame_groups(
         Whether it belongs to one segment; a label map's frames do not.
 
     """
-    geometry = grid.geometry[plane.frame_index]
     groups = Dataset()
     content = Dataset()
     content.DimensionIndexValues = (
         [plane.segment_number, position_index] if with_segment else [position_index]
     )
     groups.FrameContentSequence = [content]
-    position = Dataset()
-    position.ImagePositionPatient = list(geometry.position)
-    groups.PlanePositionSequence = [position]
-    if grid.shared_orientation is None:
-        groups.PlaneOrientationSequence = [_orientation_item(geometry.orientation)]
     if with_segment:
         segment = Dataset()
         segment.ReferencedSegmentNumber = plane.segment_number
         groups.SegmentIdentificationSequence = [segment]
-    source = _source_item(grid.series.frames[plane.frame_index])
-    derivation = Dataset()
-    derivation.SourceImageSequence = [source]
-    derivation.DerivationCodeSequence = [
-        hd.sr.CodedConcept("113076", "DCM", "Segmentation")
-    ]
-    groups.DerivationImageSequence = [derivation]
+    for element in grid.frame_elements[plane.frame_index]:
+        groups.add(element)
     return groups
 
 
@@ -292,6 +293,23 @@ def _paint(target: npt.NDArray[np.unsignedinteger], plane: Plane, value: int) ->
 
 def _padded(data: bytes) -> bytes:
     return data + b"\0" * (len(data) % 2)  # PS3.5 7.1.1: even length
+
+
+def _frame_elements(grid: Grid, index: int) -> tuple[DataElement, ...]:
+    geometry = grid.geometry[index]
+    groups = Dataset()
+    position = Dataset()
+    position.ImagePositionPatient = list(geometry.position)
+    groups.PlanePositionSequence = [position]
+    if grid.shared_orientation is None:
+        groups.PlaneOrientationSequence = [_orientation_item(geometry.orientation)]
+    derivation = Dataset()
+    derivation.SourceImageSequence = [_source_item(grid.series.frames[index])]
+    derivation.DerivationCodeSequence = [
+        hd.sr.CodedConcept("113076", "DCM", "Segmentation")
+    ]
+    groups.DerivationImageSequence = [derivation]
+    return tuple(groups)
 
 
 def _orientation_item(orientation: Sequence[str]) -> Dataset:
