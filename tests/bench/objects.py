@@ -12,7 +12,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def _by_node(result: StudyResult, out: Path) -> Path:
 
 
 def _by_highdicom(
-    headers: list[Dataset], labels: Labels, count: int, out: Path
+    headers: Sequence[Dataset], labels: Labels, count: int, out: Path
 ) -> Path:
     algorithm = hd.AlgorithmIdentificationSequence(
         "benchmark", codes.DCM.ArtificialIntelligence, "1"
@@ -187,7 +187,7 @@ def _by_numpy(labels: Labels, count: int, path: Path) -> Measured:
     return time.perf_counter() - began, {_SIZE: path.stat().st_size / 1e6}
 
 
-def _check(path: Path, labels: Labels, headers: list[Dataset], name: str) -> None:
+def _check(path: Path, labels: Labels, headers: Sequence[Dataset], name: str) -> None:
     """Compare a file's voxels by highdicom's own reader."""
     uids = [header.SOPInstanceUID for header in headers]
     found = hd.seg.segread(path).get_pixels_by_source_instance(
