@@ -1,8 +1,9 @@
 """How fast SEG objects are made, beside highdicom's constructor and the packing alone.
 
-Each repeat of the node and of highdicom is a child process of its own: it makes the
-object once to be warm, and then once with the clock and the peak of its memory begun
-anew. The files of both have held equal voxels before their time counts.
+Each repeat of the node and of highdicom is a forked child process: it makes the object
+once for the peak of its memory and once more for the clock. What the parent's heap had
+free before counts as held, so that the extra memory told is the least it can be. The
+files of both have held equal voxels before their time counts.
 """
 
 from __future__ import annotations
@@ -218,7 +219,7 @@ def _measure(
 ) -> None:
     held = resident_mib(os.getpid())
     forget_peak(os.getpid())
-    path = way()  # fresh memory: the heap has grown for nothing yet
+    path = way()
     extra = peak_mib(os.getpid()) - held
     began = time.perf_counter()
     path = way()
