@@ -51,7 +51,11 @@ def start_worker(
     return Program(
         [*prefix, sys.executable, "-m", "tests.builders.job_worker", config],
         log_path=log_path,
-        environment={"QUICK_DELAY_S": str(delay_s), **(environment or {})},
+        environment={
+            "QUICK_DELAY_S": str(delay_s),
+            "TMPDIR": str(log_path.parent),
+            **(environment or {}),
+        },
         cwd=Path(__file__).parents[2],
     )
 
