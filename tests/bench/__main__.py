@@ -54,8 +54,12 @@ def run(
 
 @app.command()
 def page() -> None:
-    """Write the tables of docs/performance.md from the recorded figures."""
-    OUT.print(f"wrote {write_page()}")
+    """Write the tables and curves of docs/performance.md from the recorded figures."""
+    # What draws is needed here only.
+    from tests.bench.growth_plots import draw_growth
+
+    for path in (write_page(), *draw_growth()):
+        OUT.print(f"wrote {path}")
 
 
 def _run(subject: Subject, scale: Scale, folder: Path) -> None:

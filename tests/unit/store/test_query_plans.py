@@ -71,7 +71,7 @@ def test_a_query_without_an_index_is_seen(database: Database) -> None:
 
 def counted(connection: Connection) -> dict[tuple[str, str, str], tuple[int, int]]:
     """Count what `tallies` keeps."""
-    found = {}
+    found: dict[tuple[str, str, str], tuple[int, int]] = {}
     for table in (studies, versions, deliveries, instances, results):
         columns: Any = table.c
         state = (
@@ -106,7 +106,9 @@ def test_the_numbers_that_are_kept_are_those_of_the_rows(
 
     with database.read() as connection:
         kept = {
-            (row.of_table, row.state, row.destination): (row.count, row.size_bytes)
-            for row in connection.execute(select(tallies).where(tallies.c.count != 0))
+            (name, state, to): (count, size)
+            for name, state, to, count, size in connection.execute(
+                select(tallies).where(tallies.c.count != 0)
+            )
         }
         assert kept == counted(connection)
