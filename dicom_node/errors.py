@@ -296,7 +296,7 @@ class RemoteWaitsError(RemoteModelError):
 
 
 class FileAreaError(StoreError):
-    """The files that node and workers share cannot be reached, or are not whole."""
+    """The files shared with workers cannot be reached or are not whole."""
 
 
 class JobError(NodeError):

@@ -114,6 +114,7 @@ class BoundedProtocol(H11Protocol):
         """Count what comes."""
         self._received += len(data)
         if self._lingering.lingers:
+            self._lingering.forget(len(data))
             return  # its answer says already what is thought of it
         super().data_received(data)
         self._was_held_up |= self.flow.read_paused

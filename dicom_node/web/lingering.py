@@ -13,11 +13,14 @@ from typing import Any
 
 __all__ = ["LingeringTransport"]
 
+_MOST_BYTES = 32 << 20
+"""An upload that is longer still is cut: nobody pays for a stream without end."""
+
 
 class LingeringTransport(asyncio.Transport):
     """A transport whose `close` first reads on when there is more to come.
 
-    Whoever owns it gives it what comes meanwhile, and forgets that data.
+    Whoever owns it tells how much comes meanwhile, and forgets that data.
 
     Parameters
     ----------
@@ -46,6 +49,7 @@ class LingeringTransport(asyncio.Transport):
         self._resume_reading = resume_reading
         self._patience_s = patience_s
         self._end: asyncio.TimerHandle | None = None
+        self._left_bytes = _MOST_BYTES
         self.lingers = False
         """Whether it was closed, and reads on."""
 
@@ -68,6 +72,12 @@ class LingeringTransport(asyncio.Transport):
         self._end = asyncio.get_running_loop().call_later(
             self._patience_s, self._transport.abort
         )
+
+    def forget(self, size: int) -> None:
+        """Count what came after the answer, in bytes; too much ends it at once."""
+        self._left_bytes -= size
+        if self._left_bytes < 0:
+            self._transport.abort()
 
     def lost(self) -> None:
         """Wait no more: the peer has ended it."""
