@@ -296,7 +296,7 @@ class RemoteWaitsError(RemoteModelError):
 
 
 class FileAreaError(StoreError):
-    """The files shared with workers cannot be reached or are not whole."""
+    """The files shared with workers are out of reach or not whole."""
 
 
 class JobError(NodeError):
