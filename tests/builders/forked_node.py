@@ -59,13 +59,10 @@ class ForkedNode:
         self._template.communicate()
 
     @contextmanager
-    def running(self, *, dies: bool = False) -> Iterator[int]:
+    def running(self) -> Iterator[int]:
         """Start a node, give its process id, and kill it at the end of the block.
 
-        Parameters
-        ----------
-        dies : bool
-            Whether somebody else may have killed it by then.
+        Somebody else may have killed it by then; it must not have ended by itself.
 
         """
         assert self._template.stdin is not None
@@ -74,10 +71,10 @@ class ForkedNode:
         try:
             yield pid
         finally:
-            with contextlib.suppress(ProcessLookupError if dies else ()):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             status = int(self._answer())
-        # Else it had ended by itself.
+        # Else it had ended by itself, and its log says why.
         assert status == -signal.SIGKILL, self.tail()
 
     def wait_for_port(self, port: int) -> None:

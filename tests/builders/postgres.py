@@ -36,19 +36,21 @@ class PostgresCluster:
     def kill(self) -> None:
         """Kill the server and all that it has started."""
         server = int((self._data / "postmaster.pid").read_text().split()[0])
-        os.kill(server, signal.SIGSTOP)  # it makes no more of them
+        os.kill(server, signal.SIGSTOP)
+        _wait(lambda: _state(server) == "T", "PostgreSQL to make no more processes")
         children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
         killed = (server, *map(int, children))
         for pid in killed:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        # The next one does not start while one of these has the shared memory.
-        wait_until(
-            lambda: not any(Path(f"/proc/{pid}/root/.").exists() for pid in killed),
-            timeout_s=20,
-            what="the processes of PostgreSQL to be gone",
-            interval_s=0.02,
+        # The next one must not start while one of these has the shared memory.
+        _wait(
+            lambda: all(_state(pid) in ("", "Z", "X") for pid in killed),
+            "the processes of PostgreSQL to be gone",
         )
+        # The next one takes a dead server for a running one until init, in its own
+        # time, has taken its exit status.
+        (self._data / "postmaster.pid").unlink()
 
     def new_database(self) -> str:
         """Make an empty database and return its SQLAlchemy URL."""
@@ -62,6 +64,18 @@ class PostgresCluster:
         ) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return f"postgresql+psycopg://postgres@127.0.0.1:{self._port}/{name}"
+
+
+def _wait(is_so: Callable[[], bool], what: str) -> None:
+    wait_until(is_so, timeout_s=20, what=what, interval_s=0.01)
+
+
+def _state(pid: int) -> str:
+    """Return the letter of a process's state, proc_pid_stat(5); none if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 @contextmanager
@@ -101,7 +115,8 @@ def postgres_cluster(
     try:
         run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8")
         listens = "127.0.0.1" if address is None else f"127.0.0.1,{address}"
-        options = f"-p {port} -k {folder} -c listen_addresses={listens}"
+        # No socket file: its lock would outlive a killed server.
+        options = f"-p {port} -k '' -c listen_addresses={listens}"
         with (data / "pg_hba.conf").open("a") as rules:
             rules.write(f"host all all {network} trust\n")
         log = str(folder / "log")

@@ -51,11 +51,11 @@ class CrashingNode:
     """Unfinished files that were there after a start."""
 
     @contextmanager
-    def listening(self, *, dies: bool = False) -> Iterator[int]:
+    def listening(self) -> Iterator[int]:
         """Run the node, listening, while the block lasts; then kill it."""
         before = set(self.data_dir.rglob("*.part"))
         began = time.monotonic()
-        with self.forked.running(dies=dies) as pid:
+        with self.forked.running() as pid:
             self.forked.wait_for_port(self.port)
             self.starts_s.append(time.monotonic() - began)
             self.left_parts += sum(path.exists() for path in before)

@@ -15,6 +15,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from tests.builders.postgres import postgres_cluster
+from tests.builders.process import wait_until
 from tests.torture.crash import crashing_node
 from tests.torture.faults import Samples, run_faulty, wait_s
 from tests.torture.load import Load
@@ -86,6 +87,12 @@ def trouble_postgres(work: Path, *, kills: int, tell: Tell) -> tuple[Figure, ...
             ) as node,
             node.listening() as pid,
         ):
+            # It listens first; a database that fails while it starts ends the start.
+            wait_until(
+                lambda: '"node_started"' in node.forked.log_path.read_text(),
+                timeout_s=60,
+                what=node.forked.tail,
+            )
             for number in range(kills):
                 for _ in range(3 if kills > 1 else 1):
                     time.sleep(draw.uniform(0.2, 0.8))

@@ -77,7 +77,7 @@ def _walk(most: int) -> Iterator[tuple[str, int]]:
 
 def _kill(node: CrashingNode, call: str, number: int, *, trace: Path) -> bool:
     """Return whether the call came."""
-    with node.listening(dies=True) as pid:
+    with node.listening() as pid:
         with _traced(pid, call, number, trace=trace):
             end = time.monotonic() + _PATIENCE_S
             while _lives(pid) and time.monotonic() < end:
