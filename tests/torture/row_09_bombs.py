@@ -45,12 +45,18 @@ _SLACK = {Scale.SHORT: 10.0, Scale.FULL: 1.0, Scale.SOAK: 1.0}
 _EACH = {Scale.SHORT: 5, Scale.FULL: 1, Scale.SOAK: 1}
 """One of so many bombs is sent."""
 
+_BOMBS = {Scale.SHORT: 5, Scale.FULL: 22, Scale.SOAK: 22}
+"""Sixteen images and six documents; the short form sends one of five."""
+
 _PASSWORD = "a long enough password"
 _PICTURES = ("rendered", "frames/1/rendered", "thumbnail")
 _STOW, _FHIR = f"{DICOMWEB_PATH}/studies", "/fhir/DiagnosticReport"
 _RELATED = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
 _REFUSALS = (409, 400, 400)
 """PS3.18 10.5.3: no instance was stored; nothing that is packed is unpacked."""
+
+_LARGE_BODIES, _LARGE_BYTES = 3, 64 << 20
+"""Of more than the node reads on after a refusal (`dicom_node.web.lingering`)."""
 
 _JSON = {"Content-Type": "application/fhir+json"}
 
@@ -87,11 +93,16 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
             refused = sum(_refused(client, ds) for ds in pictures)
             tell("HTTP bodies")
             answers = _post(client, size)
+            large = [_post_large(client) for _ in range(_LARGE_BODIES)]
             tell("a good study")
             _store_good(node, work, number=1)
         slowest = max(times, key=lambda name: times[name])
         figures = (
-            at_least("bombs", len(times), len(bombs)),
+            at_least(
+                "bombs that ended with a reason",
+                len(times) - len(silent),
+                _BOMBS[scale],
+            ),
             at_most("RSS of the node, grown by", round(grown[0], 1), 64, "MiB"),
             at_most(
                 f"slowest bomb ({slowest})",
@@ -113,6 +124,15 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
                 sum(a != b for a, b in zip(answers, _REFUSALS, strict=True)),
                 0,
             ),
+            at_most(
+                f"bodies of {_LARGE_BYTES >> 20} MiB neither refused nor cut",
+                sum(
+                    one not in (httpx.codes.REQUEST_ENTITY_TOO_LARGE, None)
+                    for one in large
+                ),
+                0,
+            ),
+            seen("of these cut before the answer was read", large.count(None)),
             # It is waited for: without its objects the run ends here.
             seen("good studies processed beside them", 1),
             at_least("C-ECHO: answered", bystander.answered, 1),
@@ -225,6 +245,17 @@ def _post(client: httpx.Client, size: int) -> list[int]:
             (_FHIR, zeros(size, wbits=31), _JSON | packed),
         )
     ]
+
+
+def _post_large(client: httpx.Client) -> int | None:
+    """Send a body that is refused at its head; return the status, None for a cut."""
+    block = bytes(1 << 20)
+    blocks = (block for _ in range(_LARGE_BYTES // len(block)))
+    head = {"Content-Encoding": "gzip", "Content-Length": str(_LARGE_BYTES)}
+    try:
+        return client.post(_FHIR, content=blocks, headers=_JSON | head).status_code
+    except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+        return None
 
 
 @contextmanager
