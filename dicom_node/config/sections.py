@@ -259,8 +259,7 @@ class ReportSettings(Section):
 
 
 class ScheduleSettings(Section):
-    """``[schedule]``: in which order work is done, and when what a rule marks as
-    off-peak is."""
+    """``[schedule]``: the order of work, and when off-peak work is done."""
 
     off_peak_begins: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = (
         "20:00"

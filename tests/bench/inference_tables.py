@@ -131,7 +131,7 @@ def arithmetic_table(
     device: str,
     is_whole: bool,
 ) -> Table:
-    """Measure batch sizes and arithmetics of the trunk, each with its distance.
+    """Measure batch sizes and arithmetic of the trunk, each with its distance.
 
     Parameters
     ----------
