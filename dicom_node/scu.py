@@ -19,6 +19,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ
 from pynetdicom.presentation import PresentationContext, build_role
+from pynetdicom.timer import Timer
 from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocket
 
 from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -26,7 +27,14 @@ from dicom_node.config import DicomPeer
 from dicom_node.errors import AssociationRefusedError, SettingsError
 from dicom_node.tls import client_context
 
-__all__ = ["NO_CONTEXT_ACCEPTED", "Link", "Timeouts", "associate", "has_address"]
+__all__ = [
+    "NO_CONTEXT_ACCEPTED",
+    "KeptAnswers",
+    "Link",
+    "Timeouts",
+    "associate",
+    "has_address",
+]
 
 NO_CONTEXT_ACCEPTED = "it accepts none of the presentation contexts"
 """Why an association is refused by a peer that offers nothing of what was proposed."""
@@ -109,7 +117,7 @@ class _ClosedSocket(AssociationSocket):
             self.socket.close()
 
 
-class _KeptAnswers(DIMSEServiceProvider):
+class KeptAnswers(DIMSEServiceProvider):
     """Leaves answers to who waits for them.
 
     An association's thread looks for requests of the peer between ours; on a machine
@@ -126,10 +134,37 @@ class _KeptAnswers(DIMSEServiceProvider):
         return super().get_msg(block)
 
 
+class _SteadyTimer(Timer):
+    """A timer that a step of the wall clock does not end.
+
+    pynetdicom's looks at the time of day: a clock that is set right by some minutes
+    would abort every association in use, as if its peer had been silent.
+    """
+
+    def start(self) -> None:
+        """Start it anew."""
+        self._start_time = time.monotonic()
+        self._end_time = None
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._end_time = time.monotonic()
+
+    @property
+    def remaining(self) -> float:
+        """How many seconds are left; 1 where it never ends."""
+        if self.timeout is None:
+            return 1
+        if self._start_time is None:
+            return self.timeout
+        end = time.monotonic() if self._end_time is None else self._end_time
+        return self.timeout - (end - self._start_time)
+
+
 class _Entity(AE):
     """An application entity that leaves no socket behind."""
 
-    make_dimse: Callable[[Association], DIMSEServiceProvider] = _KeptAnswers
+    make_dimse: Callable[[Association], DIMSEServiceProvider] = KeptAnswers
     """Makes who puts messages together."""
 
     link: Link | None = None
@@ -142,6 +177,9 @@ class _Entity(AE):
         tls_args: tuple[ssl.SSLContext, str] | None,
     ) -> AssociationSocket:
         assoc.dimse = self.make_dimse(assoc)
+        # Nothing runs yet. Setting a timeout later sets that of these timers.
+        assoc.dul.artim_timer = _SteadyTimer(assoc.dul.artim_timer.timeout)
+        assoc.dul._idle_timer = _SteadyTimer(assoc.dul._idle_timer.timeout)
         opened = _ClosedSocket(assoc, address=address)
         opened.tls_args = tls_args
         opened.link = self.link

@@ -17,6 +17,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 
 from conformance.profile import Status
 from dicom_node.receive import InstanceReceiver, Reception, StoreRequest
+from dicom_node.scu import KeptAnswers
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -147,7 +148,7 @@ class Arrival:
             self._reception = None
 
 
-class _StreamingProvider(DIMSEServiceProvider):
+class _StreamingProvider(KeptAnswers):
     """Puts messages together as ever, but keeps no data set that is to be stored."""
 
     def __init__(self, association: Association, arrivals: Arrivals) -> None:
