@@ -82,7 +82,9 @@ def _read(one: ResultObject) -> Dataset:
 
 def _check_record(one: ResultObject, ds: Dataset) -> Iterator[Violation]:
     """Yield where the record of an object and its file differ."""
-    if hashlib.sha256(one.path.read_bytes()).hexdigest() != one.sha256:
+    with one.path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != one.sha256:
         yield Violation("record", "file", "changed since it was made")
     reference = one.reference
     for keyword, value in (

@@ -10,12 +10,12 @@ from dicom_node.errors import NodeError, ObjectError
 from dicom_node.objects.archive import make_archive_objects
 from dicom_node.objects.common import Making
 from dicom_node.objects.profiles import ObjectSet, find_profile, needs_probabilities
-from dicom_node.objects.seg import make_segmentations
+from dicom_node.objects.seg import Segmentation, make_segmentations
 from dicom_node.objects.sources import study_header
 from dicom_node.objects.sr import make_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import TypeAlias
 
     from pydicom import Dataset
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dicom_node.objects.review import Review
     from dicom_node.records import ResultObject, StudyResult
 
-    _Write: TypeAlias = Callable[[Dataset, str, Mapping[str, int]], None]
+    _Write: TypeAlias = Callable[[Dataset | Segmentation, str], None]
 
 __all__ = ["make_objects", "make_review_objects", "needs_probabilities"]
 
@@ -132,9 +132,9 @@ def _write_review(
 ) -> tuple[ResultObject, ...]:
     with _writing(making, out_dir) as (write, written):
         for number, made in enumerate(make_segmentations(drawing), start=1):
-            write(made.dataset, f"segmentation-{number}.dcm", made.segments)
+            write(made, f"segmentation-{number}.dcm")
         named = [one for one in machine if one.segments]
-        write(make_report(making, [*named, *written]), "report.dcm", {})
+        write(make_report(making, [*named, *written]), "report.dcm")
     return tuple(written)
 
 
@@ -142,11 +142,11 @@ def _write_all(making: Making, out_dir: Path) -> tuple[ResultObject, ...]:
     with _writing(making, out_dir) as (write, written):
         if making.profile.objects is ObjectSet.PICTURES:
             for name, ds in make_archive_objects(making):
-                write(ds, name, {})
+                write(ds, name)
         else:
             for number, made in enumerate(make_segmentations(making), start=1):
-                write(made.dataset, f"seg-{number}.dcm", made.segments)
-            write(make_report(making, written), "sr.dcm", {})
+                write(made, f"seg-{number}.dcm")
+            write(make_report(making, written), "sr.dcm")
     return tuple(written)
 
 
@@ -158,10 +158,15 @@ def _writing(
     written: list[ResultObject] = []
     with ExitStack() as undo:
 
-        def write(ds: Dataset, name: str, segments: Mapping[str, int]) -> None:
+        def write(made: Dataset | Segmentation, name: str) -> None:
             path = out_dir / name
             undo.callback(path.unlink, missing_ok=True)
-            written.append(making.write(ds, path, segments))
+            if isinstance(made, Segmentation):
+                ds, frames, segments = made.dataset, made.frames, made.segments
+                one = making.write(ds, path, segments, frames=frames)
+            else:
+                one = making.write(made, path, {})
+            written.append(one)
 
         yield write, written
         undo.pop_all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from conformance.rules_sr import NO_SEGMENTATION
 from dicom_node import __version__
 from dicom_node.errors import ObjectError
 from dicom_node.identity import MANUFACTURER, MODEL_NAME, derive_uid
+from dicom_node.objects.files import write_object
 from dicom_node.objects.profiles import SegmentationEncoding
 from dicom_node.records import (
     Code,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from dicom_node.objects.files import Frames
     from dicom_node.objects.profiles import Profile
     from dicom_node.objects.review import Review
 
@@ -209,12 +210,15 @@ class Making:
         ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
 
     def write(
-        self, ds: Dataset, path: Path, segments: Mapping[str, int]
+        self,
+        ds: Dataset,
+        path: Path,
+        segments: Mapping[str, int],
+        *,
+        frames: Frames | None = None,
     ) -> ResultObject:
-        """Write an object and describe it."""
-        plain = Dataset(ds)  # the builder's class would add to it when it is saved
-        plain.file_meta = ds.file_meta
-        plain.save_as(path, enforce_file_format=True, overwrite=True)
+        """Write an object, with its frames where they are apart, and describe it."""
+        sha256 = write_object(ds, path, frames=frames)
         return ResultObject(
             path=path.resolve(),
             reference=ObjectReference(
@@ -223,7 +227,7 @@ class Making:
                 series_instance_uid=str(ds.SeriesInstanceUID),
                 study_instance_uid=str(ds.StudyInstanceUID),
             ),
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            sha256=sha256,
             transfer_syntax_uid=str(ds.file_meta.TransferSyntaxUID),
             segments=dict(segments),
             profile=self.profile.name,

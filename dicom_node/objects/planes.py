@@ -8,18 +8,20 @@ cropped masks, in the grid of the source.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
-import highdicom as hd
 import numpy as np
 import numpy.typing as npt
-from pydicom import DataElement, Dataset
+from pydicom import Dataset
 
 from conformance.rules_common import items_of
 from dicom_node.errors import ObjectError
+from dicom_node.objects.files import PixelStream
+from dicom_node.objects.frame_items import orientation_item
 from dicom_node.objects.sources import (
     UNREADABLE,
     FrameGeometry,
@@ -30,7 +32,7 @@ from dicom_node.objects.sources import (
 )
 
 if TYPE_CHECKING:
-    from dicom_node.records import FrameReference, ImageSeries, Mask, Region
+    from dicom_node.records import ImageSeries, Mask, Region
 
 __all__ = [
     "Grid",
@@ -40,6 +42,7 @@ __all__ = [
     "pack_fractions",
     "pack_labels",
     "planes_of",
+    "shared_groups",
 ]
 
 _UNIT_ORIENTATION = ("1", "0", "0", "0", "1", "0")
@@ -82,17 +85,6 @@ class Grid:
         if all(one.orientation == first for one in self.geometry):
             return first
         return None
-
-    @cached_property
-    def frame_elements(self) -> tuple[tuple[DataElement, ...], ...]:
-        """For each frame: what the functional groups say of it, whatever its segment.
-
-        All segments on a frame share these elements: nearly all of a SEG's small data
-        sets are in them, and building them anew for each segment took most of its time.
-        """
-        return tuple(
-            _frame_elements(self, index) for index in range(len(self.series.frames))
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,76 +187,43 @@ def shared_groups(grid: Grid) -> Dataset:
     groups = Dataset()
     groups.PixelMeasuresSequence = [measures]
     if (orientation := grid.shared_orientation) is not None:
-        groups.PlaneOrientationSequence = [_orientation_item(orientation)]
+        groups.PlaneOrientationSequence = [orientation_item(orientation)]
     return groups
 
 
-def frame_groups(
-    plane: Plane, grid: Grid, *, position_index: int, with_segment: bool
-) -> Dataset:
-    """Return the functional groups of one frame (C.7.6.16.2, C.8.20.3).
-
-    Parameters
-    ----------
-    plane : Plane
-        The frame.
-    grid : Grid
-        The grid it lies in.
-    position_index : int
-        Rank of its position among those of the object, from 1.
-    with_segment : bool
-        Whether it belongs to one segment; a label map's frames do not.
-
-    """
-    groups = Dataset()
-    content = Dataset()
-    content.DimensionIndexValues = (
-        [plane.segment_number, position_index] if with_segment else [position_index]
-    )
-    groups.FrameContentSequence = [content]
-    if with_segment:
-        segment = Dataset()
-        segment.ReferencedSegmentNumber = plane.segment_number
-        groups.SegmentIdentificationSequence = [segment]
-    for element in grid.frame_elements[plane.frame_index]:
-        groups.add(element)
-    return groups
-
-
-def pack_bits(planes: Sequence[Plane], rows: int, columns: int) -> bytes:
+def pack_bits(planes: Sequence[Plane], rows: int, columns: int) -> PixelStream:
     """Pack frames as one stream of bits, lowest first (PS3.5 8.1.1).
 
     Frames follow each other without a gap, so a frame may begin inside a byte;
     eight frames always end on one.
     """
-    parts = []
-    for start in range(0, len(planes), 8):
-        group = planes[start : start + 8]
-        bits = np.zeros((len(group), rows, columns), np.uint8)
-        for target, plane in zip(bits, group, strict=True):
-            _paint(target, plane, 1)
-        parts.append(np.packbits(bits, bitorder="little").tobytes())
-    return _padded(b"".join(parts))
+    size = (len(planes) * rows * columns + 7) // 8
+    packed = _packed_windows if columns % 8 == 0 else _packed_groups
+    return _stream("OB", size, packed(planes, rows, columns))
 
 
 def pack_labels(
     planes: Sequence[Plane], rows: int, columns: int, dtype: type[np.unsignedinteger]
-) -> tuple[list[int], bytes]:
+) -> tuple[list[int], PixelStream]:
     """Draw segment numbers frame by frame; return the frame indices and the pixels."""
-    frames = sorted({plane.frame_index for plane in planes})
-    by_frame: dict[int, list[Plane]] = {index: [] for index in frames}
+    by_frame: dict[int, list[Plane]] = {}
     for plane in planes:
-        by_frame[plane.frame_index].append(plane)
-    parts = []
-    for index in frames:
-        labels = np.zeros((rows, columns), np.dtype(dtype).newbyteorder("<"))
-        for plane in by_frame[index]:
-            _paint(labels, plane, plane.segment_number)
-        parts.append(labels.tobytes())
-    return frames, _padded(b"".join(parts))
+        by_frame.setdefault(plane.frame_index, []).append(plane)
+    frames = sorted(by_frame)
+    kind = np.dtype(dtype).newbyteorder("<")
+
+    def pieces() -> Iterator[bytes]:
+        for index in frames:
+            labels = np.zeros((rows, columns), kind)
+            for plane in by_frame[index]:
+                _paint(labels, plane, plane.segment_number)
+            yield labels.tobytes()
+
+    size = len(frames) * rows * columns * kind.itemsize
+    return frames, _stream("OB" if kind.itemsize == 1 else "OW", size, pieces())
 
 
-def pack_fractions(planes: Sequence[Plane], rows: int, columns: int) -> bytes:
+def pack_fractions(planes: Sequence[Plane], rows: int, columns: int) -> PixelStream:
     """Draw probabilities frame by frame, one byte a pixel (PS3.3 C.8.20.2.3).
 
     Raises
@@ -273,64 +232,59 @@ def pack_fractions(planes: Sequence[Plane], rows: int, columns: int) -> bytes:
         A plane has no probabilities.
 
     """
-    parts = []
+    drawn = []
     for plane in planes:
         if plane.probability is None:
             raise ObjectError("a region has no probabilities")
-        frame = np.zeros((rows, columns), np.uint8)
-        height, width = plane.probability.shape
-        window = frame[plane.row : plane.row + height]
-        window[:, plane.column : plane.column + width] = plane.probability
-        parts.append(frame.tobytes())
-    return _padded(b"".join(parts))
+        drawn.append((plane, plane.probability))
+
+    def pieces() -> Iterator[bytes]:
+        for plane, probability in drawn:
+            frame = np.zeros((rows, columns), np.uint8)
+            height, width = probability.shape
+            window = frame[plane.row : plane.row + height]
+            window[:, plane.column : plane.column + width] = probability
+            yield frame.tobytes()
+
+    return _stream("OB", len(drawn) * rows * columns, pieces())
+
+
+def _packed_windows(
+    planes: Sequence[Plane], rows: int, columns: int
+) -> Iterator[bytes]:
+    """Yield frames whose rows end on bytes: only what holds something is packed."""
+    for plane in planes:
+        height, width = plane.mask.shape
+        first = plane.column // 8
+        end = (plane.column + width + 7) // 8
+        begin = plane.column - 8 * first
+        window = np.zeros((height, 8 * (end - first)), np.bool_)
+        window[:, begin : begin + width] = plane.mask
+        frame = np.zeros((rows, columns // 8), np.uint8)
+        frame[plane.row : plane.row + height, first:end] = np.packbits(
+            window, axis=1, bitorder="little"
+        )
+        yield frame.tobytes()
+
+
+def _packed_groups(planes: Sequence[Plane], rows: int, columns: int) -> Iterator[bytes]:
+    for start in range(0, len(planes), 8):
+        group = planes[start : start + 8]
+        bits = np.zeros((len(group), rows, columns), np.uint8)
+        for target, plane in zip(bits, group, strict=True):
+            _paint(target, plane, 1)
+        yield np.packbits(bits, bitorder="little").tobytes()
+
+
+def _stream(vr: str, size: int, pieces: Iterator[bytes]) -> PixelStream:
+    padding = [b"\0"] * (size % 2)  # PS3.5 7.1.1: even length
+    return PixelStream(vr, size + len(padding), chain(pieces, padding))
 
 
 def _paint(target: npt.NDArray[np.unsignedinteger], plane: Plane, value: int) -> None:
     rows, columns = plane.mask.shape
     window = target[plane.row : plane.row + rows, plane.column : plane.column + columns]
     window[plane.mask] = value
-
-
-def _padded(data: bytes) -> bytes:
-    return data + b"\0" * (len(data) % 2)  # PS3.5 7.1.1: even length
-
-
-def _frame_elements(grid: Grid, index: int) -> tuple[DataElement, ...]:
-    geometry = grid.geometry[index]
-    groups = Dataset()
-    position = Dataset()
-    position.ImagePositionPatient = list(geometry.position)
-    groups.PlanePositionSequence = [position]
-    if grid.shared_orientation is None:
-        groups.PlaneOrientationSequence = [_orientation_item(geometry.orientation)]
-    derivation = Dataset()
-    derivation.SourceImageSequence = [_source_item(grid.series.frames[index])]
-    derivation.DerivationCodeSequence = [
-        hd.sr.CodedConcept("113076", "DCM", "Segmentation")
-    ]
-    groups.DerivationImageSequence = [derivation]
-    return tuple(groups)
-
-
-def _orientation_item(orientation: Sequence[str]) -> Dataset:
-    item = Dataset()
-    item.ImageOrientationPatient = list(orientation)
-    return item
-
-
-def _source_item(frame: FrameReference) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = frame.sop_class_uid
-    item.ReferencedSOPInstanceUID = frame.sop_instance_uid
-    if frame.referenced_frame_number is not None:
-        item.ReferencedFrameNumber = frame.referenced_frame_number
-    item.SpatialLocationsPreserved = "YES"
-    item.PurposeOfReferenceCodeSequence = [
-        hd.sr.CodedConcept(
-            "121322", "DCM", "Source image for image processing operation"
-        )
-    ]
-    return item
 
 
 def _instance_number(header: Dataset) -> int:

@@ -30,10 +30,11 @@ from dicom_node.objects.common import (
     laterality_code,
     long_string,
 )
+from dicom_node.objects.files import Frames
+from dicom_node.objects.frame_items import FrameItems
 from dicom_node.objects.planes import (
     Grid,
     Plane,
-    frame_groups,
     make_grid,
     pack_bits,
     pack_fractions,
@@ -64,6 +65,8 @@ class Segmentation:
     """A SEG in memory, and which segment each region became."""
 
     dataset: Dataset
+    """All of it but its `frames`."""
+    frames: Frames
     segments: dict[str, int]
     """Tracking UID of a region to its segment number."""
 
@@ -159,15 +162,18 @@ def _make_segmentation(
         for number, part in enumerate(parts, start=1)
         for plane in planes_of(part.region, grid, number)
     ]
+    # highdicom makes every module but this one: its frames are objects in memory, one
+    # data set for each small sequence, and its pixels one array over all segments.
+    del ds.PerFrameFunctionalGroupsSequence, ds.PixelData
     ds.Rows, ds.Columns = series.rows, series.columns
     ds.SharedFunctionalGroupsSequence = [shared_groups(grid)]
     if encoding is SegmentationEncoding.LABELMAP:
-        _fill_label_map(ds, planes, grid)
+        frames = _fill_label_map(ds, planes, grid)
     else:
-        _fill_segments(ds, planes, grid)
+        frames = _fill_segments(ds, planes, grid)
         ds.SegmentsOverlap = "YES" if any_overlap(parts) else "NO"
     if making.profile.is_compressed and ds.BitsAllocated > 1:
-        _compress(ds)
+        frames = _compress(ds, frames)
     _set_dimensions(ds, making.uid("seg-dimensions", *name))
     _refer_to_source(ds, making, grid)
     making.stamp(ds)
@@ -179,6 +185,7 @@ def _make_segmentation(
     add_coding_schemes(ds)
     return Segmentation(
         ds,
+        frames,
         {part.region.tracking_uid: n for n, part in enumerate(parts, start=1)},
     )
 
@@ -250,24 +257,26 @@ def _segment_description(
     return item
 
 
-def _fill_segments(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> None:
+def _fill_segments(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> Frames:
     frames = sorted({plane.frame_index for plane in planes})
     ranks = {index: rank for rank, index in enumerate(frames, start=1)}
-    ds.PerFrameFunctionalGroupsSequence = [
-        frame_groups(
-            plane, grid, position_index=ranks[plane.frame_index], with_segment=True
-        )
-        for plane in planes
-    ]
+    items = FrameItems(grid)
     ds.NumberOfFrames = len(planes)
-    if ds.BitsAllocated == 1:
-        ds.PixelData = pack_bits(planes, ds.Rows, ds.Columns)
-        return
-    ds.PixelData = pack_fractions(planes, ds.Rows, ds.Columns)
-    ds["PixelData"].VR = "OB"
+    pack = pack_bits if ds.BitsAllocated == 1 else pack_fractions
+    return Frames(
+        [
+            items.encode(
+                plane.frame_index,
+                position_index=ranks[plane.frame_index],
+                segment_number=plane.segment_number,
+            )
+            for plane in planes
+        ],
+        pack(planes, ds.Rows, ds.Columns),
+    )
 
 
-def _fill_label_map(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> None:
+def _fill_label_map(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> Frames:
     # OHIF takes the first item for segment 1, so a Background item shifts every
     # colour by one; the standard does not ask for one.
     ds.SegmentSequence = [item for item in ds.SegmentSequence if item.SegmentNumber]
@@ -277,22 +286,27 @@ def _fill_label_map(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> None:
     frames, pixels = pack_labels(
         planes, ds.Rows, ds.Columns, np.uint16 if wide else np.uint8
     )
-    first = {plane.frame_index: plane for plane in reversed(planes)}
-    ds.PerFrameFunctionalGroupsSequence = [
-        frame_groups(first[index], grid, position_index=rank, with_segment=False)
-        for rank, index in enumerate(frames, start=1)
-    ]
+    items = FrameItems(grid)
     ds.NumberOfFrames = len(frames)
-    ds.PixelData = pixels
-    ds["PixelData"].VR = "OW" if wide else "OB"
+    return Frames(
+        [
+            items.encode(index, position_index=rank, segment_number=None)
+            for rank, index in enumerate(frames, start=1)
+        ],
+        pixels,
+    )
 
 
-def _compress(ds: Dataset) -> None:
-    """Write the frames RLE Lossless, each one fragment with its place in the table.
+def _compress(ds: Dataset, frames: Frames) -> Frames:
+    """Put the frames into the data set by RLE Lossless, each one fragment in its table.
 
     A table that four bytes cannot hold becomes the extended one (PS3.5 A.4).
     """
+    if frames.pixels is not None:
+        ds.PixelData = b"".join(frames.pixels.pieces)
+        ds["PixelData"].VR = frames.pixels.vr
     ds.compress(RLELossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+    return Frames(frames.groups, None)
 
 
 def _set_dimensions(ds: Dataset, uid: str) -> None:
