@@ -17,6 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 __all__ = ["FinalNames", "TakenOut"]
@@ -101,6 +102,14 @@ class FinalNames:
             return not (self._data_dir / final).stat().st_mode & stat.S_IWUSR
         except OSError:
             return False
+
+    def is_younger(self, final: Path, moment: datetime) -> bool:
+        """Whether a file was written after a moment; False: there is none."""
+        try:
+            made = (self._data_dir / final).stat().st_mtime
+        except OSError:
+            return False
+        return made > moment.timestamp()
 
     def unmark(self, finals: Iterable[Path]) -> None:
         """Note that rows name what was refused: the database kept it all the same."""

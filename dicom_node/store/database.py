@@ -66,6 +66,7 @@ class Database:
         self.failures = 0
         """How often it could not answer."""
         self._is_unsettled = False
+        self._settling = threading.Lock()
         self._writer = threading.Lock()
         self._queue: list[_Waiting[Any]] = []
         self._queue_lock = threading.Lock()
@@ -151,19 +152,23 @@ class Database:
 
         """
         file = database_file(self.url)
-        if not self._is_unsettled or file is None:
+        if file is None:
             return
-        self._is_unsettled = False
-        # Every change is in the log before it is anywhere else. SQLite holds no lock
-        # on this file, so that to open and close it takes none away.
-        try:
-            sync_path(file.with_name(f"{file.name}-wal"))
-        except FileNotFoundError:
-            return  # It was folded into the database, which syncs both.
-        except OSError as error:
-            self._is_unsettled = True
-            msg = f"{place_of(self.url)}: the disk failed"
-            raise self._failed(StoreError(msg, is_away=True)) from error
+        # Who finds nothing to settle may not go on before another one has settled it.
+        with self._settling:
+            if not self._is_unsettled:
+                return
+            self._is_unsettled = False
+            # Every change is in the log before it is anywhere else. SQLite holds no
+            # lock on this file, so that to open and close it takes none away.
+            try:
+                sync_path(file.with_name(f"{file.name}-wal"))
+            except FileNotFoundError:
+                return  # It was folded into the database, which syncs both.
+            except OSError as error:
+                self._is_unsettled = True
+                msg = f"{place_of(self.url)}: the disk failed"
+                raise self._failed(StoreError(msg, is_away=True)) from error
 
     def check(self) -> None:
         """Ask whether this process may still write.

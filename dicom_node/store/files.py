@@ -101,18 +101,22 @@ class FileStore:
         return files, last, is_all
 
     def delete_strays(self, paths: Iterable[Path], names: FinalNames) -> set[Path]:
-        """Delete files whose only rows are removed; return which of these that were."""
+        """Delete files whose only rows are removed; return which of these that were.
+
+        One that was written after its row was removed came again: it stays.
+        """
         wanted = {path.as_posix(): path for path in paths}
 
         def find(connection: Connection) -> list[Path]:
             return [
-                wanted[path]
-                for path in connection.scalars(
-                    select(instances.c.path).where(
+                wanted[row.path]
+                for row in connection.execute(
+                    select(instances.c.path, instances.c.removed_at).where(
                         instances.c.path.in_(wanted),
                         instances.c.removed_at.is_not(None),
                     )
                 )
+                if not names.is_younger(wanted[row.path], row.removed_at)
             ]
 
         return delete_unnamed(self._database, names, find)[0]

@@ -187,13 +187,17 @@ class Store:
     def record_instance(self, instance: ReceivedInstance) -> _instances.InstanceOutcome:
         """Record an instance whose file is durable; safe to acknowledge after it.
 
-        Its row may need `settle` to be durable itself; until then a start after a
-        power cut makes it again from the file (`reconcile`).
+        The row of a new instance may need `settle` to be durable itself; until then a
+        start after a power cut makes it again from the file (`reconcile`). What a file
+        does not tell is durable at once: that it came again.
         """
         is_fetched = self.retrievals.is_fetching(instance.study_instance_uid)
+        is_told_by_file = True
 
         def record(connection: Connection) -> _instances.InstanceOutcome:
+            nonlocal is_told_by_file
             study = look_at_study(connection, instance)
+            is_told_by_file = study is None or study.known_id is None
             if study is None or study.remote_id or self.remotes.is_remote(instance):
                 kept = self.remotes.keep_answer(connection, instance)
                 if kept is not None:
@@ -207,6 +211,8 @@ class Store:
             )
 
         outcome = self._database.commit_together(record, is_told_by_files=True)
+        if not is_told_by_file:
+            self._database.settle()
         if outcome is _instances.InstanceOutcome.DUPLICATE:
             # It is kept, whether its event is or not: it must not seem refused.
             with suppress(StoreError):

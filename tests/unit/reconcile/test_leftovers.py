@@ -16,6 +16,7 @@ from dicom_node.receive import InstanceReceiver, StoreAnswer, StoreRequest
 from dicom_node.reconcile import reconcile
 from dicom_node.spool import Spool, proven_sha256
 from dicom_node.store import Store
+from dicom_node.store.removal import mark_images
 from tests.builders.raw_peer import (
     CT_IMAGE_STORAGE,
     EXPLICIT_LITTLE,
@@ -84,9 +85,7 @@ def test_a_row_that_a_power_cut_took_is_made_again(tmp_path: Path) -> None:
 
     # The log of the database was not synced, and goes with the power.
     left = tmp_path / "left"
-    shutil.copytree(
-        tmp_path / "data", left, ignore=shutil.ignore_patterns("*-wal", "*-shm")
-    )
+    cut(tmp_path / "data", left)
     store.close()
 
     spool, store = opened(left)
@@ -94,6 +93,75 @@ def test_a_row_that_a_power_cut_took_is_made_again(tmp_path: Path) -> None:
     assert not list(store.recorded_files())
     assert reconcile(store, spool, before=LATER).reindexed == 1
     assert len(list(store.recorded_files())) == 1
+    store.close()
+
+
+def cut(data_dir: Path, left: Path) -> None:
+    """Copy a data folder without the log of the database, which was not synced."""
+    shutil.copytree(data_dir, left, ignore=shutil.ignore_patterns("*-wal", "*-shm"))
+
+
+def synced_logs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    synced: list[Path] = []
+    monkeypatch.setattr("dicom_node.store.database.sync_path", synced.append)
+    return synced
+
+
+def removed(data_dir: Path) -> None:
+    """Receive an instance and let retention remove it, durably."""
+    spool, store = opened(data_dir)
+    receive(spool, store)
+    with store.retention._database.write() as connection:
+        mark_images(connection, 1, now=datetime.now(UTC))
+    assert store.files.delete_removed(1, spool.names, remove=lambda _: True)
+    store.close()
+
+
+def test_what_was_removed_and_came_again_survives_a_power_cut(tmp_path: Path) -> None:
+    removed(tmp_path / "data")
+    spool, store = opened(tmp_path / "data")
+    store.data_dir = tmp_path / "data"
+    assert receive(spool, store).status is Status.SUCCESS
+    kept = list(spool.files())
+    cut(tmp_path / "data", tmp_path / "left")
+    store.close()
+
+    spool, store = opened(tmp_path / "left")
+    store.data_dir = tmp_path / "left"
+    adopt_leftovers(spool)
+    spool.remove_leftovers()
+    assert reconcile(store, spool, before=LATER).reindexed == 1
+    assert list(spool.files()) == kept
+    assert [one.path for one in store.recorded_files()] == kept
+    store.close()
+
+
+def test_a_removed_file_that_stayed_is_still_deleted(tmp_path: Path) -> None:
+    spool, store = opened(tmp_path)
+    receive(spool, store)
+    with store.retention._database.write() as connection:
+        mark_images(connection, 1, now=datetime.now(UTC) + timedelta(seconds=1))
+
+    assert reconcile(store, spool, before=LATER).reindexed == 0
+    assert list(spool.files()) == []
+    store.close()
+
+
+def test_what_no_file_tells_is_synced_before_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed(tmp_path)
+    spool, store = opened(tmp_path)
+    store.data_dir = tmp_path
+    synced = synced_logs(monkeypatch)
+    wal = tmp_path / "node.sqlite-wal"
+
+    receive(spool, store, 2)
+    assert synced == []
+    receive(spool, store)  # it was removed
+    assert synced == [wal]
+    receive(spool, store, 3)
+    assert synced == [wal]
     store.close()
 
 
