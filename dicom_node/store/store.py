@@ -189,7 +189,7 @@ class Store:
 
         The row of a new instance may need `settle` to be durable itself; until then a
         start after a power cut makes it again from the file (`reconcile`). What a file
-        does not tell is durable at once: that it came again.
+        does not tell is durable at once: that it came again, or is a remote's answer.
         """
         is_fetched = self.retrievals.is_fetching(instance.study_instance_uid)
         is_told_by_file = True
@@ -201,6 +201,7 @@ class Store:
             if study is None or study.remote_id or self.remotes.is_remote(instance):
                 kept = self.remotes.keep_answer(connection, instance)
                 if kept is not None:
+                    is_told_by_file = False
                     return kept
             return _instances.insert_instance(
                 connection,

@@ -165,6 +165,37 @@ def test_what_no_file_tells_is_synced_before_the_answer(
     store.close()
 
 
+def test_a_remote_s_answer_is_synced_before_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, store = opened(tmp_path)
+    store.remotes.titles = {"PACS"}
+    synced = synced_logs(monkeypatch)
+
+    assert receive(spool, store).status is Status.SUCCESS
+
+    assert synced == [tmp_path / "node.sqlite-wal"]
+    assert not list(store.recorded_files())
+    store.close()
+
+
+def test_an_answer_that_cannot_be_settled_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, store = opened(tmp_path)
+    store.remotes.titles = {"PACS"}
+
+    def fail(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dicom_node.store.database.sync_path", fail)
+        for _ in range(2):  # the second one finds the row, which is not durable
+            assert receive(spool, store).status is not Status.SUCCESS
+    assert receive(spool, store).status is Status.SUCCESS
+    store.close()
+
+
 def test_a_clock_that_was_set_back_hides_no_file(tmp_path: Path) -> None:
     spool, store = opened(tmp_path)
     other = Spool(tmp_path, min_free_bytes=0)
