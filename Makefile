@@ -31,11 +31,11 @@ lint: setup      ## Style, spelling, layering
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell && $(BIN)/lint-imports
 types: setup     ## Strict type check
 	$(BIN)/mypy
-torture: setup   ## Try to break a running node in twenty ways (about an hour)
+torture: setup   ## Try to break a running node in twenty ways (an hour and a half)
 	$(BIN)/python -m tests.torture run $(TORTURE_ARGS)
 soak: setup      ## Fifty senders for an hour, and what grows meanwhile
 	$(BIN)/python -m tests.torture run 14 --scale soak
-bench: setup     ## How fast it is, beside its peers (about half an hour)
+bench: setup     ## How fast it is, beside its peers (about an hour)
 	$(BIN)/python -m tests.bench run $(BENCH_ARGS)
 checkpoint: setup ## Train the bundled checkpoint again from the open data (hours on one core)
 	$(BIN)/python -m training checkpoint training/configs/medglip-tiny.toml --resume

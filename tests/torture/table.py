@@ -29,20 +29,35 @@ def write_table() -> Path:
 
 
 def render_table() -> str:
-    """Return the table as Markdown."""
+    """Return the tables as Markdown: what came of each test, then every figure."""
+    summary = [
+        "| | test | figures asked | **fall short** |",
+        "|---|---|---|---|",
+        *(_verdict(row) for row in ROWS),
+    ]
     lines = [
         "| | test | what it does | reached here | beside it | repeat |",
         "|---|---|---|---|---|---|",
         *(_line(row) for row in ROWS),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*summary, "", *lines]) + "\n"
+
+
+def _verdict(row: Row) -> str:
+    path = RECORDS / f"{row.name}.json"
+    if not path.exists():
+        return f"| {row.number} | {row.title} | not measured | |"
+    outcome = Outcome.read(json.loads(path.read_text(encoding="utf-8")))
+    asked = sum(one.holds is not None for one in outcome.figures)
+    short = "<br>".join(str(one) for one in outcome.short_of) or "none"
+    return f"| {row.number} | {row.title} | {asked} | {short} |"
 
 
 def _line(row: Row) -> str:
     path = RECORDS / f"{row.name}.json"
     command = f"`python -m tests.torture run {row.number}`"
     if not path.exists():
-        cells = ["**not measured**", ""]
+        cells = ["not measured", ""]
     else:
         document = json.loads(path.read_text(encoding="utf-8"))
         outcome = Outcome.read(document)
