@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from pydicom import Dataset, config, dcmread
@@ -274,8 +275,8 @@ def test_no_half_a_file_is_left_behind(
     out = tmp_path / "out"
     out.mkdir()
 
-    def save_half(ds: Dataset, path: Path, **_: object) -> None:
-        path.write_bytes(bytes(100))
+    def save_half(ds: Dataset, file: BinaryIO, **_: object) -> None:
+        file.write(bytes(100))
         raise OSError("disk full")
 
     monkeypatch.setattr(Dataset, "save_as", save_half)
