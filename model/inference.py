@@ -34,7 +34,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from model.arithmetic import PLAIN, Arithmetic, Precision, make_seer
 from model.config import CONFIG_FILE
@@ -46,7 +45,13 @@ from model.evidence import (
     core_shares,
     decode,
 )
-from model.features import SLICES_AT_ONCE, See, StackFeatures, see_stack
+from model.features import (
+    SLICES_AT_ONCE,
+    See,
+    StackFeatures,
+    memory_format,
+    see_stack,
+)
 from model.files import checked_file
 from model.hierarchy import children_first
 from model.medglip import WEIGHTS_FILE, MedGLIP
@@ -89,9 +94,7 @@ class GroundingModel:
         self._arithmetic = PLAIN
         self._see: See | None = None
         self.refused = ""
-        # Convolutions read pixels with their channels side by side.
-        network: Any = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network: MedGLIP = network.eval()
+        self.network = _place(model, device).eval()
         self.processor = Processor(model.config)
         self._reader = PhraseReader(self.network, self.processor)
 
@@ -197,7 +200,7 @@ class GroundingModel:
 
     def move_to(self, device: str) -> None:
         """Answer on another device from here on."""
-        self.network.to(device)
+        _place(self.network, device)
         self._device = device
         self._reader.forget()
 
@@ -342,6 +345,12 @@ class GroundingModel:
         ]
         shares = core_shares(self.network, features, reading, rows=rows)
         return {row: replace(one, core=shares.get(row)) for row, one in found.items()}
+
+
+def _place(network: MedGLIP, device: str) -> MedGLIP:
+    placed: Any = network.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
+    found: MedGLIP = placed
+    return found
 
 
 def _sha256(folder: Path) -> str:

@@ -10,7 +10,7 @@ from model.features import see_stack
 from model.grid import choose_grid
 from model.medglip import MedGLIP
 from model.records import ImageStack
-from tests.builders.tiny_model import TINY
+from tests.builders.tiny_model import TINY, make_model
 
 SIDES = st.integers(34, 220)
 
@@ -51,7 +51,7 @@ def test_a_small_field_is_refused_when_it_fits_no_stride():
 
 
 def test_independent_pictures_do_not_change_each_other():
-    network = MedGLIP(TINY).eval()
+    network = make_model()
     rng = np.random.default_rng(0)
     dark = rng.normal(0, 40, size=(1, 40, 60)).astype(np.float32)
     bright = 4 * dark + 500
