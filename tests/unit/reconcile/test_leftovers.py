@@ -169,7 +169,7 @@ def test_a_remote_s_answer_is_synced_before_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool, store = opened(tmp_path)
-    store.remotes.titles = {"PACS"}
+    store.remotes.titles = frozenset({"PACS"})
     synced = synced_logs(monkeypatch)
 
     assert receive(spool, store).status is Status.SUCCESS
@@ -183,7 +183,7 @@ def test_an_answer_that_cannot_be_settled_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool, store = opened(tmp_path)
-    store.remotes.titles = {"PACS"}
+    store.remotes.titles = frozenset({"PACS"})
 
     def fail(_: Path) -> None:
         raise OSError(5, "Input/output error")
