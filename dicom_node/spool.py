@@ -246,10 +246,18 @@ class Spool:
     def _make_spares(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         names = [secrets.token_hex(16) for _ in range(_SPARE)]
-        self._spare.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-        for name in names:
-            os.close(os.open(f"{self._spare}/{name}", flags, _FILE_MODE))
-        sync_path(self._spare)
+        with contextlib.suppress(FileExistsError):
+            self._spare.mkdir(mode=_FOLDER_MODE)
+            sync_path(self.data_dir)  # somebody tidied it up
+        try:
+            for name in names:
+                os.close(os.open(f"{self._spare}/{name}", flags, _FILE_MODE))
+            sync_path(self._spare)
+        except OSError:
+            for name in names:
+                with contextlib.suppress(OSError):
+                    (self._spare / name).unlink()
+            raise
         self._spares = names
 
     def _probe(self) -> None:

@@ -240,3 +240,33 @@ def test_a_folder_that_cannot_be_synced_refuses_the_file(
     monkeypatch.undo()
     assert spool.trouble() is None
     assert spool.names.is_refused(spool.final_path("a" * 64))
+
+
+def test_spare_files_that_no_sync_made_durable_do_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, min_free_bytes=0)
+
+    def fail(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dicom_node.spool.sync_path", fail)
+        with pytest.raises(OutOfResourcesError):
+            spool.open()
+
+    assert list((tmp_path / "spare").iterdir()) == []
+    spool.open().abort()
+
+
+def test_a_spare_folder_that_was_tidied_away_is_made_durable_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, min_free_bytes=0)
+    (tmp_path / "spare").rmdir()
+    synced: list[Path] = []
+    monkeypatch.setattr("dicom_node.spool.sync_path", synced.append)
+
+    spool.open().abort()
+
+    assert synced == [tmp_path, tmp_path / "spare"]
