@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from dicom_node.config import WorkersSettings
 from dicom_node.durable import sync_path
 from dicom_node.errors import FileAreaError
-from dicom_node.jobs.result import LeftFile, check_file
+from dicom_node.jobs.result import LeftFile, check_key, copy_whole
 from dicom_node.records import StoredInstance
 
 __all__ = ["JOBS", "FileArea", "SharedFolder", "is_full", "open_area"]
 
 JOBS = "jobs"
 """Folder below a shared data folder where workers leave results."""
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class FileArea(Protocol):
@@ -50,8 +55,11 @@ class FileArea(Protocol):
     def leave(self, job_id: str, generation: int, *, path: Path, sha256: str) -> str:
         """Leave a result for the node (worker); return its key."""
 
-    def take(self, left: LeftFile, path: Path) -> None:
-        """Bring a result to its place (node), whole or not at all."""
+    def take(self, left: LeftFile, path: Path, *, job_id: str, generation: int) -> None:
+        """Bring a result of this try at a job to its place (node), whole or not at all.
+
+        A key that names anything else is refused.
+        """
 
     def forget(self, job_ids: Collection[str], *, keys: Collection[str]) -> None:
         """Remove the results of jobs, and images that no job needs any more (node)."""
@@ -99,18 +107,19 @@ class SharedFolder:
         sync_path(path)
         return path.relative_to(self._data_dir).as_posix()
 
-    def take(self, left: LeftFile, path: Path) -> None:
-        """Give a result a second name; a copy where the file system has none."""
-        source = self._place(left.key)
+    def take(self, left: LeftFile, path: Path, *, job_id: str, generation: int) -> None:
+        """Copy a result: a second name would leave its bytes to the worker."""
+        check_key(left.key, JOBS, job_id, str(generation))
+        part = path.with_name(f".{secrets.token_hex(8)}.part")
         try:
-            check_file(source, left.sha256)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                os.link(source, path)
-            except OSError:
-                shutil.copyfile(source, path)
+            with self._open(left.key) as source, part.open("xb") as copy:
+                copy_whole(source, copy, left.sha256)
+            part.replace(path)
         except OSError as error:
             raise _away(error) from error
+        finally:
+            part.unlink(missing_ok=True)
 
     def forget(self, job_ids: Collection[str], *, keys: Collection[str]) -> None:
         """Remove the results of jobs; the images are the node's own."""
@@ -123,6 +132,24 @@ class SharedFolder:
         gone = found - set(job_ids)
         self.forget(gone, keys=())
         return len(gone)
+
+    def _open(self, key: str) -> BinaryIO:
+        """Open a regular file that no link leads to, at any step of its key."""
+        parts = PurePosixPath(key).parts
+        at = os.open(self._data_dir, _FOLDER)
+        try:
+            for name in parts[:-1]:
+                below = os.open(name, _FOLDER, dir_fd=at)
+                os.close(at)
+                at = below
+            descriptor = os.open(parts[-1], _FILE, dir_fd=at)
+        finally:
+            os.close(at)
+        source = open(descriptor, "rb")  # noqa: PTH123, SIM115 - a descriptor
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            source.close()
+            raise FileAreaError("a worker named what is not a file")
+        return source
 
     def _place(self, key: str) -> Path:
         if PurePosixPath(key).is_absolute() or ".." in PurePosixPath(key).parts:

@@ -15,7 +15,7 @@ import fsspec
 from dicom_node.errors import FileAreaError, SettingsError
 from dicom_node.jobs.files import is_full
 from dicom_node.jobs.image_cache import ImageCache
-from dicom_node.jobs.result import LeftFile, check_file
+from dicom_node.jobs.result import LeftFile, check_file, check_key
 from dicom_node.records import StoredInstance
 
 __all__ = ["ObjectStore"]
@@ -124,8 +124,9 @@ class ObjectStore:
             self._files.put_file(str(path), self._at(key))
         return key
 
-    def take(self, left: LeftFile, path: Path) -> None:
+    def take(self, left: LeftFile, path: Path, *, job_id: str, generation: int) -> None:
         """Bring a result to its place."""
+        check_key(left.key, _RESULTS, job_id, str(generation))
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = path.with_name(f".{secrets.token_hex(8)}.part")
         try:

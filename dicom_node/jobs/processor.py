@@ -191,7 +191,7 @@ class JobProcessor(Collector):
                 if outcome.state is JobState.FAILED:
                     self._raise(outcome, key)
                 try:
-                    made = self._take(outcome, out_dir)
+                    made = self._take(job.job_id, outcome, out_dir)
                 except FileAreaError as error:
                     log.warning("job_not_whole", job=job.job_id, reason=str(error))
                     self._store.jobs.reopen(job.job_id)
@@ -250,12 +250,14 @@ class JobProcessor(Collector):
             if self._is_stopping.is_set():
                 raise WorkerLostError("the node is stopping")
 
-    def _take(self, outcome: JobOutcome, out_dir: Path) -> Sequence[ResultObject]:
+    def _take(
+        self, job_id: str, outcome: JobOutcome, out_dir: Path
+    ) -> Sequence[ResultObject]:
         result = outcome.result or {}
         for one in read_files(result):
             path = out_dir / one.path
             path.unlink(missing_ok=True)
-            self._area.take(one, path)
+            self._area.take(one, path, job_id=job_id, generation=outcome.generation)
         return read_objects(result, out_dir)
 
     def _raise(self, outcome: JobOutcome, key: tuple[str, str]) -> None:

@@ -6,12 +6,22 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from dicom_node.errors import FileAreaError
 from dicom_node.records import ObjectReference, ResultObject
 
-__all__ = ["LeftFile", "check_file", "make_result", "read_files", "read_objects"]
+__all__ = [
+    "LeftFile",
+    "check_file",
+    "check_key",
+    "copy_whole",
+    "make_result",
+    "read_files",
+    "read_objects",
+]
+
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,4 +143,41 @@ def check_file(path: Path, sha256: str) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
+        raise FileAreaError("a file is not whole: its SHA-256 is another one")
+
+
+def check_key(key: str, *folder: str) -> None:
+    """See whether a key lies below a folder of the place for files.
+
+    Raises
+    ------
+    FileAreaError
+        It does not, or only by a way through another one.
+
+    """
+    parts = key.split("/")
+    if (
+        len(parts) <= len(folder)
+        or parts[: len(folder)] != list(folder)
+        or not {"", ".", ".."}.isdisjoint(parts)
+    ):
+        raise FileAreaError("a worker named a file outside its results")
+
+
+def copy_whole(source: BinaryIO, copy: BinaryIO, sha256: str) -> None:
+    """Copy a file and see whether what was copied is what was said.
+
+    Raises
+    ------
+    FileAreaError
+        It is not.
+    OSError
+        It cannot be read or written.
+
+    """
+    digest = hashlib.sha256()
+    while piece := source.read(_PIECE):
+        digest.update(piece)
+        copy.write(piece)
+    if digest.hexdigest() != sha256:
         raise FileAreaError("a file is not whole: its SHA-256 is another one")

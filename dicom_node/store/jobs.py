@@ -58,6 +58,8 @@ class JobOutcome:
     result: Mapping[str, Any] | None
     error: str | None
     reason: str | None
+    generation: int
+    """Which try at it that is."""
 
 
 class JobStore:
@@ -122,12 +124,18 @@ class JobStore:
 
         A job over which `MOST_LOSSES` workers were lost fails by this look.
         """
-        columns = (jobs.c.state, jobs.c.result, jobs.c.error, jobs.c.reason)
+        columns = (
+            jobs.c.state,
+            jobs.c.result,
+            jobs.c.error,
+            jobs.c.reason,
+            jobs.c.generation,
+        )
         with self._database.read() as connection:
             row = connection.execute(
                 select(*columns, _given_up()).where(jobs.c.id == job_id)
             ).one_or_none()
-        if row is not None and row[4]:
+        if row is not None and row[-1]:
             with self._database.write() as connection:
                 connection.execute(
                     update(jobs)
@@ -145,7 +153,7 @@ class JobStore:
                 ).one_or_none()
         if row is None:
             return None
-        return JobOutcome(JobState(row[0]), row[1], row[2], row[3])
+        return JobOutcome(JobState(row[0]), row[1], row[2], row[3], row[4])
 
     def forget(self) -> tuple[Mapping[str, Any], ...]:
         """Delete the jobs whose version waits for nothing; return what they asked.

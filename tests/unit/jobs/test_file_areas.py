@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path, PurePosixPath
 
@@ -78,15 +79,74 @@ def test_results_go_back_and_what_no_job_needs_is_removed(
 
     assert len(set(kept.values())) == 3
     with pytest.raises(FileAreaError, match="not whole"):
-        area.take(wrong, tmp_path / "out" / "1.dcm")
+        area.take(wrong, tmp_path / "out" / "1.dcm", job_id="a" * 64, generation=2)
     assert not (tmp_path / "out" / "1.dcm").exists()
     assert area.sweep(["a" * 64], keys={area.key_of(images[0])}) >= 1
     assert area.sweep(["a" * 64], keys={area.key_of(images[0])}) == 0
     area.forget(["a" * 64], keys=[])
     with pytest.raises(FileAreaError):
-        area.take(wrong, tmp_path / "out" / "1.dcm")
+        area.take(wrong, tmp_path / "out" / "1.dcm", job_id="a" * 64, generation=2)
     # The node's own images are never removed.
     assert all(one.path.exists() for one in images)
+
+
+def leave(area: FileArea, tmp_path: Path, data: bytes) -> tuple[Path, LeftFile]:
+    """Leave a result of the first try at job ``j``; return the worker's file."""
+    path = area.result_folder("j", 1, folder=tmp_path / "own") / "1.dcm"
+    path.write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = area.leave("j", 1, path=path, sha256=sha256)
+    return path, LeftFile(PurePosixPath("1.dcm"), sha256, key)
+
+
+def test_a_worker_cannot_change_what_was_taken(area: FileArea, tmp_path: Path) -> None:
+    path, left = leave(area, tmp_path, b"good")
+    taken = tmp_path / "out" / "1.dcm"
+    with path.open("r+b") as kept:
+        area.take(left, taken, job_id="j", generation=1)
+        kept.write(b"evil")
+
+    assert taken.read_bytes() == b"good"
+    assert [one.name for one in taken.parent.iterdir()] == ["1.dcm"]
+
+
+def test_a_key_names_only_results_of_its_own_try(
+    area: FileArea, tmp_path: Path
+) -> None:
+    _, left = leave(area, tmp_path, b"good")
+    folder, name = left.key.rsplit("/", 1)
+    (tmp_path / "data" / "instances").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "data" / "instances" / "p").write_bytes(b"good")
+    taken = tmp_path / "out" / "1.dcm"
+
+    for key, generation in (
+        ("instances/p", 1),
+        (left.key, 2),
+        (f"{folder}/../1/{name}", 1),
+        (f"/{left.key}", 1),
+        (folder, 1),
+    ):
+        wrong = LeftFile(left.path, left.sha256, key)
+        with pytest.raises(FileAreaError, match="outside"):
+            area.take(wrong, taken, job_id="j", generation=generation)
+    assert not taken.exists()
+
+
+def test_no_link_leads_out_of_a_shared_folder(tmp_path: Path) -> None:
+    area = open_area(WorkersSettings(), data_dir=tmp_path / "data")
+    path, left = leave(area, tmp_path, b"good")
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "1.dcm").write_bytes(b"good")
+    path.with_name("file").symlink_to(tmp_path / "else" / "1.dcm")
+    path.with_name("folder").symlink_to(tmp_path / "else")
+    path.with_name("made").mkdir()
+    os.mkfifo(path.with_name("pipe"))
+
+    for name in ("file", "folder/1.dcm", "made", "pipe"):
+        wrong = LeftFile(left.path, left.sha256, f"jobs/j/1/{name}")
+        with pytest.raises(FileAreaError):
+            area.take(wrong, tmp_path / "out", job_id="j", generation=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_key_leads_out_of_a_shared_folder(tmp_path: Path) -> None:
