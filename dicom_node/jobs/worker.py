@@ -121,7 +121,18 @@ class Worker:
         self._runner.stop()
 
     def run(self) -> None:
-        """Work until `stop`."""
+        """Work until `stop`; what nobody expected is told, and it goes on."""
+        while not self._is_stopping.is_set():
+            try:
+                self._run()
+            except Exception as error:  # noqa: BLE001 - its text may hold a value
+                self.trouble = type(error).__name__
+                log.error(  # noqa: TRY400 - for the same reason
+                    "worker_failed", error=type(error).__name__, next_try_s=_AGAIN_S
+                )
+                self._is_stopping.wait(_AGAIN_S)
+
+    def _run(self) -> None:
         fingerprints = self._learn()
         if not fingerprints:
             return
@@ -289,6 +300,8 @@ class Worker:
                     return
                 except StoreError as error:
                     self._tell("lease_not_renewed", reason=str(error))
+                except Exception as error:  # noqa: BLE001 - its text may hold a value
+                    self._tell("lease_not_renewed", reason=type(error).__name__)
 
         thread = threading.Thread(target=renew, name="lease", daemon=True)
         thread.start()

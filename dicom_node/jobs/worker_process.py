@@ -107,14 +107,15 @@ def run_worker(
             log.info("worker_started", version=__version__, worker=name)
             while asked.empty() and thread.is_alive():
                 time.sleep(_LOOK_S)
+            has_failed = asked.empty()  # nobody asked for its end
             log.info("worker_stopping")
             worker.stop()
             thread.join(_STOP_GRACE_S)
         is_ended = not thread.is_alive()
     claims.close()
-    log.info("worker_stopped", in_order=is_ended)
+    log.info("worker_stopped", in_order=is_ended and not has_failed)
     # A thread of a library that waits would hold the process.
-    os._exit(0)
+    os._exit(1 if has_failed else 0)
 
 
 @contextmanager
