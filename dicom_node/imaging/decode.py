@@ -7,6 +7,7 @@ sense of MONOCHROME2: larger is brighter. Colour frames come out as 8-bit RGB.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -170,11 +171,12 @@ def _check_frame(ds: Dataset, number: int) -> None:
 
 def _decode(decoder: Decoder, ds: Dataset, number: int) -> npt.NDArray[Any]:
     syntax = _transfer_syntax(ds)
-    plugin = ""
-    if syntax.is_encapsulated:
-        plugin = _PLUGINS.get(syntax, _DEFAULT_PLUGIN)
-        if syntax == JPEGBaseline8Bit and not _is_colour(ds):
-            plugin = "pillow"  # libjpeg-turbo, three times as fast
+    plugin = _PLUGINS.get(syntax, _DEFAULT_PLUGIN) if syntax.is_encapsulated else ""
+    if syntax == JPEGBaseline8Bit and not _is_colour(ds):
+        # libjpeg-turbo is three times as fast. Codestreams that are cut, of 12 bits,
+        # or larger than any photograph are left to the decoder that reads them.
+        with suppress(RuntimeError):
+            return decoder.as_array(ds, index=number - 1, decoding_plugin="pillow")[0]
     # YBR becomes RGB here; for JPEG 2000 the codestream decides, not the header.
     array, _ = decoder.as_array(ds, index=number - 1, decoding_plugin=plugin)
     return array

@@ -302,18 +302,49 @@ def test_a_codestream_of_another_size_than_the_header_is_refused():
         decode(ds)
 
 
+def make_jpeg(stored, *, share=1.0):
+    encoded = io.BytesIO()
+    Image.fromarray(stored).save(encoded, "JPEG", quality=95)
+    codestream = encoded.getvalue()
+    ds = make_image(stored)
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    ds.PixelData = encapsulate([codestream[: int(share * len(codestream))]])
+    ds["PixelData"].is_undefined_length = True
+    return ds
+
+
 def test_grey_jpeg_comes_within_what_the_codec_loses():
     y, x = np.mgrid[:64, :48]
     stored = (2 * y + x).astype(np.uint8)
-    encoded = io.BytesIO()
-    Image.fromarray(stored).save(encoded, "JPEG", quality=95)
-    ds = make_image(stored)
-    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-    ds.PixelData = encapsulate([encoded.getvalue()])
-    ds["PixelData"].is_undefined_length = True
+    ds = make_jpeg(stored)
 
     (frame,) = decode_frames(ds, [1])
 
     assert np.abs(frame - stored).max() <= 3
     other = get_decoder(JPEGBaseline8Bit).as_array(ds, decoding_plugin="pylibjpeg")[0]
     assert np.abs(frame - other).max() <= 1
+
+
+@pytest.mark.parametrize("share", [0.999, 0.9])
+def test_grey_jpeg_that_ends_too_early_shows_what_is_there(share):
+    rng = np.random.default_rng(0)
+    stored = rng.integers(100, 130, (64, 48)).astype(np.uint8)
+
+    frame = decode(make_jpeg(stored, share=share))
+
+    assert np.abs(frame - decode(make_jpeg(stored)))[:48].max() <= 1
+
+
+def test_grey_jpeg_larger_than_photographs_is_decoded(monkeypatch):
+    stored = np.full((64, 48), 90, np.uint8)
+    ds = make_jpeg(stored)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+
+    assert np.abs(decode(ds) - stored).max() <= 1
+
+
+def test_grey_jpeg_that_no_decoder_reads_is_an_error():
+    ds = make_jpeg(np.full((64, 48), 90, np.uint8), share=0.1)
+
+    with pytest.raises(RuntimeError):
+        decode(ds)
