@@ -40,7 +40,11 @@ class ReadAhead:
         place = self._series.index(series)
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead[0] == place:
-            pixels = ahead[1].result()
+            try:
+                pixels = ahead[1].result()
+            except (OSError, MemoryError):
+                # There was no room beside the series before it, which is gone now.
+                pixels = self._reader.read(series)
         else:
             pixels = self._reader.read(series)
         if place + 1 < len(self._series):

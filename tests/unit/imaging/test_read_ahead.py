@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import threading
 
 import numpy as np
@@ -83,3 +84,44 @@ def test_who_leaves_early_waits_for_no_further_series():
 
     assert "c" not in reader.begun
     assert not any(one.name.startswith("read-ahead") for one in threading.enumerate())
+
+
+@pytest.mark.parametrize("error", [OSError, MemoryError])
+def test_a_series_without_room_beside_another_is_read_when_that_is_gone(error):
+    reader = Reader()
+    usual, calls = reader.read, []
+
+    def read(series):
+        calls.append((series, threading.current_thread().name))
+        if threading.current_thread().name.startswith("read-ahead"):
+            raise error
+        return usual(series)
+
+    reader.read = read
+
+    with read_ahead(["a", "b"], reader) as ahead:
+        ahead.read("a")
+        found = ahead.read("b")
+
+    assert found[0, 0, 0] == ord("b")
+    assert [name.startswith("read-ahead") for one, name in calls if one == "b"] == [
+        True,
+        False,
+    ]
+
+
+def test_a_series_for_which_there_is_no_room_at_all_is_an_error():
+    reader = Reader()
+    usual = reader.read
+
+    def read(series):
+        if series == "b":
+            raise OSError(errno.ENOSPC, "full")
+        return usual(series)
+
+    reader.read = read
+
+    with read_ahead(["a", "b"], reader) as ahead:
+        ahead.read("a")
+        with pytest.raises(OSError, match="full"):
+            ahead.read("b")
