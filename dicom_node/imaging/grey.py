@@ -11,6 +11,11 @@ import numpy.typing as npt
 __all__ = ["GreyScale", "darken_outside"]
 
 
+_MOST = 2**22
+"""Whole numbers below four times this are exact in single precision, sums of two ends
+with their pixels among them."""
+
+
 @dataclass(frozen=True, slots=True)
 class GreyScale:
     """A linear map of stored integers (PS3.3 C.11.1).
@@ -48,11 +53,9 @@ class GreyScale:
             Receives them, float32 of the same shape.
 
         """
-        if stored.dtype.itemsize <= 2 and (self.slope, self.intercept) == (
-            1,
-            int(self.intercept),
-        ):
-            # Single precision holds every 16-bit integer, and their sums.
+        is_whole = self.slope == 1 and self.intercept == int(self.intercept)
+        if stored.dtype.itemsize <= 2 and is_whole and abs(self.intercept) < _MOST:
+            # Single precision holds every 16-bit integer, and these sums.
             offset = np.float32(self.intercept)
             np.add(stored, offset, out=out, dtype=np.float32, casting="unsafe")
             if self.is_inverse:

@@ -87,7 +87,8 @@ def test_lossless_compression_keeps_every_value(syntax, dtype):
 
 
 @pytest.mark.parametrize(
-    ("slope", "intercept"), [("2.5", "-1024"), ("1", "-1024"), ("1e-3", "0.5")]
+    ("slope", "intercept"),
+    [("2.5", "-1024"), ("1", "-1024"), ("1e-3", "0.5"), ("1", "16777217")],
 )
 def test_values_are_rescaled(slope, intercept):
     stored = ramp(np.uint16, 0, 4000)
