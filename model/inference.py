@@ -21,8 +21,8 @@ agreement of the hypotheses and, where the core was asked, that of the two branc
 then read through the table ``uncertainty_knots`` that calibration has set. For an
 absent phrase it is the presence score (before it was halved).
 
-Nothing of an answer depends on which other phrases are asked, but for the one rule of
-step 2.
+But for the one rule of step 2, masks do not depend on which other phrases are asked,
+and scores and uncertainties only by rounding.
 """
 
 from __future__ import annotations
