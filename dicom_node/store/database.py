@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,6 +68,7 @@ class Database:
         self.failures = 0
         """How often it could not answer."""
         self._is_unsettled = False
+        self._has_lost_sync = False
         self._settling = threading.Lock()
         self._writer = threading.Lock()
         self._queue: list[_Waiting[Any]] = []
@@ -162,13 +165,30 @@ class Database:
             # Every change is in the log before it is anywhere else. SQLite holds no
             # lock on this file, so that to open and close it takes none away.
             try:
+                if self._has_lost_sync:
+                    self._fold_log()
                 sync_path(file.with_name(f"{file.name}-wal"))
             except FileNotFoundError:
                 return  # It was folded into the database, which syncs both.
-            except OSError as error:
-                self._is_unsettled = True
+            except (OSError, SQLAlchemyError, sqlite3.Error) as error:
+                self._is_unsettled = self._has_lost_sync = True
                 msg = f"{place_of(self.url)}: the disk failed"
                 raise self._failed(StoreError(msg, is_away=True)) from error
+
+    def _fold_log(self) -> None:
+        """Write the log into the database, which is synced.
+
+        The kernel tells of a failed sync once: the next one of the same bytes says
+        nothing of them.
+        """
+        driver: Any = self.engine.raw_connection()
+        try:
+            is_busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            driver.close()
+        if is_busy:
+            raise OSError(errno.EBUSY, "the log is being read")
+        self._has_lost_sync = False
 
     def check(self) -> None:
         """Ask whether this process may still write.

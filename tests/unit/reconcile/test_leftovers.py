@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conformance.profile import Status
+from dicom_node.errors import StoreError
 from dicom_node.leftovers import adopt_leftovers
 from dicom_node.receive import InstanceReceiver, StoreAnswer, StoreRequest
 from dicom_node.reconcile import reconcile
@@ -193,6 +194,27 @@ def test_an_answer_that_cannot_be_settled_is_refused(
         for _ in range(2):  # the second one finds the row, which is not durable
             assert receive(spool, store).status is not Status.SUCCESS
     assert receive(spool, store).status is Status.SUCCESS
+    store.close()
+
+
+def test_after_a_failed_sync_the_log_goes_into_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, store = opened(tmp_path)
+    receive(spool, store)
+
+    def fail(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dicom_node.store.database.sync_path", fail)
+        with pytest.raises(StoreError):
+            store.settle()
+    assert (tmp_path / "node.sqlite-wal").stat().st_size > 0
+    store.settle()
+
+    assert (tmp_path / "node.sqlite-wal").stat().st_size == 0
+    assert len(list(store.recorded_files())) == 1
     store.close()
 
 
