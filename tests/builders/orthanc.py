@@ -80,12 +80,18 @@ class Orthanc:
     def send_study(self, study_instance_uid: str, *, modality: str) -> None:
         """Send a study by C-STORE to one of those that it knows."""
         (found,) = self.find("Study", {"StudyInstanceUID": study_instance_uid})
-        body = json.dumps({"Resources": [found["ID"]], "Synchronous": True})
+        self.post(
+            f"/modalities/{modality}/store",
+            {"Resources": [found["ID"]], "Synchronous": True},
+        )
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Send JSON to the REST interface; return its JSON answer."""
         request = urllib.request.Request(
-            self._url(f"/modalities/{modality}/store"), body.encode(), method="POST"
+            self._url(path), json.dumps(body).encode(), method="POST"
         )
         with urllib.request.urlopen(request, timeout=120) as answer:
-            answer.read()
+            return json.load(answer)
 
     def stored_count(self) -> int:
         """Return how many store operations have changed its content."""

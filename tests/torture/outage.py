@@ -131,8 +131,14 @@ def _wait_for_return(node: DeliveringNode, away: Archive, count: int) -> float:
     while len(set(away.uids)) < count and took_s() < 2 * _LIMIT_S:
         time.sleep(0.1)
     took = took_s()
-    node.wait_for(lambda: node.states("away")["pending"] == 0)
+    _wait_until_delivered(node, "away")
     return took
+
+
+def _wait_until_delivered(node: DeliveringNode, destination: str) -> None:
+    """Wait until a destination was asked, too, whether it commits to what it took."""
+    # Who goes away before that is asked again later, which is not what is looked at.
+    node.wait_for(lambda: set(node.states(destination)) == {"delivered"})
 
 
 def _other(node: DeliveringNode, archive: Archive) -> int:
@@ -160,7 +166,7 @@ def _give_up(
     with _open(away):
         requeue_study(node.settings, study)
         node.wait_for(lambda: len(away.uids) - before >= objects)
-        node.wait_for(lambda: node.states("away")["dead"] == 0)
+        _wait_until_delivered(node, "away")
     arrived = away.uids[before:]
     return (
         at_least("given up after a week, told by the page", told, objects),

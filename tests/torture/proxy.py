@@ -77,6 +77,8 @@ class FaultProxy:
         """How many were passed to the target."""
         self.cuts = 0
         """How many connections were cut."""
+        self.swallowed = 0
+        """How many of these stayed open and swallowed what came after."""
         self.most_unharmed = 0
         """The most bytes that one unharmed connection passed to the target."""
         self._target_port = target_port
@@ -141,7 +143,7 @@ class FaultProxy:
             return
         target.settimeout(None)
         pair = _Pair(caller, target, fault, self._is_stopping)
-        pair.on_cut = self._count_cut
+        pair.on_cut = lambda: self._count_cut(fault)
         with self._lock:
             self._open |= {caller, target}
         back = threading.Thread(target=pair.pass_back, daemon=True)
@@ -158,9 +160,10 @@ class FaultProxy:
         with self._lock:
             self.bytes_forward += count
 
-    def _count_cut(self) -> None:
+    def _count_cut(self, fault: Fault) -> None:
         with self._lock:
             self.cuts += 1
+            self.swallowed += fault.is_swallowing
 
 
 class _Pair:

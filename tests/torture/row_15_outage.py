@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.torture.cut_lines import cut_deliveries
 from tests.torture.outage import outlast
+from tests.torture.outage_anchor import outlast_with_orthanc
 from tests.torture.outcome import Outcome, Scale, Tell
 
 __all__ = ["run"]
@@ -51,12 +52,21 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
         cables=plan.cables,
         tell=tell,
     )
+    anchors = {}
+    if scale is not Scale.SHORT:
+        name, measured = outlast_with_orthanc(
+            work / "orthanc", studies=plan.studies, tell=tell
+        )
+        anchors[name] = measured
     return Outcome(
         figures,
-        notes=(
+        anchors,
+        (
             "the node's wall clock is set ahead, the day is not waited for; every"
             f" timeout is real. The day passes in {plan.jumps} jumps, after each of"
             " which all that is due is tried",
             "the results are a quick stand-in's; everything else is the node",
+            "a pulled cable is a connection that is not closed and passes nothing more",
+            "Orthanc sends received images by its own job, in real time",
         ),
     )

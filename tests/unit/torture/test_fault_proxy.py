@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.builders.process import wait_until
 from tests.torture.proxy import Fault, FaultProxy
 
 
@@ -113,6 +114,23 @@ def test_a_pulled_cable_closes_nothing() -> None:
         with pytest.raises(TimeoutError):
             one.recv(1)
         assert (target.came, target.end) == (b"x" * 10, "nothing")
+
+
+def test_a_cable_counts_as_pulled_when_it_swallows_and_not_before() -> None:
+    target = _Target(b"")
+    fault = Fault(cut_after=10, is_swallowing=True)
+    with (
+        FaultProxy(target.port, lambda _: fault) as proxy,
+        socket.create_connection(("127.0.0.1", proxy.port), 5) as one,
+    ):
+        one.sendall(b"x" * 9)
+        wait_until(lambda: len(target.came) == 9, timeout_s=10, what="nine bytes")
+        before = proxy.swallowed
+        one.sendall(b"x" * 9)
+        wait_until(lambda: proxy.cuts == 1, timeout_s=10, what="the cut")
+
+        assert (before, proxy.swallowed) == (0, 1)
+    target.close()
 
 
 def test_a_slow_line_is_slow_and_a_delayed_one_late() -> None:
