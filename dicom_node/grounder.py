@@ -178,7 +178,11 @@ def restore_answer(
     if answer["has_probability"]:  # right behind the mask
         shares = np.frombuffer(masks, np.uint8, count=size, offset=offset + size)
         probability, _ = grid.restore_mask(shares.reshape(shape), cropped)
-    score = float(answer["score"])
+    score, uncertainty = float(answer["score"]), float(answer["uncertainty"])
+    sure = (score, uncertainty, *(box[2] for box in answer["boxes"]))
+    if not all(map(math.isfinite, sure)):
+        msg = "a score is no number"
+        raise ValueError(msg)
     boxes = tuple(
         BoundingBox(index, (x0, y0, x1, y1), confidence)
         for index, (x0, y0, x1, y1), confidence in answer["boxes"]
@@ -193,7 +197,7 @@ def restore_answer(
         prompt=answer["prompt"],
         score=score,
         is_present=bool(answer["is_present"]),
-        uncertainty=float(answer["uncertainty"]),
+        uncertainty=uncertainty,
         mask=mask,
         mask_origin=origin,
         boxes=restored,
