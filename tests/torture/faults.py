@@ -218,6 +218,8 @@ def run_faulty(
     node = FaultyNode(start_node(config, log), port, web_port, data, config, log)
     try:
         node.wait_for_port()
+        # It listens first; what fails while it starts ends the start.
+        wait_s(lambda: '"reconciled"' in log.read_text())
         yield node
     finally:
         if node.is_running:
