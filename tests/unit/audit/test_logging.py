@@ -24,6 +24,10 @@ def stream() -> Iterator[io.StringIO]:
     hooks = sys.excepthook, threading.excepthook
     written = io.StringIO()
     configure_logging(stream=written, as_json=True)
+    # A thread that another test left behind may speak at any time.
+    (handler,) = logging.getLogger().handlers
+    here = threading.get_ident()
+    handler.addFilter(lambda record: record.thread == here)
     yield written
     sys.excepthook, threading.excepthook = hooks
     structlog.reset_defaults()
