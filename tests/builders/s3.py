@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import fsspec
 import httpx
-from s3fs import S3FileSystem
 
 from tests.builders.process import Program, free_port
 
@@ -55,7 +55,7 @@ def s3_server(log_path: Path, *, host: str = "127.0.0.1") -> Iterator[S3Server]:
         httpx.put(f"{endpoint}/{_BUCKET}", timeout=30).raise_for_status()
         # fsspec keeps its clients by their arguments, which do not name the endpoint:
         # one that an earlier test left would call a server that is gone.
-        S3FileSystem.clear_instance_cache()
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
         yield S3Server(
             endpoint,
             log_path,
