@@ -64,6 +64,7 @@ __all__ = [
     "DeviceLostError",
     "DicomwebError",
     "FileAreaError",
+    "FileDamagedError",
     "GeometryError",
     "GroundingError",
     "ImagingError",
@@ -297,6 +298,10 @@ class RemoteWaitsError(RemoteModelError):
 
 class FileAreaError(StoreError):
     """The files shared with workers are out of reach or not whole."""
+
+
+class FileDamagedError(FileAreaError):
+    """A file shared with workers is not what it was."""
 
 
 class JobError(NodeError):

@@ -46,7 +46,8 @@ class FileArea(Protocol):
     def fetch(self, keys: Mapping[str, str], folder: Path) -> dict[str, Path]:
         """Return where each file is (worker), by its key, brought into a folder.
 
-        The keys come with the SHA-256 that each file must have.
+        The keys come with the SHA-256 that each file must have. FileDamagedError
+        names those whose file is another one.
         """
 
     def result_folder(self, job_id: str, generation: int, *, folder: Path) -> Path:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from dicom_node.errors import CannotUnderstandError, FileAreaError
+from dicom_node.errors import CannotUnderstandError, FileDamagedError
 from dicom_node.header import instance_sha256, read_header
 
 __all__ = ["ImageCache"]
@@ -51,7 +51,7 @@ class ImageCache:
 
         Raises
         ------
-        FileAreaError
+        FileDamagedError
             What was fetched is another file.
 
         """
@@ -99,6 +99,6 @@ def _check_instance(path: Path, sha256: str) -> None:
     try:
         found = instance_sha256(path, read_header(path))
     except CannotUnderstandError as error:
-        raise FileAreaError("a file is not an instance any more") from error
+        raise FileDamagedError("a file is not an instance any more") from error
     if found != sha256:
-        raise FileAreaError("a file is not whole: its SHA-256 is another one")
+        raise FileDamagedError("a file is not whole: its SHA-256 is another one")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import fsspec
 
-from dicom_node.errors import FileAreaError, SettingsError
+from dicom_node.errors import FileAreaError, FileDamagedError, SettingsError
 from dicom_node.jobs.files import is_full
 from dicom_node.jobs.image_cache import ImageCache
 from dicom_node.jobs.result import LeftFile, check_file, check_key
@@ -93,22 +93,38 @@ class ObjectStore:
         return sum(_each(bring, wanted.items()))
 
     def fetch(self, keys: Mapping[str, str], folder: Path) -> dict[str, Path]:
-        """Bring images into a job's folder, from the cache where they are in it."""
+        """Bring images into a job's folder, from the cache where they are in it.
+
+        Raises
+        ------
+        FileDamagedError
+            Some are not what they were; ``damaged`` holds the keys of all of these.
+
+        """
         cache = self._cache
         if cache is None:
             raise FileAreaError("this process keeps no images")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        damaged: dict[str, FileDamagedError] = {}
 
         def bring(item: tuple[str, str]) -> tuple[str, Path]:
             key, sha256 = item
             path = folder / sha256
-            if not path.exists():
-                cache.bring(sha256, lambda part: self._get(key, part), path)
+            try:
+                if not path.exists():
+                    cache.bring(sha256, lambda part: self._get(key, part), path)
+            except FileDamagedError as error:
+                damaged[key] = error
             return key, path
 
         # The same file under one key only: keys are hashes.
         found = dict(_each(bring, keys.items()))
         cache.tidy()
+        if damaged:
+            first = min(damaged)
+            raise FileDamagedError(
+                str(damaged[first]), damaged=sorted(damaged)
+            ) from damaged[first]
         return found
 
     def result_folder(self, job_id: str, generation: int, *, folder: Path) -> Path:

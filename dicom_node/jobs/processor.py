@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,7 +189,7 @@ class JobProcessor(Collector):
             for _ in range(_TAKES):
                 outcome = self._wait(job.job_id)
                 if outcome.state is JobState.FAILED:
-                    self._raise(outcome, key)
+                    self._raise(outcome, key, file_keys(job.request))
                 try:
                     made = self._take(job.job_id, outcome, out_dir)
                 except FileAreaError as error:
@@ -260,12 +260,14 @@ class JobProcessor(Collector):
             self._area.take(one, path, job_id=job_id, generation=outcome.generation)
         return read_objects(result, out_dir)
 
-    def _raise(self, outcome: JobOutcome, key: tuple[str, str]) -> None:
+    def _raise(
+        self, outcome: JobOutcome, key: tuple[str, str], files: Mapping[str, str]
+    ) -> None:
         """Raise what the worker met."""
         reason = outcome.reason or ""
         found = getattr(errors, outcome.error or "", None)
         detail = outcome.result or {}
-        if damaged := detail.get("damaged"):
+        if damaged := files.keys() & detail.get("damaged", ()):
             self._area.forget((), keys=damaged)  # they are brought anew
         if outcome.error == WorkerLostError.__name__:
             self._losses[key] += 1

@@ -14,6 +14,7 @@ import structlog
 
 from dicom_node.errors import (
     FileAreaError,
+    FileDamagedError,
     LeaseLostError,
     NodeError,
     StoreError,
@@ -228,12 +229,7 @@ class Worker:
     ) -> dict[str, Any]:
         began = self._clock()
         keys = file_keys(claimed.request)
-        try:
-            files = self._area.fetch(keys, folder / "images")
-        except FileAreaError as error:
-            # The node brings all that it is told of anew.
-            error.facts["damaged"] = list(keys)
-            raise
+        files = self._area.fetch(keys, folder / "images")
         asked = read_request(claimed.request, files)
         fetched = self._clock()
         out_dir = self._area.result_folder(
@@ -268,8 +264,8 @@ class Worker:
         detail: dict[str, Any] = {}
         if isinstance(error, OSError) and error.errno is not None:
             detail["errno"] = error.errno
-        if isinstance(error, FileAreaError) and "damaged" in error.facts:
-            detail["damaged"] = error.facts["damaged"]
+        if isinstance(error, FileDamagedError):
+            detail["damaged"] = error.facts.get("damaged", [])
         log.error(
             "job_failed",
             job=claimed.job_id,

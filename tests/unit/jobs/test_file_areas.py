@@ -10,7 +10,7 @@ import pytest
 
 from dicom_node.cli.node import work
 from dicom_node.config import NodeSettings, WorkersSettings, load_settings
-from dicom_node.errors import FileAreaError, SettingsError
+from dicom_node.errors import FileAreaError, FileDamagedError, SettingsError
 from dicom_node.header import instance_sha256, read_header
 from dicom_node.jobs import FileArea, open_area
 from dicom_node.jobs.image_cache import ImageCache
@@ -30,8 +30,10 @@ def area(request: pytest.FixtureRequest, tmp_path: Path) -> FileArea:
     )
 
 
-def instances(folder: Path) -> tuple[StoredInstance, ...]:
-    made = make_ct_series(folder / "data" / "instances", slices=2, rows=4, columns=4)
+def instances(folder: Path, *, slices: int = 2) -> tuple[StoredInstance, ...]:
+    made = make_ct_series(
+        folder / "data" / "instances", slices=slices, rows=4, columns=4
+    )
     return tuple(
         StoredInstance(
             one.sop_instance_uid,
@@ -194,6 +196,44 @@ def test_what_is_not_the_instance_is_not_kept(tmp_path: Path, content: bytes) ->
         )
     assert list((tmp_path / "cache").iterdir()) == []
     assert not (tmp_path / "x").exists()
+
+
+def test_only_what_is_damaged_is_named_and_all_of_it(tmp_path: Path) -> None:
+    area = open_area(
+        WorkersSettings(enabled=True, files_url=f"file://{tmp_path}/files"),
+        data_dir=tmp_path / "data",
+        cache_dir=tmp_path / "cache",
+    )
+    images = instances(tmp_path, slices=4)
+    keys = {area.key_of(one): one.sha256 for one in images}
+    area.offer(images)
+    damaged = sorted(keys)[1:3]
+    for key in damaged:
+        kept = tmp_path / "files" / key
+        kept.write_bytes(bytes(kept.stat().st_size))
+
+    with pytest.raises(FileDamagedError) as caught:
+        area.fetch(keys, tmp_path / "job")
+    assert caught.value.facts["damaged"] == damaged
+
+    area.forget((), keys=damaged)
+    assert area.offer(images) == sum(
+        one.path.stat().st_size for one in images if area.key_of(one) in damaged
+    )
+    assert len(area.fetch(keys, tmp_path / "again")) == len(images)
+
+
+def test_what_is_out_of_reach_is_not_called_damaged(tmp_path: Path) -> None:
+    area = open_area(
+        WorkersSettings(enabled=True, files_url=f"file://{tmp_path}/files"),
+        data_dir=tmp_path / "data",
+        cache_dir=tmp_path / "cache",
+    )
+
+    with pytest.raises(FileAreaError) as caught:
+        area.fetch({"images/00/0": "0" * 64}, tmp_path / "job")
+
+    assert "damaged" not in caught.value.facts
 
 
 def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
