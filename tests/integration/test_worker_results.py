@@ -306,10 +306,10 @@ def test_what_fails_with_a_worker_fails_here_in_the_same_way(
         kept.write_bytes(bytes(kept.stat().st_size))
         runner.failures = []
         ready = replace(ready, content_version="v2", reports=())
-        there = {one for one in (tmp_path / "files" / "images").rglob("*/*")}
+        there = set((tmp_path / "files" / "images").rglob("*/*"))
         with pytest.raises(FileAreaError, match="not an instance"):
             process()
-        left = {one for one in (tmp_path / "files" / "images").rglob("*/*")}
+        left = set((tmp_path / "files" / "images").rglob("*/*"))
         assert there - left == {kept}
         assert len(process()) == 1
         # So are results, of a version that is still waited for.
