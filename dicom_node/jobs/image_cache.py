@@ -19,7 +19,9 @@ class ImageCache:
     """Files by their SHA-256, the least recently used of them removed.
 
     Several processes may share a folder. A job has a name of its own for each file, so
-    what is removed from here stays until the job ends.
+    what is removed from here stays until the job ends. What is on its way lies in the
+    job's folder: it is never taken for a file that nobody uses, and what a process
+    that ended leaves of it goes with its folder.
 
     Parameters
     ----------
@@ -60,14 +62,15 @@ class ImageCache:
             os.link(kept, path)
             os.utime(path)  # of the file, whatever its name
             return False
-        part = self._folder / f".{secrets.token_hex(8)}.part"
+        part = path.with_name(f".{secrets.token_hex(8)}.part")
         try:
             fetch(part)
             _check_instance(part, sha256)
-            os.link(part, path)
-            part.replace(kept)
+            part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(path, kept)
         with self._lock:
             self._bytes += path.stat().st_size
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -184,6 +185,56 @@ def test_a_cache_keeps_what_was_used_last_and_jobs_keep_theirs(tmp_path: Path) -
     assert [one.name for one in (tmp_path / "cache").iterdir()] == [images[1].sha256]
     assert (tmp_path / "a").read_bytes() == images[0].path.read_bytes()
     assert bring(0, "d")
+
+
+def test_a_cache_leaves_alone_what_another_process_brings(tmp_path: Path) -> None:
+    images = instances(tmp_path)
+    first = ImageCache(tmp_path / "cache", max_bytes=0)
+    second = ImageCache(tmp_path / "cache", max_bytes=0)
+
+    def fetch_at_once(part: Path) -> None:
+        part.write_bytes(images[1].path.read_bytes())
+
+    def fetch_slowly(part: Path) -> None:
+        part.write_bytes(images[0].path.read_bytes())
+        os.utime(part, (1, 1))
+        # What another process does meanwhile: it brings a file, and makes room.
+        second.bring(images[1].sha256, fetch_at_once, tmp_path / "b")
+        second.tidy()
+
+    assert first.bring(images[0].sha256, fetch_slowly, tmp_path / "a")
+    first.tidy()
+
+    for one, name in zip(images, "ab", strict=True):
+        assert (tmp_path / name).read_bytes() == one.path.read_bytes()
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_cache_has_no_part_of_what_an_ended_process_brought(tmp_path: Path) -> None:
+    image = instances(tmp_path)[0]
+    cache_dir = tmp_path / "cache"
+    cache_dir.mkdir()
+    (tmp_path / "job").mkdir()
+
+    def end_in_the_middle(part: Path) -> None:
+        part.write_bytes(b"half")
+        os._exit(3)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
+        child = os.fork()
+    if child == 0:
+        try:
+            ImageCache(cache_dir, max_bytes=1).bring(
+                image.sha256, end_in_the_middle, tmp_path / "job" / "a"
+            )
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+
+    # The folder of the job is the dead worker's own, see `own_folder`.
+    assert [one.read_bytes() for one in (tmp_path / "job").iterdir()] == [b"half"]
+    assert list(cache_dir.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"not DICOM", bytes(1000)])
