@@ -20,7 +20,11 @@ def stream() -> Iterator[io.StringIO]:
     names = ["", "dicom_node", "model", "conformance", "pynetdicom", "pydicom"]
     names += ["highdicom", "dbos", "alembic", "uvicorn", "sqlalchemy"]
     loggers = [logging.getLogger(name) for name in names]
-    before = [(one, one.handlers, one.level, one.propagate) for one in loggers]
+    before = [
+        (one, one.handlers, one.filters, one.level, one.propagate) for one in loggers
+    ]
+    for one in loggers:
+        one.filters = []  # a node that ended in this process expects interruptions
     hooks = sys.excepthook, threading.excepthook
     written = io.StringIO()
     configure_logging(stream=written, as_json=True)
@@ -31,8 +35,8 @@ def stream() -> Iterator[io.StringIO]:
     yield written
     sys.excepthook, threading.excepthook = hooks
     structlog.reset_defaults()
-    for one, handlers, level, propagate in before:
-        one.handlers, one.propagate = handlers, propagate
+    for one, handlers, filters, level, propagate in before:
+        one.handlers, one.filters, one.propagate = handlers, filters, propagate
         one.setLevel(level)
 
 
