@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.datadict import tag_for_keyword
+from pydicom.charset import convert_encodings
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 from pydicom.valuerep import format_number_as_ds
 
 from conformance.rules_common import items_of
+from dicom_node.charsets import is_mislabelled_utf8
 from dicom_node.errors import ObjectError
 
 if TYPE_CHECKING:
@@ -60,6 +63,11 @@ UNREADABLE = (
 )
 """What pydicom raises for values that it cannot convert."""
 
+_UTF_8 = "ISO_IR 192"
+
+_TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+"""What Specific Character Set applies to (PS3.5 6.1.2.3)."""
+
 
 class SourceHeaders:
     """Headers of source instances, read once each."""
@@ -96,6 +104,8 @@ class FrameGeometry:
 def read_header(path: Path, keywords: Sequence[str] | None = None) -> Dataset:
     """Read an instance without its pixels; all elements or only some.
 
+    Text that is UTF-8 and whose label says otherwise gets the label that is true.
+
     Raises
     ------
     ObjectError
@@ -106,15 +116,37 @@ def read_header(path: Path, keywords: Sequence[str] | None = None) -> Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return dcmread(
+            ds = dcmread(
                 path,
                 stop_before_pixels=True,
                 force=True,
                 specific_tags=tags,  # type: ignore[arg-type]
             )
+            _correct_label(ds)
+            return ds
     except (OSError, InvalidDicomError, EOFError, *UNREADABLE) as error:
         msg = "a source instance cannot be read again"
         raise ObjectError(msg, reason=type(error).__name__) from error
+
+
+def _correct_label(ds: Dataset) -> None:
+    label = ds.get("SpecificCharacterSet") or ""
+    names = [label] if isinstance(label, str) else [str(name) for name in label]
+    if is_mislabelled_utf8(_raw_texts(ds), convert_encodings(names)):
+        # What is decoded from here on is decoded by this label, items too.
+        ds.SpecificCharacterSet = _UTF_8
+        implicit, little = ds.original_encoding
+        ds.set_original_encoding(implicit, little, convert_encodings(_UTF_8))
+
+
+def _raw_texts(ds: Dataset) -> Iterator[bytes]:
+    """Yield the text of a data set as it came, its private elements left out."""
+    for tag in ds.keys():  # noqa: SIM118 - iterating would decode the values
+        raw = ds.get_item(tag)
+        if not isinstance(raw, RawDataElement) or not dictionary_has_tag(tag):
+            continue
+        if raw.value and (raw.VR or dictionary_VR(tag)) in _TEXT_VRS:
+            yield raw.value
 
 
 def study_header(result: StudyResult) -> Dataset:

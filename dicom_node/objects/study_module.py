@@ -18,7 +18,7 @@ from pydicom.dataelem import DataElement
 from pydicom.tag import Tag
 from pydicom.valuerep import DA, TM, validate_value
 
-from dicom_node.charsets import without_escapes
+from dicom_node.charsets import has_controls, without_escapes
 from dicom_node.objects.sources import UNREADABLE
 
 __all__ = ["copy_study_modules", "plain_sequence"]
@@ -168,6 +168,8 @@ def _valid(vr: str, value: Any) -> Any | None:
     values = [value] if isinstance(value, str) or not _is_list(value) else list(value)
     for one in values:
         text = str(getattr(one, "original_string", None) or one)
+        if has_controls(text):
+            return None
         if vr == "PN":
             groups = text.split("=")
             if len(groups) > 3 or any(len(group) > 64 for group in groups):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import BinaryIO
 
 import pytest
 from pydicom import Dataset, config, dcmread
+from pydicom.charset import convert_encodings
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.tag import Tag
 
@@ -47,9 +49,40 @@ def _without(*keywords: str) -> Callable[[Dataset], None]:
     return change
 
 
+_UTF_8 = "Łuk^Žan ".encode()
+
+
 def _latin_without_a_character_set(ds: Dataset) -> None:
     del ds.SpecificCharacterSet
     _raw("PatientName", "PN", b"M\xfcller^J\xf6rg ")(ds)
+
+
+def _label(ds: Dataset, label: str) -> None:
+    """Declare a character set, and let what comes as bytes be written as bytes."""
+    _quietly("SpecificCharacterSet", "CS", label)(ds)
+    implicit, little = ds.original_encoding
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ds.set_original_encoding(implicit, little, convert_encodings(label))
+
+
+def _utf_8_as(label: str) -> Callable[[Dataset], None]:
+    """Write text as UTF-8 that has, by the label, control characters or no letters."""
+
+    def change(ds: Dataset) -> None:
+        _label(ds, label)
+        _raw("PatientName", "PN", _UTF_8)(ds)
+        _raw("StudyDescription", "LO", "Łódź ".encode())(ds)
+
+    return change
+
+
+def _windows_as(label: str) -> Callable[[Dataset], None]:
+    def change(ds: Dataset) -> None:
+        _label(ds, label)
+        _raw("StudyDescription", "LO", b"Patient\x92s head")(ds)
+
+    return change
 
 
 def _rewrite(result: StudyResult, change: Callable[[Dataset], None]) -> None:
@@ -88,6 +121,9 @@ WEIRD: dict[str, Callable[[Dataset], None]] = {
     "no character set and Latin letters": _latin_without_a_character_set,
     "an instance number of its own": _raw("InstanceNumber", "IS", b"last"),
     "an orientation that is none": _raw("ImageOrientationPatient", "DS", b"1\\0"),
+    "UTF-8 with the label of Latin letters": _utf_8_as("ISO_IR 100"),
+    "UTF-8 with the label of Greek letters": _utf_8_as("ISO_IR 126"),
+    "text of Windows with the label of Latin letters": _windows_as("ISO_IR 100"),
     "an unknown character set": _quietly("SpecificCharacterSet", "CS", "KLINGON"),
     "a procedure code without a meaning": lambda ds: setattr(
         ds, "ProcedureCodeSequence", [_item(CodeValue="1", CodingSchemeDesignator="X")]
@@ -130,6 +166,23 @@ def test_a_patient_identifier_is_copied_whatever_it_is(tmp_path: Path) -> None:
     objects = _made(result, tmp_path)
 
     assert {dcmread(one.path).PatientID for one in objects} == {"9" * 80}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("label", ["", "ISO_IR 100", "ISO_IR 126", "KLINGON"])
+def test_a_name_in_utf_8_keeps_its_bytes_and_gets_the_label_that_fits(
+    label: str, tmp_path: Path
+) -> None:
+    result = result_of("one slice", tmp_path / "source", ("left kidney",))
+    _rewrite(result, _utf_8_as(label))
+
+    for one in _made(result, tmp_path):
+        ds = dcmread(one.path)
+        name = ds.get_item("PatientName")
+        assert isinstance(name, RawDataElement)
+        assert (ds.SpecificCharacterSet, name.value) == ("ISO_IR 192", _UTF_8)
+        assert ds.StudyDescription == "Łódź"
+        assert judge_file(one.path).violations == ()
 
 
 @pytest.mark.parametrize(
