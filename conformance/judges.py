@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
 __all__ = [
     "FALSE_COMPLAINTS",
@@ -19,6 +22,12 @@ __all__ = [
 ]
 
 _TIMEOUT_S = 120.0
+_GBK, _GB18030 = (
+    b"\x08\x00\x05\x00CS" + len(value).to_bytes(2, "little") + value
+    for value in (b"GBK ", b"GB18030 ")
+)
+"""Specific Character Set (0008,0005) in Explicit VR Little Endian (PS3.5 7.1.2)."""
+
 _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 
 
@@ -87,14 +96,15 @@ def ask_dciodvfy(program: Path, path: Path, ds: Dataset) -> Iterator[str]:
 
     """
     try:
-        done = subprocess.run(
-            [program, path],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        with _readable(path, ds) as file:
+            done = subprocess.run(
+                [program, file],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         yield f"gave no answer within {_TIMEOUT_S:g} s"
         return
@@ -110,3 +120,31 @@ def ask_dciodvfy(program: Path, path: Path, ds: Dataset) -> Iterator[str]:
             allowed[text] -= 1
         else:
             yield text
+
+
+@contextmanager
+def _readable(path: Path, ds: Dataset) -> Iterator[Path]:
+    """Yield the file; where it is in GBK, a copy whose label dciodvfy knows.
+
+    It knows GB18030 and not GBK (PS3.3 C.12.1.1.2). What GBK holds has the same bytes
+    in both, and what it cannot hold is left under its own label, to be complained of.
+    """
+    if ds.get("SpecificCharacterSet") != "GBK" or not _is_in_gbk(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        copy.write_bytes(path.read_bytes().replace(_GBK, _GB18030, 1))
+        yield copy
+
+
+def _is_in_gbk(path: Path) -> bool:
+    """Return whether all text can be decoded as GBK, which it is labelled as."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="Failed to decode byte string")
+        try:
+            dcmread(path, stop_before_pixels=True).decode()
+        except UserWarning:
+            return False
+    return True

@@ -13,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from pydicom import dcmread
+from pydicom.charset import convert_encodings
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from conformance.judges import FALSE_COMPLAINTS, ask_dciodvfy, find_dciodvfy
 from conformance.validators import judge_file
@@ -308,3 +311,32 @@ def test_ten_phrases_in_three_hundred_slices_keep_every_voxel(tmp_path: Path) ->
     bits = np.frombuffer(dcmread(segmentation.path).PixelData, np.uint8)
     expected = sum(int(one.regions[0].mask.sum()) for one in phrases)
     assert int(np.bitwise_count(bits).sum()) == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "name", "is_valid"),
+    [
+        ("GBK", "王^小东 ".encode("gbk"), True),
+        # Four bytes for a letter: GB18030 has them, GBK has not.
+        ("GBK", "Muñoz".encode("gb18030"), False),
+        ("ISO_IR 6", "王^小东 ".encode("gbk"), False),
+    ],
+)
+def test_gbk_is_judged_by_what_it_may_hold(
+    label: str, name: bytes, *, is_valid: bool, tmp_path: Path
+) -> None:
+    series = make_ct_series(tmp_path, slices=1, rows=8, columns=8)
+    (path,) = series.paths
+    ds = dcmread(path)
+    ds.SpecificCharacterSet = label
+    # Bytes are then written as they are.
+    implicit, little = ds.original_encoding
+    ds.set_original_encoding(implicit, little, convert_encodings(label))
+    tag = Tag("PatientName")
+    ds[tag] = RawDataElement(tag, "PN", len(name), name, 0, False, True)
+    ds.save_as(path)
+
+    complaints = [str(one) for one in judge_file(path).violations]
+
+    assert [one for one in complaints if "(0x0010,0x0010)" in one] == complaints[:1]
+    assert (not complaints) is is_valid
