@@ -84,9 +84,7 @@ def database_trouble(store: Store) -> str | None:
 
 def worker_trouble(upkeep: Upkeep, workflows: Workflows) -> str | None:
     """Name the threads that have ended, or None."""
-    dead = upkeep.dead_threads()
-    if not workflows.is_alive:
-        dead.append("workflows")
+    dead = [*upkeep.dead_threads(), *workflows.dead_threads()]
     return f"not running: {', '.join(dead)}" if dead else None
 
 

@@ -2,7 +2,8 @@
 
 DBOS looks at each queue five times a second, which costs an idle node 2 % of a core
 for each. Its own loop is used, but the event that it waits on between two looks wakes
-when this process has queued something, and lets it sleep when nothing happens.
+when this process has queued something or work has become due, and lets it sleep when
+nothing happens.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from collections.abc import Callable, Iterable
 
 from dbos import DBOS, Queue
 from dbos._queue import queue_worker_thread
+from dbos._workflow_commands import BACKGROUND_JOBS_THREAD_NAME
+from sqlalchemy import event
+from sqlalchemy.engine import ExecutionContext
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 __all__ = ["IDLE_S", "QueueWatch", "ring"]
 
 IDLE_S = 5.0
-"""How often a queue is looked at when nothing happens: for work whose time has come,
-and for what another process queued."""
+"""How often a queue is looked at when nothing happens: for what another process
+queued."""
 
 _ALERT_S = 3.0
 """So long after something happened a queue is looked at as often as it asks for: work
@@ -28,6 +33,8 @@ _UNUSED_S = 3600.0
 """How often the engine looks at its own queue, which nothing in the node uses."""
 
 _JOIN_S = 10.0
+
+_EXECUTED = "after_cursor_execute"
 
 
 class Pause(threading.Event):
@@ -79,6 +86,23 @@ def ring() -> None:
             one.ring()
 
 
+def _hear_what_is_due(
+    _connection: object,
+    cursor: DBAPICursor,
+    _statement: str,
+    _parameters: object,
+    context: ExecutionContext,
+    _many: bool,
+) -> None:
+    """Ring when the engine's own thread has changed rows: it put work into a queue."""
+    if (
+        threading.current_thread().name == BACKGROUND_JOBS_THREAD_NAME
+        and context.isupdate
+        and cursor.rowcount > 0
+    ):
+        ring()
+
+
 class QueueWatch:
     """A thread for each queue of an engine. One engine per process at a time.
 
@@ -91,8 +115,13 @@ class QueueWatch:
 
     def __init__(self, engine: DBOS) -> None:
         self._engine = engine
-        self._threads: dict[str, threading.Thread] = {}
-        self._pauses: list[Pause] = []
+        self._pauses: dict[str, Pause] = {}
+        # The engine's own thread puts work into its queue whose time has come.
+        self._threads = [
+            one
+            for one in engine._background_threads
+            if one.name == BACKGROUND_JOBS_THREAD_NAME
+        ]
         own = engine._registry.get_internal_queue()
         own._polling_interval_sec = _UNUSED_S
 
@@ -106,22 +135,25 @@ class QueueWatch:
                 name=f"queue-{queue.name}",
                 daemon=True,
             )
-            self._pauses.append(pause)
-            self._threads[queue.name] = thread
+            self._pauses[queue.name] = pause
+            self._threads.append(thread)
             with _lock:
                 _pauses.append(pause)
             thread.start()
+        event.listen(self._engine._sys_db.engine, _EXECUTED, _hear_what_is_due)
 
-    def is_watched(self, queue: str) -> bool:
-        """Whether work is taken from a queue."""
-        thread = self._threads.get(queue)
-        return thread is not None and thread.is_alive()
+    def dead_threads(self) -> list[str]:
+        """Return the names of those without which some work is never begun."""
+        return [one.name for one in self._threads if not one.is_alive()]
 
     def stop(self) -> None:
         """Take no more work."""
-        for pause in self._pauses:
+        event.remove(self._engine._sys_db.engine, _EXECUTED, _hear_what_is_due)
+        pauses = self._pauses.values()
+        for pause in pauses:
             pause.set()
         with _lock:
-            _pauses[:] = [one for one in _pauses if one not in self._pauses]
-        for thread in self._threads.values():
-            thread.join(_JOIN_S)
+            _pauses[:] = [one for one in _pauses if one not in pauses]
+        for thread in self._threads:
+            if thread.name != BACKGROUND_JOBS_THREAD_NAME:  # the engine ends its own
+                thread.join(_JOIN_S)

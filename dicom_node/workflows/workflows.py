@@ -126,10 +126,9 @@ class Workflows:
         )
         self._retriever: Retriever | None = None
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether work is being taken from the queues."""
-        return self._watch is not None and self._watch.is_watched(PROCESS_QUEUE)
+    def dead_threads(self) -> list[str]:
+        """Return the names of those that do not run, of all that take work."""
+        return ["workflows"] if self._watch is None else self._watch.dead_threads()
 
     def complete_by(self, retriever: Retriever) -> None:
         """Let every version wait until an archive was asked for what it lacks."""
