@@ -40,6 +40,10 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(file_bytes), int(file_bytes)))
     os.nice(_NICENESS)
+    # A child leads a session, and kernels that group processes by session
+    # (sched(7), autogroup) weigh niceness within one only.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICENESS), encoding="ascii")
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_bytes(_OOM_SCORE_ADJUSTMENT)
     library = ctypes.CDLL(None, use_errno=True)

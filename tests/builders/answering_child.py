@@ -42,9 +42,16 @@ def answer(request: Answer, tell: Tell) -> Answer:
             "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
             "file": resource.getrlimit(resource.RLIMIT_FSIZE)[0],
             "nice": os.nice(0),
+            "session": _niceness_of_session(),
             "interfaces": Path("/proc/net/dev").read_text().count(":"),
         }
     return request
+
+
+def _niceness_of_session() -> int | None:
+    """Return what sched(7) calls the nice value of an autogroup; None: not grouped."""
+    path = Path("/proc/self/autogroup")
+    return int(path.read_text().split()[-1]) if path.exists() else None
 
 
 if __name__ == "__main__":
