@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dicom_node.objects.planes import Grid, planes_of
 from dicom_node.objects.profiles import SegmentationEncoding
 
 if TYPE_CHECKING:
+    from dicom_node.objects.planes import Grid
     from dicom_node.objects.profiles import Profile
     from dicom_node.records import Phrase, Region
 
-__all__ = ["Part", "any_overlap", "arrange"]
+__all__ = ["Group", "Part", "arrange"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +25,21 @@ class Part:
     index: int
     phrase: Phrase
     region: Region
+    frames: tuple[int, ...]
+    """Those of the series where its mask is not empty."""
 
 
-def arrange(
-    parts: Sequence[Part], grid: Grid, profile: Profile
-) -> list[tuple[SegmentationEncoding, list[Part]]]:
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The regions that share an instance, in the order of their segments."""
+
+    encoding: SegmentationEncoding
+    parts: Sequence[Part]
+    has_overlap: bool
+    """Whether two of them share a voxel."""
+
+
+def arrange(parts: Sequence[Part], grid: Grid, profile: Profile) -> list[Group]:
     """Decide which regions share an instance, and how each instance is encoded.
 
     FRACTIONAL holds all of them, and BINARY too where a frame ends on a byte. Where
@@ -45,18 +55,22 @@ def arrange(
     """
     encoding = profile.segmentation
     if encoding is SegmentationEncoding.FRACTIONAL:
-        return [(encoding, list(parts))]
+        return [Group(encoding, parts, _any_overlap(parts, grid))]
     if encoding is SegmentationEncoding.BINARY:
-        frames = [len(planes_of(part.region, grid, 1)) for part in parts]
+        frames = [len(part.frames) for part in parts]
         limit = profile.max_binary_frames
         is_few = limit is None or sum(frames) <= limit
         is_even = (grid.series.rows * grid.series.columns) % 8 == 0
         if is_few and (is_even or not profile.splits_odd_frames):
-            return [(encoding, _in_viewing_order(parts, grid))]
+            if not _any_overlap(parts, grid):
+                return [Group(encoding, parts, has_overlap=False)]
+            return [Group(encoding, _in_viewing_order(parts, grid), has_overlap=True)]
         if is_few and max(frames) == 1:
-            return [(encoding, [part]) for part in parts]
+            return [Group(encoding, [part], has_overlap=False) for part in parts]
     label_map = SegmentationEncoding.LABELMAP
-    return [(label_map, group) for group in _without_overlap(parts)]
+    return [
+        Group(label_map, group, has_overlap=False) for group in _without_overlap(parts)
+    ]
 
 
 def _in_viewing_order(parts: Sequence[Part], grid: Grid) -> list[Part]:
@@ -65,14 +79,32 @@ def _in_viewing_order(parts: Sequence[Part], grid: Grid) -> list[Part]:
     Cornerstone merges segments in their order, and loses the frames of one that
     reaches less far than what it is merged with.
     """
-    if not any_overlap(parts):
-        return list(parts)
+    return sorted(
+        parts, key=lambda part: max(grid.viewing_rank[one] for one in part.frames)
+    )
 
-    def last(part: Part) -> int:
-        planes = planes_of(part.region, grid, 1)
-        return max(grid.viewing_rank[plane.frame_index] for plane in planes)
 
-    return sorted(parts, key=last)
+def _any_overlap(parts: Sequence[Part], grid: Grid) -> bool:
+    """Return whether two of the regions share a voxel."""
+    on_frame: dict[int, list[Region]] = {}
+    for part in parts:
+        for frame in part.frames:
+            on_frame.setdefault(frame, []).append(part.region)
+    # Each frame is painted region by region: pairs would be the square of them.
+    canvas = np.empty((grid.series.rows, grid.series.columns), np.bool_)
+    for frame, regions in on_frame.items():
+        if len(regions) == 1:
+            continue
+        canvas[:] = False
+        for region in regions:
+            first, row, column = region.mask_origin
+            mask = region.mask[frame - first]
+            rows, columns = mask.shape
+            window = canvas[row : row + rows, column : column + columns]
+            if np.logical_and(window, mask).any():
+                return True
+            np.logical_or(window, mask, out=window)
+    return False
 
 
 def _without_overlap(parts: Sequence[Part]) -> list[list[Part]]:
@@ -103,12 +135,3 @@ def _overlap(first: Region, second: Region) -> bool:
             region.mask[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
         )
     return bool(np.logical_and(*windows).any())
-
-
-def any_overlap(parts: Sequence[Part]) -> bool:
-    """Return whether two of the regions share a voxel."""
-    return any(
-        _overlap(first.region, second.region)
-        for index, first in enumerate(parts)
-        for second in parts[index + 1 :]
-    )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Grid",
     "Plane",
+    "filled_frames",
     "make_grid",
     "pack_bits",
     "pack_fractions",
@@ -134,8 +135,8 @@ def make_grid(series: ImageSeries, headers: SourceHeaders) -> Grid:
     )
 
 
-def planes_of(region: Region, grid: Grid, segment_number: int) -> list[Plane]:
-    """Return the frames of one segment: those where its mask is not empty.
+def filled_frames(region: Region, series: ImageSeries) -> tuple[int, ...]:
+    """Return the frames of the series where a region's mask is not empty, in order.
 
     Raises
     ------
@@ -143,32 +144,37 @@ def planes_of(region: Region, grid: Grid, segment_number: int) -> list[Plane]:
         The mask leaves the grid or is empty.
 
     """
-    frames, rows, columns = region.mask.shape
-    frame, row, column = region.mask_origin
-    series = grid.series
+    shape, origin = region.mask.shape, region.mask_origin
     limits = (len(series.frames), series.rows, series.columns)
-    ends = (frame + frames, row + rows, column + columns)
-    if min(region.mask_origin) < 0 or any(
+    ends = tuple(start + size for start, size in zip(origin, shape, strict=True))
+    if min(origin) < 0 or any(
         end > limit for end, limit in zip(ends, limits, strict=True)
     ):
         msg = f"a mask ends at {ends} and its series has {limits} frames, rows, columns"
         raise ObjectError(msg, tracking_uid=region.tracking_uid)
-    mask: Mask = region.mask.astype(bool, copy=False)
-    planes = [
-        Plane(
-            segment_number,
-            frame + k,
-            mask[k],
-            row,
-            column,
-            None if region.probability is None else region.probability[k],
-        )
-        for k in np.flatnonzero(mask.any(axis=(1, 2))).tolist()
-    ]
-    if not planes:
+    frames = [index for index, one in enumerate(region.mask, origin[0]) if one.any()]
+    if not frames:
         msg = "a region has an empty mask"
         raise ObjectError(msg, tracking_uid=region.tracking_uid)
-    return planes
+    return tuple(frames)
+
+
+def planes_of(
+    region: Region, frames: Sequence[int], *, segment_number: int
+) -> Iterator[Plane]:
+    """Yield the frames of one segment: those of `filled_frames`."""
+    first, row, column = region.mask_origin
+    mask: Mask = region.mask.astype(bool, copy=False)
+    shares = region.probability
+    for frame in frames:
+        yield Plane(
+            segment_number,
+            frame,
+            mask[frame - first],
+            row,
+            column,
+            None if shares is None else shares[frame - first],
+        )
 
 
 def shared_groups(grid: Grid) -> Dataset:

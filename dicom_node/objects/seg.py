@@ -20,7 +20,7 @@ from pydicom.uid import (
 from conformance.rules_seg import SEGMENTATION_CLASSES
 from dicom_node import __version__
 from dicom_node.identity import MANUFACTURER, MODEL_NAME
-from dicom_node.objects.arrange import Part, any_overlap, arrange
+from dicom_node.objects.arrange import Group, Part, arrange
 from dicom_node.objects.common import (
     Making,
     add_coding_schemes,
@@ -35,6 +35,7 @@ from dicom_node.objects.frame_items import FrameItems
 from dicom_node.objects.planes import (
     Grid,
     Plane,
+    filled_frames,
     make_grid,
     pack_bits,
     pack_fractions,
@@ -91,35 +92,35 @@ def make_segmentations(making: Making) -> Iterator[Segmentation]:
             continue
         key = (series.series_instance_uid, series.stack_number)
         placed[key] = series
-        phrase = making.result.phrases[index].phrase
-        parts.setdefault(key, []).append(Part(index, phrase, region))
+        part = Part(
+            index,
+            making.result.phrases[index].phrase,
+            region,
+            filled_frames(region, series),
+        )
+        parts.setdefault(key, []).append(part)
     series_number = making.first_series_number
     for key, series in placed.items():
         grid = make_grid(series, headers)
-        for part, (encoding, group) in enumerate(
+        for number, group in enumerate(
             arrange(parts[key], grid, making.profile), start=1
         ):
             series_number += 1
             yield _make_segmentation(
-                making,
-                grid,
-                group,
-                encoding=encoding,
-                series_number=series_number,
-                part_number=part,
+                making, grid, group, series_number=series_number, part_number=number
             )
 
 
 def _make_segmentation(
     making: Making,
     grid: Grid,
-    parts: Sequence[Part],
+    group: Group,
     *,
-    encoding: SegmentationEncoding,
     series_number: int,
     part_number: int,
 ) -> Segmentation:
     series, review = grid.series, making.review
+    encoding, parts = group.encoding, group.parts
     what = "regions" if review is None else "redrawn regions"
     name = (
         series.series_instance_uid,
@@ -160,7 +161,7 @@ def _make_segmentation(
     planes = [
         plane
         for number, part in enumerate(parts, start=1)
-        for plane in planes_of(part.region, grid, number)
+        for plane in planes_of(part.region, part.frames, segment_number=number)
     ]
     # highdicom makes every module but this one: its frames are objects in memory, one
     # data set for each small sequence, and its pixels one array over all segments.
@@ -171,7 +172,7 @@ def _make_segmentation(
         frames = _fill_label_map(ds, planes, grid)
     else:
         frames = _fill_segments(ds, planes, grid)
-        ds.SegmentsOverlap = "YES" if any_overlap(parts) else "NO"
+        ds.SegmentsOverlap = "YES" if group.has_overlap else "NO"
     if making.profile.is_compressed and ds.BitsAllocated > 1:
         frames = _compress(ds, frames)
     _set_dimensions(ds, making.uid("seg-dimensions", *name))
