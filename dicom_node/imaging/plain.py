@@ -13,6 +13,7 @@ import math
 import os
 import re
 import struct
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,9 @@ _VRS = _LONG_VRS | frozenset(
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
-_DELIMITERS = frozenset({0xFFFEE00D, 0xFFFEE0DD})
+_ITEM_END = 0xFFFEE00D
+_SEQUENCE_END = 0xFFFEE0DD
+_NOWHERE = sys.maxsize
 
 _META_START = 132
 _TRANSFER_SYNTAX = 0x00020010
@@ -64,6 +67,7 @@ _WANTED = frozenset(
 )
 _NOT_PLAIN = frozenset(
     {
+        0x00280006,  # Planar Configuration: of several samples
         0x00283000,  # Modality LUT Sequence
         0x52009229,  # Shared Functional Groups Sequence
         0x52009230,  # Per-Frame Functional Groups Sequence
@@ -151,8 +155,8 @@ def read_plain_image(file: int, *, max_pixels_bytes: int) -> PlainImage | None:
     """
     head = os.pread(file, _HEAD_BYTES, 0)
     meta, position = _meta(head)
-    _, syntax = meta.get(_TRANSFER_SYNTAX, (b"", b""))
-    if syntax.strip(b"\0 ") != _EXPLICIT_LITTLE:
+    vr, syntax = meta.get(_TRANSFER_SYNTAX, (b"", b""))
+    if vr != b"UI" or syntax.rstrip(b"\0 ") != _EXPLICIT_LITTLE:
         return None
     found = _walk(head, position)
     if found is None:
@@ -163,7 +167,8 @@ def read_plain_image(file: int, *, max_pixels_bytes: int) -> PlainImage | None:
         return None
     needed = image.shape[0] * image.shape[1] * image.dtype.itemsize
     size = os.fstat(file).st_size
-    if not needed <= min(length, max_pixels_bytes) or offset + length > size:
+    # Elements behind the pixels may say other things of them.
+    if not needed <= min(length, max_pixels_bytes) or offset + length != size:
         return None
     return image
 
@@ -190,41 +195,50 @@ def _meta(head: bytes) -> tuple[Elements, int]:
 def _walk(head: bytes, position: int) -> tuple[Elements, int, int] | None:
     """Walk to the pixels; return elements, and offset and length of the pixels."""
     elements: Elements = {}
-    end, depth, last = len(head), 0, 0
+    end, last = len(head), 0
+    # Sequences without a length are walked through, and the items in them: of the
+    # innermost the tag that ends it, and where it ends if it is an item with a length.
+    ends_with, ends_at = 0, _NOWHERE
+    around: list[tuple[int, int]] = []
     while position + 12 <= end:
+        if position >= ends_at:
+            if position > ends_at:
+                return None
+            ends_with, ends_at = around.pop()
+            continue
         group, number, vr, length = _ELEMENT.unpack_from(head, position)
         tag = group << 16 | number
         position += 8
-        if group == 0xFFFE:
-            # Sequences and items without a length are walked through.
+        if group == 0xFFFE or ends_with == _SEQUENCE_END:
             (length,) = _LENGTH.unpack_from(head, position - 4)
-            if not depth or (tag != _ITEM and tag not in _DELIMITERS):
-                return None
-            if tag in _DELIMITERS:
-                depth -= 1
-            elif length == _UNDEFINED:
-                depth += 1
+            if tag == _ITEM and ends_with == _SEQUENCE_END:
+                around.append((ends_with, ends_at))
+                ends_with = _ITEM_END
+                ends_at = _NOWHERE if length == _UNDEFINED else position + length
+            elif around and tag == ends_with and ends_at == _NOWHERE and not length:
+                ends_with, ends_at = around.pop()
             else:
-                position += length
+                return None
             continue
-        if vr not in _VRS or (not depth and (tag <= last or tag in _NOT_PLAIN)):
+        if vr not in _VRS or (not around and (tag <= last or tag in _NOT_PLAIN)):
             return None
         if vr in _LONG_VRS:
             (length,) = _LENGTH.unpack_from(head, position)
             position += 4
-        if length == _UNDEFINED:
-            if vr != b"SQ":
-                return None
-            depth += 1
-        if not depth:
+        if not around:
             if tag == _PIXEL_DATA:
-                is_words = vr in {b"OW", b"OB"}
+                is_words = vr in {b"OW", b"OB"} and length != _UNDEFINED
                 return (elements, position, length) if is_words else None
             if tag in _WANTED:
                 elements[tag] = (vr, head[position : position + length])
             last = tag
         if length != _UNDEFINED:
             position += length
+        elif vr == b"SQ":
+            around.append((ends_with, ends_at))
+            ends_with, ends_at = _SEQUENCE_END, _NOWHERE
+        else:
+            return None
     return None
 
 
@@ -234,7 +248,7 @@ def _describe(elements: Elements, offset: int) -> PlainImage | None:
     samples, rows, columns, allocated, stored, high = numbers
     sign = _short(elements, _REPRESENTATION, signed=False)
     vr, photometric = elements.get(_PHOTOMETRIC, (b"", b""))
-    kind = photometric.strip(b" \0")
+    kind = photometric.rstrip(b" \0")
     slope, intercept = _rescale(elements)
     if (
         samples != 1
@@ -247,7 +261,7 @@ def _describe(elements: Elements, offset: int) -> PlainImage | None:
         or sign not in {0, 1}
         or vr != b"CS"
         or kind not in {b"MONOCHROME1", b"MONOCHROME2"}
-        or elements.get(_FRAMES, (b"IS", b"1"))[1].strip(b" \0") != b"1"
+        or not _is_one_frame(elements)
         or slope is None
         or intercept is None
     ):
@@ -277,6 +291,11 @@ def _describe(elements: Elements, offset: int) -> PlainImage | None:
             padding=padding,
         ),
     )
+
+
+def _is_one_frame(elements: Elements) -> bool:
+    vr, value = elements.get(_FRAMES, (b"IS", b"1"))
+    return vr == b"IS" and value.rstrip(b" \0") == b"1"
 
 
 def _short(elements: Elements, tag: int, *, signed: bool) -> int | None:
