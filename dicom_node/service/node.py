@@ -61,6 +61,7 @@ from dicom_node.service.upkeep import Upkeep
 from dicom_node.spool import Spool
 from dicom_node.store import CollectingStudy, Store, VersionKey
 from dicom_node.store.switches import DRAINING
+from dicom_node.turns import take_short_turns
 from dicom_node.web import HealthReport, NodeCollector
 
 if TYPE_CHECKING:
@@ -366,6 +367,7 @@ class NodeService:
 
         keep_memory_private()
         keep_heap_small()
+        take_short_turns()
         configure_logging(level=self._settings.node.log_level)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)
