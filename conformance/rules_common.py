@@ -177,8 +177,7 @@ def check_common(ds: Dataset, *, own: bool) -> Iterator[Violation]:
     if ds.get("PatientIdentityRemoved") == "YES" and not any(map(ds.get, methods)):
         yield Violation("type-1c", "PatientIdentityRemoved", "YES, but no method")
     yield from _check_meta(ds)
-    has_character_set = bool(ds.get("SpecificCharacterSet"))
-    yield from _check_elements(ds, "", has_character_set=has_character_set)
+    yield from _check_all(ds)
     yield from _check_schemes(ds)
     if own:
         yield from _check_promises(ds)
@@ -210,37 +209,59 @@ def _is_observer(ds: Dataset, keyword: str) -> bool:
     return keyword == "VerifyingObserverName"
 
 
-def _check_elements(
-    ds: Dataset, where: str, *, has_character_set: bool
+def _check_all(ds: Dataset) -> Iterator[Violation]:
+    """Walk every element: VR, patient data, private attributes, codes."""
+    # Sequences that several items share, `share_sequences`, are walked once.
+    known: dict[int, tuple[Violation, ...]] = {}
+    has_character_set = bool(ds.get("SpecificCharacterSet"))
+
+    def walk(one: Dataset, where: str) -> Iterator[Violation]:
+        for element in one:
+            name = element.keyword or str(element.tag)
+            place = f"{where} {name}".lstrip()
+            if element.tag.is_private:
+                yield Violation("no-private", place, "a private attribute")
+                continue
+            if not where and element.keyword in PATIENT_AND_STUDY:
+                continue
+            if element.VR == "SQ":
+                if element.tag.group == _PATIENT_GROUP:
+                    yield _out_of_place(place)
+                if id(element) not in known:
+                    known[id(element)] = tuple(walk_items(element))
+                for item in known[id(element)]:
+                    yield Violation(item.rule, place + item.where, item.message)
+            else:
+                yield from _check_element(one, element, place)
+                if not has_character_set and not _is_ascii(element):
+                    text = "needs one, none is declared"
+                    yield Violation("character-set", place, text)
+
+    def walk_items(element: DataElement) -> Iterator[Violation]:
+        for number, item in enumerate(element.value, start=1):
+            inner = f"[{number}]"
+            if "ReferencedSOPInstanceUID" in item:
+                yield from missing(item, _REFERENCE, inner)
+            if "CodeMeaning" in item:
+                yield from check_code(item, inner)
+            yield from walk(item, inner)
+
+    yield from walk(ds, "")
+
+
+def _check_element(
+    ds: Dataset, element: DataElement, place: str
 ) -> Iterator[Violation]:
-    """Walk every element: VR, patient data, private attributes, codes (recursive)."""
-    for element in ds:
-        name = element.keyword or str(element.tag)
-        place = f"{where} {name}".lstrip()
-        if element.tag.is_private:
-            yield Violation("no-private", place, "a private attribute")
-            continue
-        if not where and element.keyword in PATIENT_AND_STUDY:
-            continue
-        is_name = element.VR == "PN" and not element.is_empty
-        if is_name and not _is_observer(ds, element.keyword):
-            yield Violation("no-phi", place, "a person's name outside the study module")
-        if element.tag.group == _PATIENT_GROUP:
-            yield Violation("no-phi", place, "a patient attribute out of its place")
-        if element.VR == "SQ":
-            for number, item in enumerate(element.value, start=1):
-                inner = f"{place}[{number}]"
-                if "ReferencedSOPInstanceUID" in item:
-                    yield from missing(item, _REFERENCE, inner)
-                if "CodeMeaning" in item:
-                    yield from check_code(item, inner)
-                yield from _check_elements(
-                    item, inner, has_character_set=has_character_set
-                )
-        else:
-            yield from _check_value(element, place)
-            if not has_character_set and not _is_ascii(element):
-                yield Violation("character-set", place, "needs one, none is declared")
+    is_name = element.VR == "PN" and not element.is_empty
+    if is_name and not _is_observer(ds, element.keyword):
+        yield Violation("no-phi", place, "a person's name outside the study module")
+    if element.tag.group == _PATIENT_GROUP:
+        yield _out_of_place(place)
+    yield from _check_value(element, place)
+
+
+def _out_of_place(place: str) -> Violation:
+    return Violation("no-phi", place, "a patient attribute out of its place")
 
 
 def _check_value(element: DataElement, place: str) -> Iterator[Violation]:
@@ -267,21 +288,29 @@ def _is_ascii(element: DataElement) -> bool:
 
 
 def _check_schemes(ds: Dataset) -> Iterator[Violation]:
-    known = {
+    identified = {
         item.get("CodingSchemeDesignator")
         for item in items_of(ds, "CodingSchemeIdentificationSequence")
     }
-    for scheme in sorted(set(_schemes(ds)) - PUBLIC_SCHEMES - known):
+    for scheme in sorted(_schemes(ds, {}) - PUBLIC_SCHEMES - identified):
         yield Violation("coding-scheme", "data set", f"{scheme} is not identified")
 
 
-def _schemes(ds: Dataset) -> Iterator[str]:
+def _schemes(ds: Dataset, known: dict[int, frozenset[str]]) -> frozenset[str]:
+    """Return the coding schemes below a data set; shared sequences are walked once."""
+    found: set[str] = set()
     for element in ds:
-        if element.VR == "SQ":
+        if element.VR != "SQ":
+            continue
+        if id(element) not in known:
+            of: set[str] = set()
             for item in element.value:
                 if "CodeMeaning" in item and "CodingSchemeDesignator" in item:
-                    yield str(item.CodingSchemeDesignator)
-                yield from _schemes(item)
+                    of.add(str(item.CodingSchemeDesignator))
+                of |= _schemes(item, known)
+            known[id(element)] = frozenset(of)
+        found |= known[id(element)]
+    return frozenset(found)
 
 
 def _check_promises(ds: Dataset) -> Iterator[Violation]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from pydicom import Dataset
@@ -56,6 +57,12 @@ _SEGMENT_PROMISES = (
     "SegmentationAlgorithmIdentificationSequence",
 )
 
+_Groups: TypeAlias = Mapping[str, Sequence[Dataset]]
+"""The functional groups of a frame: the items of each sequence, by its keyword."""
+
+_PLACE = ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence")
+"""Where a frame lies: each of its own, or shared by all."""
+
 _PIXELS = {
     "BINARY": ((1,), _SEGMENTATION),
     "FRACTIONAL": ((8,), _SEGMENTATION),
@@ -76,10 +83,11 @@ def check_segmentation(ds: Dataset, *, own: bool) -> Iterator[Violation]:
     yield from bad_pixels
     yield from _check_fractions(ds)
     yield from _check_segments(ds, own=own)
-    yield from _check_references(ds)
-    yield from _check_dimensions(ds)
-    yield from _check_frames(ds)
-    yield from _check_place(ds)
+    frames = list(map(_groups_of, ds.PerFrameFunctionalGroupsSequence))
+    yield from _check_references(ds, frames)
+    yield from _check_dimensions(ds, frames)
+    yield from _check_frames(ds, frames)
+    yield from _check_place(ds, frames)
     if own and not bad_pixels:
         yield from _check_contents(ds)
 
@@ -135,7 +143,11 @@ def _check_segments(ds: Dataset, *, own: bool) -> Iterator[Violation]:
         yield Violation("tracking", "SegmentSequence", "a Tracking UID twice")
 
 
-def _check_references(ds: Dataset) -> Iterator[Violation]:
+def _groups_of(frame: Dataset) -> _Groups:
+    return {one.keyword: one.value for one in frame if one.VR == "SQ"}
+
+
+def _check_references(ds: Dataset, frames: Sequence[_Groups]) -> Iterator[Violation]:
     """Yield frames whose source is not among the referenced instances (C.12.2)."""
     named = set()
     for series in ds.ReferencedSeriesSequence:
@@ -146,21 +158,24 @@ def _check_references(ds: Dataset) -> Iterator[Violation]:
         )
         for item in items_of(series, "ReferencedInstanceSequence"):
             named.add(item.get("ReferencedSOPInstanceUID"))
-    for number, groups in enumerate(ds.PerFrameFunctionalGroupsSequence, start=1):
-        sources = [
-            item
-            for derivation in items_of(groups, "DerivationImageSequence")
-            for item in items_of(derivation, "SourceImageSequence")
-        ]
-        where = f"frame {number}"
-        if not sources:
+    known: dict[int, list[bool]] = {}  # frames may share what they are derived from
+    for number, groups in enumerate(frames, start=1):
+        derivations = groups.get("DerivationImageSequence", ())
+        if id(derivations) not in known:
+            known[id(derivations)] = [
+                item.get("ReferencedSOPInstanceUID") in named
+                for derivation in derivations
+                for item in items_of(derivation, "SourceImageSequence")
+            ]
+        where, are_named = f"frame {number}", known[id(derivations)]
+        if not are_named:
             yield Violation("frame-source", where, "refers to no source image")
-        for item in sources:
-            if item.get("ReferencedSOPInstanceUID") not in named:
+        for is_named in are_named:
+            if not is_named:
                 yield Violation("frame-source", where, "refers to an unnamed instance")
 
 
-def _check_dimensions(ds: Dataset) -> Iterator[Violation]:
+def _check_dimensions(ds: Dataset, frames: Sequence[_Groups]) -> Iterator[Violation]:
     """Yield what is wrong with the dimensions (PS3.3 C.7.6.17)."""
     organizations = {
         item.get("DimensionOrganizationUID")
@@ -169,36 +184,35 @@ def _check_dimensions(ds: Dataset) -> Iterator[Violation]:
     for item in ds.DimensionIndexSequence:
         if item.get("DimensionOrganizationUID") not in organizations:
             yield Violation("dimensions", "DimensionIndexSequence", "no organization")
-    seen = set()
-    for number, groups in enumerate(ds.PerFrameFunctionalGroupsSequence, start=1):
+    seen, dimensions = set(), len(ds.DimensionIndexSequence)
+    for number, groups in enumerate(frames, start=1):
         where = f"frame {number}"
-        content = items_of(groups, "FrameContentSequence")
+        content = groups.get("FrameContentSequence")
         values = content[0].get("DimensionIndexValues") if content else None
         if values is None:
             yield Violation("dimensions", where, "no Dimension Index Values")
             continue
         key = (values,) if isinstance(values, int) else tuple(values)
-        if len(key) != len(ds.DimensionIndexSequence):
+        if len(key) != dimensions:
             yield Violation("dimensions", where, "not one value for each dimension")
         if key in seen:
             yield Violation("dimensions", where, "the same values as another frame")
         seen.add(key)
 
 
-def _check_frames(ds: Dataset) -> Iterator[Violation]:
+def _check_frames(ds: Dataset, frames: Sequence[_Groups]) -> Iterator[Violation]:
     """Yield frames without a segment, and segments without a frame."""
-    frames = ds.PerFrameFunctionalGroupsSequence
     if len(frames) != int(ds.NumberOfFrames):
         yield Violation("frames", "NumberOfFrames", "not the number of items")
     if ds.SegmentationType == "LABELMAP":
         return
     numbers = {int(item.get("SegmentNumber", -1)) for item in ds.SegmentSequence}
-    shared = ds.SharedFunctionalGroupsSequence[0]
+    shared = items_of(
+        ds.SharedFunctionalGroupsSequence[0], "SegmentIdentificationSequence"
+    )
     used = set()
     for index, groups in enumerate(frames, start=1):
-        items = items_of(groups, "SegmentIdentificationSequence") or items_of(
-            shared, "SegmentIdentificationSequence"
-        )
+        items = groups.get("SegmentIdentificationSequence") or shared
         number = int(items[0].get("ReferencedSegmentNumber", -1)) if items else -1
         if number not in numbers:
             yield Violation("frame-segment", f"frame {index}", "is of no segment")
@@ -207,22 +221,18 @@ def _check_frames(ds: Dataset) -> Iterator[Violation]:
         yield Violation("segment-frames", f"segment {number}", "has no frame")
 
 
-def _check_place(ds: Dataset) -> Iterator[Violation]:
+def _check_place(ds: Dataset, frames: Sequence[_Groups]) -> Iterator[Violation]:
     """Yield functional groups that are no use, or a danger, one without the other.
 
     A position without an orientation ends some readers' whole process.
     """
     if "FrameOfReferenceUID" in ds and "PositionReferenceIndicator" not in ds:
         yield Violation("type-2", "data set", "PositionReferenceIndicator is absent")
-    shared = ds.SharedFunctionalGroupsSequence[0]
-    groups = (
-        "PixelMeasuresSequence",
-        "PlaneOrientationSequence",
-        "PlanePositionSequence",
-    )
-    for index, frame in enumerate(ds.PerFrameFunctionalGroupsSequence, start=1):
-        for keyword in groups:
-            if not items_of(frame, keyword) and not items_of(shared, keyword):
+    shared = _groups_of(ds.SharedFunctionalGroupsSequence[0])
+    needed = [keyword for keyword in _PLACE if not shared.get(keyword)]
+    for index, groups in enumerate(frames, start=1):
+        for keyword in needed:
+            if not groups.get(keyword):
                 yield Violation("place", f"frame {index}", f"no {keyword}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydicom import Dataset
@@ -129,11 +129,12 @@ def check_report(ds: Dataset, *, own: bool) -> Iterator[Violation]:
     yield from _check_verification(ds)
     yield from _check_tree(ds, "1")
     yield from _check_evidence(ds)
-    for link in region_links(ds):
+    links = list(region_links(ds))
+    for link in links:
         if not link.tracking_id or not link.tracking_uid:
             yield Violation("tracking", link.where, "no tracking identifier or UID")
     if own:
-        yield from _check_promises(ds)
+        yield from _check_promises(ds, links)
 
 
 def region_links(ds: Dataset) -> Iterator[RegionLink]:
@@ -261,7 +262,7 @@ def _check_evidence(ds: Dataset) -> Iterator[Violation]:
                 yield Violation("evidence", where, "refers to what is no evidence")
 
 
-def _check_promises(ds: Dataset) -> Iterator[Violation]:
+def _check_promises(ds: Dataset, found: Iterable[RegionLink]) -> Iterator[Violation]:
     """Yield what a report of this node promises and does not keep."""
     yield from _check_status(ds)
     if not any(
@@ -269,7 +270,7 @@ def _check_promises(ds: Dataset) -> Iterator[Violation]:
     ):
         yield Violation("observer", "1", "no device observer")
     links: dict[str | None, list[RegionLink]] = {}
-    for link in region_links(ds):
+    for link in found:
         links.setdefault(link.tracking_uid, []).append(link)
         if not link.has_comment:
             yield Violation("comment", link.where, "does not hold the phrase")

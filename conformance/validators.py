@@ -9,7 +9,7 @@ patient.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,25 +174,43 @@ def _check_sources(
 ) -> Iterable[Violation]:
     """Yield what is wrong with a SEG's references to its source."""
     series = {item.SeriesInstanceUID for item in ds.get("ReferencedSeriesSequence", [])}
+    size = (ds.Rows, ds.Columns)
+    known: dict[int, list[tuple[str, str]]] = {}  # frames may share their derivation
     for number, groups in enumerate(ds.PerFrameFunctionalGroupsSequence, start=1):
-        where = f"frame {number}"
-        for derivation in groups.get("DerivationImageSequence", []):
-            for item in derivation.get("SourceImageSequence", []):
-                source = sources.get(item.ReferencedSOPInstanceUID)
-                if source is None:
-                    yield Violation("source-exists", where, "no such source image")
-                    continue
-                if source.sop_class_uid != item.ReferencedSOPClassUID:
-                    yield Violation("source-class", where, "another SOP class")
-                if source.series_instance_uid not in series:
-                    yield Violation("source-series", where, "another series")
-                if (source.rows, source.columns) != (ds.Rows, ds.Columns):
-                    yield Violation("source-grid", where, "another size")
-                frame = item.get("ReferencedFrameNumber")
-                if frame is not None and int(frame) not in source.frame_numbers:
-                    yield Violation("source-frame", where, "no such source frame")
-                if frame is None and source.number_of_frames > 1:
-                    yield Violation("source-frame", where, "which frame is not said")
+        derivations = groups.get("DerivationImageSequence", ())
+        if id(derivations) not in known:
+            known[id(derivations)] = [
+                broken
+                for derivation in derivations
+                for item in derivation.get("SourceImageSequence", [])
+                for broken in _check_source(item, sources, series=series, size=size)
+            ]
+        for rule, message in known[id(derivations)]:
+            yield Violation(rule, f"frame {number}", message)
+
+
+def _check_source(
+    item: Dataset,
+    sources: Mapping[str, SourceInstance],
+    *,
+    series: Collection[str],
+    size: tuple[int, int],
+) -> Iterable[tuple[str, str]]:
+    source = sources.get(item.ReferencedSOPInstanceUID)
+    if source is None:
+        yield "source-exists", "no such source image"
+        return
+    if source.sop_class_uid != item.ReferencedSOPClassUID:
+        yield "source-class", "another SOP class"
+    if source.series_instance_uid not in series:
+        yield "source-series", "another series"
+    if (source.rows, source.columns) != size:
+        yield "source-grid", "another size"
+    frame = item.get("ReferencedFrameNumber")
+    if frame is not None and int(frame) not in source.frame_numbers:
+        yield "source-frame", "no such source frame"
+    if frame is None and source.number_of_frames > 1:
+        yield "source-frame", "which frame is not said"
 
 
 def _check_images(

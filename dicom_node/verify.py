@@ -11,6 +11,7 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
 from conformance.rules_sr import COMPREHENSIVE_3D_SR, region_links
+from conformance.sharing import share_sequences
 from conformance.validators import (
     SourceInstance,
     Violation,
@@ -74,7 +75,9 @@ def _read(one: ResultObject) -> Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return dcmread(one.path)
+            ds = dcmread(one.path)
+            share_sequences(ds)
+            return ds
     except (OSError, InvalidDicomError, EOFError) as error:
         msg = f"{one.path.name} cannot be read back"
         raise InvalidObjectError(msg, path=one.path) from error
