@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,8 @@ import structlog
 
 from dicom_node.child_process import Answer, ChildProcess
 from dicom_node.errors import OutOfResourcesError, PixelDecodingError, ProcessLostError
+from dicom_node.imaging.reading import Reading
+from dicom_node.imaging.room import PixelRoom
 from dicom_node.records import FrameReference, ImageSeries
 
 if TYPE_CHECKING:
@@ -49,7 +53,8 @@ _BYTES_PER_REQUEST = 8 << 20
 """Small images are asked for together: a request costs as much as reading one."""
 
 _IN_MEMORY_BYTES = 512 << 20
-"""A CT of 500 slices, which the model has in memory next anyway."""
+"""A CT of 500 slices, which the model has in memory next anyway. All series that a
+reader's callers have, the one that is read ahead among them, share it."""
 
 _MOST_PROCESSES = 8
 """Beyond it the disk, and one thread that hands out work, are the limit."""
@@ -94,6 +99,9 @@ class PixelReader:
         self._limits = limits
         self._scratch_dir = scratch_dir
         self._children: SimpleQueue[ChildProcess] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._readings: set[Reading] = set()
+        self._room = PixelRoom(scratch_dir, most_bytes=_IN_MEMORY_BYTES)
         self._all = tuple(
             ChildProcess(
                 _CHILD,
@@ -131,17 +139,23 @@ class PixelReader:
             self._children.put(child)
 
     def close(self) -> None:
-        """End the processes; a later `read` starts them again."""
+        """End the processes, and what is being read; a later `read` starts anew."""
+        with self._lock:
+            readings = list(self._readings)
+        for one in readings:
+            one.end()
         for child in self._all:
             child.stop()
 
-    def read(self, series: ImageSeries) -> Pixels:
+    def read(self, series: ImageSeries, *, reading: Reading | None = None) -> Pixels:
         """Decode every frame of a series.
 
         Parameters
         ----------
         series : ImageSeries
             The frames and their size.
+        reading : Reading, optional
+            By which another thread ends it.
 
         Returns
         -------
@@ -154,6 +168,8 @@ class PixelReader:
         PixelDecodingError
             An instance cannot be decoded within the limits; the message says which
             and why.
+        OutOfResourcesError
+            It was ended, or the reader closed.
         OSError
             The scratch folder cannot be written.
 
@@ -164,25 +180,28 @@ class PixelReader:
             shape = (*shape, 3)
         frames = len(series.frames)
         frame_bytes = int(np.prod(shape)) * dtype.itemsize
-        with self._room(frames * frame_bytes) as file:
-            file.truncate(frames * frame_bytes)
-            common = {
-                "shape": shape,
-                "itemsize": dtype.itemsize,
-                "max_pixels_bytes": self._limits.max_pixels_bytes,
-            }
-            portions = list(_portions(series, frame_bytes))
+        common = {
+            "shape": shape,
+            "itemsize": dtype.itemsize,
+            "max_pixels_bytes": self._limits.max_pixels_bytes,
+        }
+        portions = list(_portions(series, frame_bytes))
+        size = frames * frame_bytes
+        with self._known(reading) as known, self._room.open(size) as room:
+            file = room.file
             pool = ThreadPoolExecutor(min(len(self._all), len(portions)))
             try:
                 for done in [
-                    pool.submit(self._read, images, common, output=file.fileno())
+                    pool.submit(self._read, images, common, known, output=file.fileno())
                     for images in portions
                 ]:
                     done.result()
             finally:
                 pool.shutdown(cancel_futures=True)
             # Copy on write: the caller may change the array and nothing else.
-            return np.memmap(file, dtype, mode="c", shape=(frames, *shape))
+            pixels = np.memmap(file, dtype, mode="c", shape=(frames, *shape))
+            room.keep_for(pixels.base)
+            return pixels
 
     def read_stored(
         self, path: Path, *, sop_instance_uid: str, frame_number: int
@@ -202,30 +221,44 @@ class PixelReader:
         ------
         PixelDecodingError
             It cannot be decoded within the limits.
+        OutOfResourcesError
+            The reader was closed.
         OSError
             The scratch folder cannot be written.
 
         """
-        with tempfile.TemporaryFile(dir=self._scratch_dir) as file:
+        with (
+            self._known(None) as known,
+            tempfile.TemporaryFile(dir=self._scratch_dir) as file,
+        ):
             request: Answer = {
                 "path": str(path),
                 "stored": frame_number,
                 "max_pixels_bytes": self._limits.max_pixels_bytes,
             }
-            self._decode(sop_instance_uid, request, output=file.fileno())
+            self._decode(sop_instance_uid, request, known, output=file.fileno())
             return file.read()
 
-    def _room(self, size_bytes: int) -> BinaryIO:
-        """Open a file without a name for decoded pixels, in memory unless too large.
+    @contextmanager
+    def _known(self, reading: Reading | None) -> Iterator[Reading]:
+        """Let `close` end what is being read."""
+        known = reading or Reading()
+        with self._lock:
+            self._readings.add(known)
+        try:
+            yield known
+        finally:
+            with self._lock:
+                self._readings.discard(known)
 
-        A file on disk takes the machine's turn for writing: beside peers whose
-        instances are being synced, a series takes three times as long.
-        """
-        if size_bytes <= _IN_MEMORY_BYTES:
-            return os.fdopen(os.memfd_create("pixels"), "w+b")
-        return cast("BinaryIO", tempfile.TemporaryFile(dir=self._scratch_dir))
-
-    def _read(self, images: Sequence[_Image], common: Answer, *, output: int) -> None:
+    def _read(
+        self,
+        images: Sequence[_Image],
+        common: Answer,
+        reading: Reading,
+        *,
+        output: int,
+    ) -> None:
         """Decode some images; when they fail together, each is asked for alone.
 
         Its error then names it, and the limit of time is its own.
@@ -233,11 +266,12 @@ class PixelReader:
         if len(images) > 1:
             child = self._children.get()
             try:
-                answer = child.ask(
-                    {**common, "images": [one.request for one in images]},
-                    timeout_s=self._limits.decode_timeout_s,
-                    files=(output,),
-                )
+                with reading.using(child):
+                    answer = child.ask(
+                        {**common, "images": [one.request for one in images]},
+                        timeout_s=self._limits.decode_timeout_s,
+                        files=(output,),
+                    )
             except ProcessLostError:
                 answer = {"error": "", "kind": ""}
             finally:
@@ -246,12 +280,15 @@ class PixelReader:
                 return
         for one in images:
             request = {**common, "images": [one.request]}
-            self._decode(one.sop_instance_uid, request, output=output)
+            self._decode(one.sop_instance_uid, request, reading, output=output)
 
-    def _decode(self, uid: str, request: Answer, *, output: int) -> None:
+    def _decode(
+        self, uid: str, request: Answer, reading: Reading, *, output: int
+    ) -> None:
         child = self._children.get()
         try:
-            answer = self._ask(child, request, output)
+            with reading.using(child):
+                answer = self._ask(child, request, reading, output)
         except ProcessLostError as error:
             why = "decoding it ends the decoder's process"
             if error.timed_out:
@@ -266,12 +303,14 @@ class PixelReader:
             why = answer["error"] if answer["kind"] else _DAMAGED
             raise _not_decoded(uid, why, place=answer["error"])
 
-    def _ask(self, child: ChildProcess, request: Answer, output: int) -> Answer:
+    def _ask(
+        self, child: ChildProcess, request: Answer, reading: Reading, output: int
+    ) -> Answer:
         timeout_s = self._limits.decode_timeout_s
         try:
             return child.ask(request, timeout_s=timeout_s, files=(output,))
         except ProcessLostError as error:
-            if error.timed_out:
+            if error.timed_out or reading.is_ended:
                 raise
             # Perhaps the process was lost to something else than this instance.
             return child.ask(request, timeout_s=timeout_s, files=(output,))

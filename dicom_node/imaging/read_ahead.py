@@ -8,24 +8,37 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from dicom_node.imaging.pixels import Pixels
+from dicom_node.imaging.reading import Reading
 from dicom_node.records import ImageSeries
 
 __all__ = ["ReadAhead", "read_ahead"]
 
 
+_LEAVE_S = 0.5
+"""How long what is being decoded may take when nobody asks for it any more: ending a
+process and starting another costs about as much."""
+
+
 class _Reader(Protocol):
-    def read(self, series: ImageSeries) -> Pixels: ...
+    def read(
+        self, series: ImageSeries, *, reading: Reading | None = None
+    ) -> Pixels: ...
 
 
 class ReadAhead:
     """Series that are read in their order, one of them ahead; see `read_ahead`."""
 
     def __init__(
-        self, series: Sequence[ImageSeries], reader: _Reader, pool: ThreadPoolExecutor
+        self,
+        series: Sequence[ImageSeries],
+        reader: _Reader,
+        pool: ThreadPoolExecutor,
+        reading: Reading,
     ) -> None:
         self._series = tuple(series)
         self._reader = reader
         self._pool = pool
+        self._reading = reading
         self._ahead: tuple[int, Future[Pixels]] | None = None
 
     def read(self, series: ImageSeries) -> Pixels:
@@ -33,7 +46,7 @@ class ReadAhead:
 
         Raises
         ------
-        PixelDecodingError, OSError
+        PixelDecodingError, OutOfResourcesError, OSError
             As `PixelReader.read`: of this series, never of the one behind it.
 
         """
@@ -49,7 +62,9 @@ class ReadAhead:
             pixels = self._reader.read(series)
         if place + 1 < len(self._series):
             # One at most: the scratch disk holds two series at once and no more.
-            future = self._pool.submit(self._reader.read, self._series[place + 1])
+            future = self._pool.submit(
+                self._reader.read, self._series[place + 1], reading=self._reading
+            )
             self._ahead = (place + 1, future)
         return pixels
 
@@ -67,7 +82,11 @@ def read_ahead(series: Sequence[ImageSeries], reader: _Reader) -> Iterator[ReadA
 
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+    reading = Reading()
     try:
-        yield ReadAhead(series, reader, pool)
+        yield ReadAhead(series, reader, pool, reading)
     finally:
-        pool.shutdown(cancel_futures=True)
+        # What is read ahead when the block is left early is for nobody.
+        pool.shutdown(wait=False, cancel_futures=True)
+        reading.end(grace_s=_LEAVE_S)
+        pool.shutdown()

@@ -3,6 +3,9 @@ from __future__ import annotations
 import os
 import signal
 import struct
+import threading
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +14,10 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from structlog.testing import capture_logs
 
 from dicom_node.config import LimitSettings
-from dicom_node.errors import PixelDecodingError
+from dicom_node.errors import OutOfResourcesError, PixelDecodingError
 from dicom_node.imaging import PixelReader, find_series
 from dicom_node.imaging import pixels as pixels_module
+from dicom_node.imaging.reading import Reading
 from dicom_node.study_files import gather_studies
 from tests.builders.dicom_series import (
     make_ct_series,
@@ -22,6 +26,7 @@ from tests.builders.dicom_series import (
 )
 from tests.builders.other_images import make_photograph
 from tests.builders.pixel_images import make_bomb, make_image, series_of
+from tests.builders.process import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +244,73 @@ def test_frames_that_differ_from_the_header_are_refused(reader, tmp_path):
 
     with pytest.raises(PixelDecodingError, match="differ from the header"):
         reader.read(series)
+
+
+def test_all_series_that_are_held_share_the_memory(tmp_path, good, monkeypatch):
+    series, voxels = good
+    size = voxels.astype(np.float32).nbytes
+    monkeypatch.setattr(pixels_module, "_IN_MEMORY_BYTES", size)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with PixelReader(LimitSettings(), processes=1, scratch_dir=scratch) as reader:
+        first = reader.read(series)
+        second = reader.read(series)
+        held = [_mapped_from(one) for one in (first, second)]
+        part = first[1:]
+        del first
+        third = _mapped_from(reader.read(series))
+        del part
+        fourth = _mapped_from(reader.read(series))
+
+    assert [str(scratch) in one for one in (*held, third, fourth)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    np.testing.assert_array_equal(second, voxels)
+
+
+def _mapped_from(pixels):
+    """Return the name that the kernel has for what an array is mapped from."""
+    start = f"{pixels.ctypes.data:x}-"
+    (line,) = (
+        line
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if line.startswith(start)
+    )
+    return line
+
+
+@pytest.mark.parametrize("ends", ["reading", "reader"])
+def test_what_nobody_wants_any_more_is_not_decoded_to_its_end(good, ends, tmp_path):
+    series, voxels = good
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # whoever reads it waits for a writer
+    stuck = replace(
+        series, frames=tuple(replace(one, path=pipe) for one in series.frames)
+    )
+    reading, raised = Reading(), []
+    with PixelReader(LimitSettings(), processes=1) as reader:
+        reader.start()
+
+        def read():
+            try:
+                reader.read(stuck, reading=reading)
+            except OutOfResourcesError as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        wait_until(lambda: reading._children, timeout_s=30, what="the request")
+        if ends == "reading":
+            reading.end(grace_s=0.01)
+        else:
+            reader.close()
+        thread.join(30)  # the limit of an instance is two minutes
+
+        assert not thread.is_alive()
+        assert len(raised) == 1
+        with pytest.raises(OutOfResourcesError):
+            reading.using(None).__enter__()
+        np.testing.assert_array_equal(reader.read(series), voxels)

@@ -19,7 +19,7 @@ class Reader:
         self.threads: list[str] = []
         self.event = threading.Event()
 
-    def read(self, series):
+    def read(self, series, *, reading=None):
         self.begun.append(series)
         self.threads.append(threading.current_thread().name)
         if len(self.begun) == 2:
@@ -86,12 +86,46 @@ def test_who_leaves_early_waits_for_no_further_series():
     assert not any(one.name.startswith("read-ahead") for one in threading.enumerate())
 
 
+def test_who_leaves_ends_what_is_being_read_ahead():
+    class Slow(Reader):
+        """Reads ahead until it is ended."""
+
+        def read(self, series, *, reading=None):
+            if series == "a":
+                return super().read(series)
+            child = Child()
+            with reading.using(child):
+                self.event.set()
+                assert child.interrupted.wait(30)
+            return None
+
+    class Child:
+        def __init__(self):
+            self.interrupted = threading.Event()
+
+        def interrupt(self):
+            self.interrupted.set()
+
+    reader = Slow()
+
+    def leave():
+        with read_ahead(list("ab"), reader) as ahead:
+            ahead.read("a")
+            assert reader.event.wait(30)
+            raise RuntimeError("the node stops")
+
+    with pytest.raises(RuntimeError, match="stops"):
+        leave()
+
+    assert not any(one.name.startswith("read-ahead") for one in threading.enumerate())
+
+
 @pytest.mark.parametrize("error", [OSError, MemoryError])
 def test_a_series_without_room_beside_another_is_read_when_that_is_gone(error):
     reader = Reader()
     usual, calls = reader.read, []
 
-    def read(series):
+    def read(series, *, reading=None):
         calls.append((series, threading.current_thread().name))
         if threading.current_thread().name.startswith("read-ahead"):
             raise error
@@ -114,7 +148,7 @@ def test_a_series_for_which_there_is_no_room_at_all_is_an_error():
     reader = Reader()
     usual = reader.read
 
-    def read(series):
+    def read(series, *, reading=None):
         if series == "b":
             raise OSError(errno.ENOSPC, "full")
         return usual(series)
