@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import statistics
 import sys
 import time
 from collections import Counter
@@ -27,7 +26,7 @@ from tests.builders.archive import Archive
 from tests.builders.dicom_series import make_dx_image
 from tests.builders.node import RunningNode, write_settings
 from tests.builders.process import Program, free_port, wait_until
-from tests.torture.bystander import Bystander
+from tests.torture.acknowledging import Acknowledgements, Window, acknowledging, p99
 from tests.torture.disorder_study import data_set_sha256
 from tests.torture.outcome import Figure, Outcome, Scale, Tell, at_least, at_most, seen
 
@@ -40,6 +39,9 @@ _RETRY_S = {Scale.SHORT: 0.2, Scale.FULL: 1.0, Scale.SOAK: 1.0}
 _CALM_S = {Scale.SHORT: 1.0, Scale.FULL: 10.0, Scale.SOAK: 60.0}
 _EACH = {Scale.SHORT: 8, Scale.FULL: 1, Scale.SOAK: 1}
 """One of so many faults is tried."""
+
+_LIMIT = 1.2
+"""How much later instances may be acknowledged, 99 of 100, while the model fails."""
 
 _PATIENCE_S = 120.0
 _TRIES = 3
@@ -81,32 +83,33 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
         node, checkpoint = faulty
         _store(node, work, modality="DX", number=0)
         _wait(node, _study(0))
-        tell("receiving without a fault")
-        calm = _acknowledgements(node, work, seconds=_CALM_S[scale])
-        busy: list[float] = []
-        numbers = iter(range(1_000, 10**6))
-        with Bystander(
-            lambda: busy.append(
-                _store(node, work, modality="US", number=next(numbers))
-            ),
-            pause_s=0.2,
-        ) as receiving:
-            wrong, tries, slowest = _break(
-                node, work, checkpoint, faults=_FAULTS[:: _EACH[scale]], tell=tell
+        with acknowledging(node.dicom_port, work) as told:
+            tell("receiving alone")
+            idle = _rest(_CALM_S[scale])
+            wrong, slowest, calm, faulty = _break(
+                node,
+                work,
+                checkpoint,
+                faults=_FAULTS[:: _EACH[scale]],
+                is_compared=scale is not Scale.SHORT,
+                tell=tell,
             )
             fair = _poison(node, work, checkpoint)
         figures += [
             at_most("faults that came out otherwise than expected", len(wrong), 0),
-            at_most("tries of one study", max(tries.values(), default=0), _TRIES),
+            at_most(
+                "tries of one study", max(_tries(node).values(), default=0), _TRIES
+            ),
             seen("slowest study with a fault", round(slowest, 1), "s"),
             at_least("studies done before a poisonous one's second try", fair, 1),
             *_judge_objects(node, archive),
-            at_most("instances not acknowledged", len(receiving.failures), 0),
-            *_compare(calm, busy, is_judged=scale is not Scale.SHORT),
+            at_most("instances not acknowledged", told.failures(), 0),
+            *_compare(told, idle=idle, calm=calm, faulty=faulty),
         ]
     tell("checkpoints")
     figures += _break_files(work / "files", tell, each=_EACH[scale])
     notes = [f"otherwise than expected: {one}" for one in wrong]
+    notes.append("without faults: as many seconds in between, and the model works")
     notes.append("a hang of ten minutes is 600 s against model.timeout_s = 2")
     notes.append("the device is one that the stub believes in: there is no GPU here")
     return Outcome(tuple(figures), notes=tuple(notes))
@@ -118,28 +121,54 @@ def _break(
     checkpoint: Path,
     *,
     faults: tuple[_Fault, ...],
+    is_compared: bool,
     tell: Tell,
-) -> tuple[list[str], Counter[str], float]:
-    wrong, slowest = [], 0.0
+) -> tuple[list[str], float, list[Window], list[Window]]:
+    """Try each fault; in between, let the model work for as long as the fault took."""
+    wrong: list[str] = []
+    calm: list[Window] = []
+    faulty: list[Window] = []
+    healthy = iter(range(2_000, 10**6))
     for number, fault in enumerate(faults, start=1):
         tell(fault.name)
         (checkpoint / "fault-DX").write_text(fault.prompt)
         began = time.monotonic()
         _store(node, work, modality="DX", number=number)
         document = _wait(node, _study(number))
-        slowest = max(slowest, time.monotonic() - began)
-        reasons = [one["reason"] for one in document["not_processed"]]
-        computed_on = document["model"]["computed_on"]
-        if fault.computed_on is None:
-            is_right = bool(reasons) and not any(
-                one["regions"] for one in document["phrases"]
-            )
-        else:
-            is_right = not reasons and computed_on == [fault.computed_on]
-        if not is_right:
-            wrong.append(f"{fault.name}: {reasons or computed_on}")
-    (checkpoint / "fault-DX").unlink()
-    return wrong, _tries(node), slowest
+        faulty.append((began, time.monotonic()))
+        if not _is_right(fault, document):
+            reasons = [one["reason"] for one in document["not_processed"]]
+            wrong.append(f"{fault.name}: {reasons or document['model']['computed_on']}")
+        (checkpoint / "fault-DX").unlink()
+        if is_compared:
+            calm.append(_work(node, work, healthy, window=faulty[-1]))
+    slowest = max(end - begin for begin, end in faulty)
+    return wrong, slowest, calm, faulty
+
+
+def _is_right(fault: _Fault, document: dict[str, Any]) -> bool:
+    failed = bool(document["not_processed"])
+    if fault.computed_on is None:
+        return failed and not any(one["regions"] for one in document["phrases"])
+    return not failed and document["model"]["computed_on"] == [fault.computed_on]
+
+
+def _work(
+    node: RunningNode, work: Path, numbers: Iterator[int], *, window: Window
+) -> Window:
+    """Have studies processed by a model that works, for as long as a window."""
+    # The first loads the model anew where the fault ended its process: not compared.
+    _process(node, work, next(numbers))
+    begin, end = window
+    began = time.monotonic()
+    while time.monotonic() - began < end - begin:
+        _process(node, work, next(numbers))
+    return began, time.monotonic()
+
+
+def _process(node: RunningNode, work: Path, number: int) -> None:
+    _store(node, work, modality="DX", number=number)
+    assert not _wait(node, _study(number))["not_processed"], "the model has a fault"
 
 
 def _poison(node: RunningNode, work: Path, checkpoint: Path) -> int:
@@ -197,30 +226,40 @@ def _is_readable(path: Path) -> bool:
 
 
 def _compare(
-    calm: list[float], busy: list[float], *, is_judged: bool
+    told: Acknowledgements,
+    *,
+    idle: list[Window],
+    calm: list[Window],
+    faulty: list[Window],
 ) -> tuple[Figure, ...]:
-    """Compare how soon instances are acknowledged, without and with faults."""
-    before, during = _p99(calm), _p99(busy)
-    name, ratio = "p99 acknowledgement, times that without faults", during / before
-    told = at_most(name, round(ratio, 2), 1.2) if is_judged else seen(name, ratio)
-    return (
-        seen("p99 acknowledgement without faults", round(before * 1000), "ms"),
-        seen("p99 acknowledgement beside faults", round(during * 1000), "ms"),
-        told,
-    )
+    """Compare how soon instances are acknowledged while the model works and fails."""
+    beside = told.within(faulty)
+    figures = [
+        seen("acknowledgements beside faults", len(beside)),
+        seen("p99 acknowledgement, nothing else to do", _ms(told.within(idle)), "ms"),
+        seen("p99 acknowledgement beside faults", _ms(beside), "ms"),
+    ]
+    if calm:
+        without = told.within(calm)
+        figures += [
+            seen("p99 acknowledgement beside a model that works", _ms(without), "ms"),
+            at_most(
+                "p99 acknowledgement beside faults, times that without",
+                round(p99(beside) / p99(without), 2),
+                _LIMIT,
+            ),
+        ]
+    return tuple(figures)
 
 
-def _p99(seconds: list[float]) -> float:
-    return statistics.quantiles(seconds, n=100, method="inclusive")[-1]
+def _ms(seconds: list[float]) -> int:
+    return round(p99(seconds) * 1000)
 
 
-def _acknowledgements(node: RunningNode, work: Path, *, seconds: float) -> list[float]:
-    told, number, end = [], 10**6, time.monotonic() + seconds
-    while time.monotonic() < end or len(told) < 5:
-        told.append(_store(node, work, modality="US", number=number))
-        number += 1
-        time.sleep(0.2)
-    return told
+def _rest(seconds: float) -> list[Window]:
+    began = time.monotonic()
+    time.sleep(seconds)
+    return [(began, time.monotonic())]
 
 
 def _break_files(work: Path, tell: Tell, *, each: int) -> list[Figure]:
