@@ -55,7 +55,14 @@ from model.features import (
 from model.files import checked_file
 from model.hierarchy import children_first
 from model.medglip import WEIGHTS_FILE, MedGLIP
-from model.parity import BOUNDS, PROBE_PHRASES, Parity, compare_answers, probe_stack
+from model.parity import (
+    BOUNDS,
+    PROBE_PHRASES,
+    Parity,
+    compare_answers,
+    probe_stacks,
+    worst_of,
+)
 from model.processor import Processor
 from model.reading import PhraseReader
 from model.records import ImageStack, PhraseGrounding
@@ -152,7 +159,7 @@ class GroundingModel:
         return str(self._arithmetic) if self._is_other else ""
 
     def use(self, arithmetic: Arithmetic) -> Parity | None:
-        """Compute otherwise from here on, if that answers a probe as float32 does.
+        """Compute otherwise from here on, if that answers probes as float32 does.
 
         Parameters
         ----------
@@ -167,16 +174,20 @@ class GroundingModel:
         self._arithmetic, self._see, self.refused = PLAIN, None, ""
         if arithmetic == PLAIN:
             return None
-        exact = self._answer_probe()
+        probes = probe_stacks()
+        exact = [self._answer_probe(one) for one in probes]
         self._arithmetic = arithmetic
         self._see = make_seer(self.network, arithmetic)
         parity, why = None, ""
         try:
-            other = self._answer_probe()
+            other = [self._answer_probe(one) for one in probes]
         except Exception as error:  # noqa: BLE001 - compilers fail in many ways
             why = f"it does not run here ({type(error).__name__})"
         else:
-            parity = compare_answers(exact, other, shape=probe_stack().pixels.shape)
+            parity = worst_of(
+                compare_answers(mine, theirs, shape=one.pixels.shape[:3])
+                for one, mine, theirs in zip(probes, exact, other, strict=True)
+            )
             if not parity.is_within(BOUNDS):
                 why = f"it answers otherwise than float32: {parity}"
         if why:
@@ -184,12 +195,12 @@ class GroundingModel:
             self.refused = why
         return parity
 
-    def _answer_probe(self) -> tuple[PhraseGrounding, ...]:
-        """Answer the probe with every phrase called present: each shows its mask."""
+    def _answer_probe(self, probe: ImageStack) -> tuple[PhraseGrounding, ...]:
+        """Answer a probe with every phrase called present: each shows its mask."""
         config = self.config
         self.config = replace(config, presence_threshold=0.0)
         try:
-            return self.ground(probe_stack(), PROBE_PHRASES, with_probabilities=True)
+            return self.ground(probe, PROBE_PHRASES, with_probabilities=True)
         finally:
             self.config = config
 

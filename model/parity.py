@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from model.records import Box, ImageStack, PhraseGrounding
 
-__all__ = ["BOUNDS", "PROBE_PHRASES", "Parity", "compare_answers", "probe_stack"]
+__all__ = [
+    "BOUNDS",
+    "PROBE_PHRASES",
+    "Parity",
+    "compare_answers",
+    "probe_stacks",
+    "worst_of",
+]
 
 PROBE_PHRASES = ("liver", "lungs", "left kidney", "vertebrae", "heart", "effusion")
 """What is asked of the probe, present or not."""
@@ -62,13 +69,44 @@ BOUNDS = Parity(score=0.01, probability=0.01, dice=0.98, box_iou=0.8)
 no score across a threshold that was set to two digits."""
 
 
-def probe_stack() -> ImageStack:
-    """Return a drawn trunk of a body in Hounsfield units: lungs, spine and organs.
+def probe_stacks() -> tuple[ImageStack, ...]:
+    """Return drawn pictures of a body: a volume, one picture, and loose slices.
 
-    Nothing in it is drawn by chance: every run asks the same.
+    They differ in modality, number of pictures and size, odd sizes among them: what is
+    compiled or rounded for one shape need not be right for another. Nothing in them is
+    drawn by chance: every run asks the same.
+
+    Returns
+    -------
+    A CT in Hounsfield units, a radiograph in stored values, and an MR of three slices
+    that are no volume.
     """
-    z, y, x = np.mgrid[0:6, 0:144, 0:176].astype(np.float32)
-    y, x = (y - 72) / 72, (x - 88) / 88
+    return (
+        ImageStack(
+            _trunk(6, 144, 176), (4.0, 2.5, 2.5), "CT", "ABDOMEN", is_volume=True
+        ),
+        ImageStack(
+            # What X-rays pass through is bright there: the sum of what is behind.
+            4095 - _trunk(5, 133, 121).clip(-1000, 1000).sum(axis=0, keepdims=True),
+            None,
+            "CR",
+            "CHEST",
+            is_volume=False,
+        ),
+        ImageStack(
+            (_trunk(3, 75, 91) + 1000).clip(0, 1600) / 2,
+            (9.0, 4.1, 4.1),
+            "MR",
+            None,
+            is_volume=False,
+        ),
+    )
+
+
+def _trunk(slices: int, rows: int, columns: int) -> NDArray[np.float32]:
+    """Return a drawn trunk in Hounsfield units: lungs, spine and organs."""
+    z, y, x = np.mgrid[0:slices, 0:rows, 0:columns].astype(np.float32)
+    y, x = 2 * y / rows - 1, 2 * x / columns - 1
     texture = 12 * np.sin(0.9 * x * 88 + z) * np.cos(0.7 * y * 72)
     pixels = np.full(z.shape, -1000, dtype=np.float32)
     pixels[x**2 / 0.72 + y**2 / 0.58 < 1] = -90  # fat
@@ -86,7 +124,19 @@ def probe_stack() -> ImageStack:
         inside = ((y - row) / high) ** 2 + ((x - column) / wide) ** 2 < grown
         pixels[inside] = value
     pixels += np.where(pixels > -200, texture, 0)
-    return ImageStack(pixels, (4.0, 2.5, 2.5), "CT", "ABDOMEN", is_volume=True)
+    return pixels
+
+
+def worst_of(found: Iterable[Parity]) -> Parity:
+    """Return the furthest apart that anything lies in comparisons; NaN is kept."""
+    rows = [(one.score, one.probability, one.dice, one.box_iou) for one in found]
+    scores, probabilities, overlaps, boxes = zip(*rows, strict=True)
+    return Parity(
+        score=float(np.max(scores)),
+        probability=float(np.max(probabilities)),
+        dice=float(np.min(overlaps)),
+        box_iou=float(np.min(boxes)),
+    )
 
 
 def compare_answers(

@@ -10,7 +10,7 @@ from pydicom.uid import UID, CTImageStorage
 from scipy import ndimage
 
 from dicom_node.records import FrameReference, ImageSeries
-from model.parity import probe_stack
+from model.parity import probe_stacks
 from model.records import ImageStack
 
 __all__ = ["draw_ct", "draw_radiograph", "series_of"]
@@ -39,7 +39,7 @@ def draw_radiograph(rows: int, columns: int) -> ImageStack:
 
 
 def _plane(rows: int, columns: int) -> NDArray[np.float32]:
-    plane = probe_stack().pixels[3]
+    plane = probe_stacks()[0].pixels[3]
     zoom = (rows / plane.shape[0], columns / plane.shape[1])
     drawn: NDArray[np.float32] = ndimage.zoom(plane, zoom, order=1)
     return drawn

@@ -8,7 +8,7 @@ import model
 from model import inference
 from model.arithmetic import PLAIN, Arithmetic, make_seer
 from model.inference import GroundingModel
-from model.parity import BOUNDS, Parity, compare_answers, probe_stack
+from model.parity import BOUNDS, Parity, compare_answers, probe_stacks, worst_of
 from model.records import Box, PhraseGrounding
 from tests.builders.tiny_model import make_grounding_model, make_stack
 
@@ -146,8 +146,56 @@ def test_each_distance_is_seen_and_out_of_bounds(other, field):
     assert getattr(parity, field) != getattr(SAME, field)
 
 
-def test_the_probe_shows_the_shipped_model_something(shipped):
-    found = shipped.ground(probe_stack(), ["liver", "lungs", "vertebrae"])
+@pytest.mark.parametrize(
+    ("number", "phrases", "least"),
+    [
+        (0, ["liver", "lungs", "vertebrae"], 0.1),
+        (1, ["lungs", "vertebrae", "heart"], 0.05),
+        (2, ["liver", "vertebrae"], 0.01),
+    ],
+)
+def test_each_probe_shows_the_shipped_model_something(shipped, number, phrases, least):
+    probe, again = probe_stacks()[number], probe_stacks()[number]
 
-    assert all(one.is_present and one.mask.mean() > 0.1 for one in found)
-    assert (probe_stack().pixels == probe_stack().pixels).all()
+    found = shipped.ground(probe, phrases)
+
+    assert all(one.is_present and one.mask.mean() > least for one in found)
+    assert (probe.pixels == again.pixels).all()
+
+
+def test_the_probes_are_a_volume_a_picture_and_slices_of_odd_sizes():
+    volume, picture, slices = probe_stacks()
+
+    assert [volume.is_volume, picture.is_volume, slices.is_volume] == [True] + [
+        False
+    ] * 2
+    assert len(picture.pixels) == 1 < len(slices.pixels) < len(volume.pixels)
+    assert all(size % 2 for one in (picture, slices) for size in one.pixels.shape[1:])
+    assert len({one.modality for one in probe_stacks()}) == 3
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_what_is_broken_for_one_number_of_pictures_is_refused(
+    shipped, monkeypatch, slices
+):
+    def make(network, _arithmetic):
+        def see(pixels, modality):
+            by = 0.9 if len(pixels) == slices else 1.0
+            return tuple(level * by for level in network.see(pixels, modality))
+
+        return see
+
+    monkeypatch.setattr(inference, "make_seer", make)
+
+    shipped.use(HALF)
+
+    assert "answers otherwise" in shipped.refused
+
+
+def test_the_worst_of_all_probes_counts():
+    near = Parity(score=0.001, probability=0.002, dice=0.99, box_iou=0.8)
+    far = Parity(score=0.1, probability=0.0, dice=1.0, box_iou=0.7)
+    nothing = Parity(score=float("nan"), probability=0.0, dice=1.0, box_iou=1.0)
+
+    assert worst_of([near, far]) == Parity(0.1, 0.002, 0.99, 0.7)
+    assert not worst_of([near, nothing]).is_within(BOUNDS)
