@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -21,6 +25,41 @@ def test_the_page_holds_the_tables_of_the_recorded_figures() -> None:
 
     for subject in SUBJECTS:
         assert render_subject(subject) in page, "run: python -m tests.bench page"
+
+
+@pytest.mark.parametrize("name", [one.name for one in SUBJECTS])
+def test_every_subject_has_a_program_and_a_section(name: str) -> None:
+    found = importlib.util.find_spec(f"tests.bench.{name}")
+    assert found is not None
+    assert found.origin is not None
+    # Read, not run: some import what takes seconds.
+    program = ast.parse(Path(found.origin).read_text(encoding="utf-8"))
+    runs = [
+        one
+        for one in program.body
+        if isinstance(one, ast.FunctionDef) and one.name == "run"
+    ]
+    assert [[one.arg for one in run.args.args] for run in runs] == [
+        ["scale", "work", "tell"]
+    ]
+
+    sections = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
+    (section,) = (one for one in sections if f"<!-- {name}: " in one)
+    start, end = (
+        section.index(f"<!-- {name}: "),
+        section.index(f"<!-- end of {name} -->"),
+    )
+    assert start < end
+    assert section.count("<!-- ") == 2  # a section is of one subject
+
+
+def test_no_subject_is_without_a_test_of_its_short_form() -> None:
+    acceptance = Path(__file__).parents[2] / "acceptance"
+
+    for subject in SUBJECTS:
+        text = (acceptance / f"test_bench_{subject.name}.py").read_text()
+        assert re.search(rf"\b{subject.name}\b", text)
+        assert "def test_" in text
 
 
 def test_every_record_belongs_to_a_subject_and_can_be_read() -> None:
