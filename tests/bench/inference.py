@@ -262,8 +262,10 @@ def _notes(devices: Sequence[str]) -> tuple[str, ...]:
         "The worker's time holds the handing over of pixels and masks between "
         "processes.",
         "Other engines (ONNX Runtime, OpenVINO): not tried. The table of the limit "
-        "says what an engine could gain at most: no convolution is faster than the "
-        "matrix product.",
+        "sets the trunk's operations beside the rate that one matrix product of that "
+        "size reached in the same run: an engine that computes the same operations at "
+        "that rate gains this much. It is no bound of nature: convolutions with fewer "
+        "operations (Winograd) or of lower precision can be faster.",
     ]
     if "cuda" not in devices:
         notes.append("No GPU was there: the goal of 8 times is **not measured**.")
