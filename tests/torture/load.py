@@ -152,6 +152,7 @@ class Senders:
         self._seed = seed
         self._timeouts = timeouts
         self._stop = threading.Event()
+        self._is_over = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(number,), daemon=True)
             for number in range(load.senders)
@@ -174,11 +175,16 @@ class Senders:
         """Send to another peer from the next try on."""
         self._peer = peer
 
-    def finish(self, timeout_s: float = 120.0) -> int:
-        """Begin no further study; return how many senders did not get through."""
+    def finish(self, timeout_s: float = 300.0) -> int:
+        """Begin no further study; return how many senders did not get through.
+
+        They give up then.
+        """
         self._stop.set()
+        end = time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(timeout_s)
+            thread.join(max(0.0, end - time.monotonic()))
+        self._is_over.set()
         if self.errors:
             raise self.errors[0]
         return sum(thread.is_alive() for thread in self._threads)
@@ -230,7 +236,7 @@ class Senders:
             if self._load.image_pause_s:
                 self._stop.wait(self._load.image_pause_s)
 
-        while left:
+        while left and not self._is_over.is_set():
             send_objects(
                 list(left),
                 self._peer,

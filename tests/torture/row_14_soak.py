@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.torture.load import Load, Senders
 from tests.torture.outcome import Figure, Outcome, Scale, Tell, at_least, at_most, seen
 from tests.torture.resources import Resources, sample, slope
 
-__all__ = ["Moment", "growth", "run"]
+__all__ = ["Moment", "complaints", "growth", "run", "watch"]
 
 _SEED = 14
 _PER = 10_000
@@ -28,6 +29,9 @@ _OBJECTS = 2
 _MIB = 1 << 20
 _ROOT = Path(__file__).parents[2]
 _CURVE = _ROOT / "artifacts" / "torture"
+_PATIENCE_S = 600.0
+"""For what is left to do at the beginning and at the end."""
+
 _PATIENT = Timeouts(connect_s=30.0, associate_s=30.0, response_s=60.0)
 _SIZES = ((4 << 10, 0.7), (64 << 10, 0.25), (512 << 10, 0.05))
 
@@ -83,7 +87,6 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
         command = [sys.executable, "-m", "tests.builders.quick_node", str(config)]
         with Program(command, log_path=work / "node.log", cwd=_ROOT) as program:
             program.wait_for_port(port)
-            pid = program.process.pid
             with Senders(
                 work / "sent", peer, load=plan.load, seed=_SEED, timeouts=_PATIENT
             ) as senders:
@@ -91,12 +94,18 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
                 _warm_up(plan, senders, pacs)
                 warm_up_s = time.monotonic() - began
                 tell(f"warm after {warm_up_s:.0f} s")
-                moments = _watch(plan, pid, senders, tell)
-                stuck = senders.finish()
+                moments = watch(
+                    program,
+                    senders,
+                    seconds=plan.soak_s,
+                    every_s=plan.every_s,
+                    tell=tell,
+                )
+                stuck = senders.finish(_PATIENCE_S)
             program.check_alive()
-            finished = _wait_finished(work, program)
-            rested = _rest(pid, moments[-1])
-        complaints = _complaints(work / "node.log")
+            unfinished, undelivered = _wait_finished(work, program)
+            rested = _rest(program, moments[-1])
+        refused, strange = complaints(work / "node.log")
     curve = _write_curve([*moments, rested], scale)
     if scale is not Scale.SHORT:
         _draw_curve(curve)
@@ -109,9 +118,11 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
             at_least("acknowledged instances", moments[-1].instances, 1),
             at_most("instances refused or unanswered", senders.failures.total(), 0),
             *(seen(f"of these: {reason}", n) for reason, n in _reasons(senders)),
-            at_most("associations and instances the node refused", complaints, 0),
+            at_most("associations and instances the node refused", refused, 0),
+            at_most("lines of its log that are no event", strange, 0),
             at_most("senders that did not get through", stuck, 0),
-            at_most("studies not finished", finished, 0),
+            at_most("studies not finished", unfinished, 0),
+            at_most("results not delivered", undelivered, 0),
             *growth(moments, scale),
             seen("memory at rest", round(rested.held.rss_bytes / _MIB), "MiB"),
             seen("threads at rest", rested.held.threads),
@@ -161,10 +172,19 @@ def _reasons(senders: Senders) -> list[tuple[str, int]]:
     return senders.failures.most_common()
 
 
-def _complaints(log: Path) -> int:
-    """Count what the node itself says that it turned down: else it was not asked."""
-    events = (json.loads(line) for line in log.read_text().splitlines())
-    return sum(one["event"] in _REFUSALS for one in events)
+def complaints(log: Path) -> tuple[int, int]:
+    """Count what the node itself says that it turned down: else it was not asked.
+
+    Beside it, how many lines of its log are none of its events.
+    """
+    refused = strange = 0
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                refused += json.loads(line)["event"] in _REFUSALS
+            except (ValueError, TypeError, KeyError):
+                strange += 1
+    return refused, strange
 
 
 def _settings(work: Path, port: int, pacs: Archive) -> Path:
@@ -193,28 +213,45 @@ def _warm_up(plan: _Plan, senders: Senders, pacs: Archive) -> None:
     wanted = _OBJECTS * plan.load.senders
     wait_until(
         lambda: time.monotonic() >= end and len(pacs.uids) >= wanted,
-        timeout_s=600,
+        timeout_s=_PATIENCE_S,
         what=lambda: f"{len(pacs.uids)} of {wanted} results, {senders.failures}",
     )
 
 
-def _watch(plan: _Plan, pid: int, senders: Senders, tell: Tell) -> list[Moment]:
+def watch(
+    program: Program, senders: Senders, *, seconds: float, every_s: float, tell: Tell
+) -> list[Moment]:
+    """Look at a process now and then while others send to it.
+
+    Raises
+    ------
+    AssertionError
+        It has ended; the message has the end of its log.
+
+    """
     began = time.monotonic()
     moments: list[Moment] = []
     told = 0.0
-    while (seconds := time.monotonic() - began) < plan.soak_s:
-        instances = senders.acknowledged.count()
-        moments.append(Moment(seconds, instances, sample(pid)))
-        if seconds - told > 30:
-            told = seconds
+    while (passed := time.monotonic() - began) < seconds:
+        program.check_alive()
+        moments.append(_moment(program, passed, senders.acknowledged.count()))
+        if passed - told > 30:
+            told = passed
             rss = moments[-1].held.rss_bytes // _MIB
-            tell(f"{seconds:.0f} s, {instances} instances, {rss} MiB")
-        time.sleep(plan.every_s)
+            tell(f"{passed:.0f} s, {moments[-1].instances} instances, {rss} MiB")
+        time.sleep(every_s)
     return moments
 
 
-def _wait_finished(work: Path, program: Program) -> int:
-    """Wait for the last study; return how many are not done."""
+def _moment(program: Program, seconds: float, instances: int) -> Moment:
+    return Moment(seconds, instances, sample(program.process.pid))
+
+
+def _wait_finished(work: Path, program: Program) -> tuple[int, int]:
+    """Wait for the last study, within reason.
+
+    Returns how many are not done, and how many deliveries.
+    """
     with Store(f"sqlite:///{work / 'data' / 'node.sqlite'}") as store:
 
         def is_done() -> bool:
@@ -226,15 +263,19 @@ def _wait_finished(work: Path, program: Program) -> int:
                 and {state for _, state in counts.deliveries} == {"delivered"}
             )
 
-        wait_until(is_done, timeout_s=600, what=lambda: str(store.counts()))
+        # What was measured until here is told, whatever is still left to do.
+        with suppress(AssertionError):
+            wait_until(is_done, timeout_s=_PATIENCE_S, what="the last study")
+        program.check_alive()
         counts = store.counts()
-        return sum(counts.studies.values()) - counts.studies.get("done", 0)
+    kept = sum(n for (_, state), n in counts.deliveries.items() if state != "delivered")
+    return sum(counts.studies.values()) - counts.studies.get("done", 0), kept
 
 
-def _rest(pid: int, last: Moment) -> Moment:
+def _rest(program: Program, last: Moment) -> Moment:
     """Look once more when the work is done and the senders are gone."""
     time.sleep(2.0)
-    return Moment(last.seconds + 2.0, last.instances, sample(pid))
+    return _moment(program, last.seconds + 2.0, last.instances)
 
 
 def _write_curve(moments: Sequence[Moment], scale: Scale) -> Path:

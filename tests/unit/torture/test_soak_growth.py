@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
+from dicom_node.config import DicomPeer
+from tests.builders.process import Program, free_port
+from tests.torture.load import Load, Senders
 from tests.torture.outcome import Scale
 from tests.torture.resources import Resources
-from tests.torture.row_14_soak import Moment, growth
+from tests.torture.row_14_soak import Moment, complaints, growth, watch
 
 
 def _moments(*, rss: int = 0, threads: int = 0, descriptors: int = 0) -> list[Moment]:
@@ -60,3 +66,35 @@ def test_what_runs_away_falls_short_over_seconds(
     figures = growth(_moments(**grown), Scale.SHORT)
 
     assert [one.name for one in figures if one.holds is False] == [name]
+
+
+def _senders(folder: Path) -> Senders:
+    """Return two senders to nobody."""
+    peer = DicomPeer(name="x", ae_title="X", host="127.0.0.1", port=free_port())
+    return Senders(folder, peer, load=Load(2, 1, ((64, 1.0),)), seed=1)
+
+
+def test_a_node_that_dies_ends_the_soak_with_its_last_words(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "raise SystemExit('out of everything')"]
+    with Program(command, log_path=tmp_path / "node.log") as program:
+        program.process.wait(60)
+
+        with pytest.raises(AssertionError, match="out of everything"):
+            watch(
+                program, _senders(tmp_path / "sent"), seconds=60, every_s=1, tell=print
+            )
+
+
+def test_senders_that_get_nowhere_are_counted_after_one_wait(tmp_path: Path) -> None:
+    with _senders(tmp_path / "sent") as senders:
+        assert senders.finish(0.5) == 2
+
+
+def test_refusals_and_lines_that_are_no_event_are_counted(tmp_path: Path) -> None:
+    log = tmp_path / "node.log"
+    log.write_text(
+        '{"event": "instance_received"}\n{"event": "instance_refused"}\n'
+        "Traceback (most recent call last):\n"
+    )
+
+    assert complaints(log) == (1, 1)
