@@ -1,10 +1,13 @@
-"""A child process that answers one request at a time, within limits.
+"""A child process that answers requests, within limits.
 
 Decoders of compressed pixels and the model run in such processes: a hostile file
 or a lost device ends the child and never the node. The parent side is
-`ChildProcess`, the child side `answer_requests`. Messages are JSON over a socket
+`ChildProcess`, the child side `child_answers`. Messages are JSON over a socket
 pair; arrays and documents travel in files that have no name, handed over by their
 descriptors: however either process ends, nothing of a patient stays behind.
+
+A child answers one request at a time. One that has a side door may answer a small
+request from there in the midst of another, and tells both whose turn it is.
 """
 
 from __future__ import annotations
@@ -19,32 +22,13 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any, TypeAlias
 
-from dicom_node.errors import NodeError, ProcessLostError
-from dicom_node.private_memory import keep_memory_private
+from dicom_node.child_answers import CONNECTION_LOST, FILES, Answer, Tell
+from dicom_node.errors import ProcessLostError
 
-__all__ = [
-    "Answer",
-    "ChildProcess",
-    "Handler",
-    "Tell",
-    "answer_requests",
-    "child_environment",
-]
-
-Answer: TypeAlias = dict[str, Any]
-"""What JSON can hold."""
-
-Tell: TypeAlias = Callable[[int, int], None]
-"""Called with what is done and what there is to do."""
-
-Handler: TypeAlias = Callable[[Answer, Tell], Answer]
-"""Answers one request; a `NodeError` that it raises travels to the parent."""
+__all__ = ["ChildProcess", "child_environment"]
 
 _STOP_S = 2.0
 """How long a child may take to leave by itself."""
@@ -52,12 +36,9 @@ _STOP_S = 2.0
 _LOOK_S = 0.005
 """How often it is looked whether it has."""
 
-_CONNECTION_LOST = (EOFError, OSError)
-
-_FILES = b"F"
-"""The byte before each request, to which the descriptors are attached (unix(7))."""
-
-_MAX_FILES = 8
+_WAIT_S = 5.0
+"""How much longer than an answer may take a request waits for its turn: until then
+whoever has it was ended, if it is for the time that it takes."""
 
 _CONFINEMENT = "dicom_node.confinement"
 
@@ -95,6 +76,8 @@ _LAST_WORDS = (
 class ChildProcess:
     """The parent's side of one child; for one thread, but for `interrupt`.
 
+    A second thread may ask at the side door.
+
     Parameters
     ----------
     module : str
@@ -107,6 +90,8 @@ class ChildProcess:
         Largest file that the child may write.
     keeps_network : bool
         Whether the child may use the network, where the node may take it away.
+    has_side_door : bool
+        Whether the child gets a second socket's number behind the first.
 
     """
 
@@ -118,58 +103,61 @@ class ChildProcess:
         environment: Mapping[str, str] | None = None,
         file_bytes: int = _FILE_BYTES,
         keeps_network: bool = False,
+        has_side_door: bool = False,
     ) -> None:
         self._module = module
         self._arguments = tuple(arguments)
         self._confines = (str(int(keeps_network)), str(file_bytes))
-        self._stderr = -1
         self._environment = dict(environment or {})
-        self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
+        self._count = 1 + has_side_door
+        self._running: _Running | None = None
 
     @property
     def pid(self) -> int | None:
         """The running child's process id; None: there is none."""
-        return self._process.pid if self.is_alive and self._process else None
+        running = self._running
+        return running.process.pid if running is not None and self.is_alive else None
 
     @property
     def is_alive(self) -> bool:
         """Whether the child runs."""
-        process = self._process
-        return process is not None and not _has_ended(process)
+        running = self._running
+        return running is not None and not _has_ended(running.process)
 
     def start(self) -> None:
         """Start the child unless it runs."""
         if self.is_alive:
             return
         self.stop()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # The child holds the read end of a pipe that only the parent can
-            # write: it ends with the parent, however the parent ends. A session
-            # of its own keeps the terminal's Ctrl-C from killing it in mid-work.
-            # -P: the working directory is no place to import from. What it says at
-            # its end goes into memory that has no name.
-            self._stderr = os.memfd_create("last-words")
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    _CONFINEMENT,
-                    *self._confines,
-                    self._module,
-                    str(theirs.fileno()),
-                    *self._arguments,
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                env={**child_environment(os.environ), **self._environment},
-            )
-        self._socket = ours
+        pairs = [socket.socketpair() for _ in range(self._count)]
+        numbers = [theirs.fileno() for _, theirs in pairs]
+        # The child holds the read end of a pipe that only the parent can
+        # write: it ends with the parent, however the parent ends. A session
+        # of its own keeps the terminal's Ctrl-C from killing it in mid-work.
+        # -P: the working directory is no place to import from. What it says at
+        # its end goes into memory that has no name.
+        stderr = os.memfd_create("last-words")
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                _CONFINEMENT,
+                *self._confines,
+                self._module,
+                *map(str, numbers),
+                *self._arguments,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            pass_fds=numbers,
+            start_new_session=True,
+            env={**child_environment(os.environ), **self._environment},
+        )
+        for _, theirs in pairs:
+            theirs.close()
+        self._running = _Running(process, [ours for ours, _ in pairs], stderr)
 
     def ask(
         self,
@@ -178,6 +166,8 @@ class ChildProcess:
         timeout_s: float,
         tell: Tell | None = None,
         files: Sequence[int] = (),
+        is_aside: bool = False,
+        on_turn: Callable[[bool], None] | None = None,
     ) -> Answer:
         """Send a request and wait for its answer, starting the child if needed.
 
@@ -186,12 +176,17 @@ class ChildProcess:
         request : dict
             What JSON can hold.
         timeout_s : float
-            The child is killed when its answer takes longer.
+            The child is killed when its answer takes longer; while another request
+            has its turn, no time counts.
         tell : callable, optional
             Receives the child's progress.
         files : sequence of int
             Descriptors of open files; the child finds them, while it answers, under
             the paths that the request's ``files`` holds.
+        is_aside : bool
+            Ask at the side door; the child must run.
+        on_turn : callable, optional
+            Told when the child turns to this request (True) and to another (False).
 
         Returns
         -------
@@ -203,79 +198,119 @@ class ChildProcess:
         ------
         ProcessLostError
             The child ended, or was killed, before it answered; ``timed_out`` tells
-            whether that was for the time it took.
+            whether that was for the time it took, ``had_turn`` whether it was at work
+            on this request then.
 
         """
-        self.start()
-        assert self._socket is not None  # noqa: S101 - start() has just opened it
-        connection = Connection(os.dup(self._socket.fileno()))
-        deadline = time.monotonic() + timeout_s
+        if not is_aside:
+            self.start()
+        running = self._running
+        if running is None:
+            raise ProcessLostError("there is no process", had_turn=False)
+        patience = _Patience(timeout_s, has_turn=not is_aside)
+        connection: Connection | None = None
         try:
-            socket.send_fds(self._socket, [_FILES], list(files))
+            door = running.doors[is_aside]
+            connection = Connection(os.dup(door.fileno()))
+            socket.send_fds(door, [FILES], list(files))
             connection.send_bytes(json.dumps(request).encode())
-            while connection.poll(max(0.0, deadline - time.monotonic())):
+            while connection.poll(patience.left_s):
                 answer: Answer = json.loads(connection.recv_bytes())
-                if "progress" not in answer:
+                if "turn" in answer:
+                    patience.note(has_turn=answer["turn"])
+                    if on_turn is not None:
+                        on_turn(answer["turn"])
+                elif "progress" not in answer:
                     return answer
-                if tell is not None:
+                elif tell is not None:
                     tell(*answer["progress"])
-        except _CONNECTION_LOST as error:
-            raise ProcessLostError(self._bury(), timed_out=False) from error
+        except CONNECTION_LOST as error:
+            raise ProcessLostError(
+                running.bury(), had_turn=patience.has_turn
+            ) from error
         except BaseException:
             # Whatever interrupts the wait leaves an answer in the pipe that would
             # be taken for the next request's.
-            self.kill()
+            running.end()
             raise
         finally:
-            connection.close()
-        self.kill()
+            if connection is not None:
+                connection.close()
+        running.end()
+        if not patience.has_turn:
+            raise ProcessLostError("it is never its turn", had_turn=False)
         msg = f"no answer within {timeout_s:g} s"
         raise ProcessLostError(msg, timed_out=True)
 
     def interrupt(self) -> None:
-        """Kill the child while another thread waits in `ask`, which then raises."""
-        process = self._process
-        if process is not None:
-            _kill_group(process)
+        """Kill the child while other threads wait in `ask`, which then raises."""
+        running = self._running
+        if running is not None:
+            _kill_group(running.process)
 
     def stop(self) -> None:
         """End the child: first by closing its door, then by force."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if self._process is not None:
-            _wait(self._process, _STOP_S)
-        self.kill()
+        running, self._running = self._running, None
+        if running is not None:
+            running.close()
+            _wait(running.process, _STOP_S)
+            running.end()
 
     def kill(self) -> None:
         """End the child, and all that it started, at once."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        process, self._process = self._process, None
-        if self._stderr >= 0:
+        running, self._running = self._running, None
+        if running is not None:
+            running.end()
+
+
+class _Running:
+    """One process; both who ask it may find that it ended, and end it."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        doors: Sequence[socket.socket],
+        stderr: int,
+    ) -> None:
+        self.process = process
+        self.doors = doors
+        self._stderr = stderr
+        self._lock = threading.RLock()
+        self._how = ""
+
+    def close(self) -> None:
+        """Close the doors: a child that waits for a request leaves."""
+        for door in self.doors:
+            door.close()
+
+    def end(self) -> None:
+        """End it, and all that it started; doing so twice changes nothing."""
+        with self._lock:
+            if self._stderr < 0:
+                return
+            self.close()
             os.close(self._stderr)
             self._stderr = -1
-        if process is None:
-            return
-        _kill_group(process)
-        if process.stdin is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-        process.wait()
+            _kill_group(self.process)
+            if self.process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    self.process.stdin.close()
+            self.process.wait()
 
-    def _bury(self) -> str:
-        process = self._process
-        words = ""
-        if process is not None and _wait(process, _STOP_S):
-            words = self._last_words()
-        self.kill()
-        code = None if process is None else process.returncode
-        if code is not None and code < 0:
-            how = f"was ended by {signal.Signals(-code).name}"
-        else:
-            how = f"ended with exit code {code}"
-        return f"the process {how}{words}"
+    def bury(self) -> str:
+        """End it, and return how it ended."""
+        with self._lock:
+            words = ""
+            if self._stderr >= 0 and _wait(self.process, _STOP_S):
+                words = self._last_words()
+            self.end()
+            code = self.process.returncode
+            if code < 0:
+                how = f"was ended by {signal.Signals(-code).name}"
+            else:
+                how = f"ended with exit code {code}"
+            self._how = self._how or f"the process {how}{words}"
+            return self._how
 
     def _last_words(self) -> str:
         size = os.fstat(self._stderr).st_size
@@ -286,6 +321,31 @@ class ChildProcess:
             if pattern.search(said):
                 return f": {reason}"
         return ""
+
+
+class _Patience:
+    """How long an answer is still waited for: time passes while it has its turn."""
+
+    def __init__(self, timeout_s: float, *, has_turn: bool) -> None:
+        self.has_turn = has_turn
+        self._own_s = timeout_s
+        self._most_s = timeout_s + _WAIT_S
+        self._since = time.monotonic()
+
+    @property
+    def left_s(self) -> float:
+        """Seconds, at least 0."""
+        passed = time.monotonic() - self._since
+        return max(0.0, (self._own_s if self.has_turn else self._most_s) - passed)
+
+    def note(self, *, has_turn: bool) -> None:
+        """Begin its turn, or end it; what is so already goes on."""
+        if has_turn == self.has_turn:
+            return
+        now = time.monotonic()
+        if self.has_turn:
+            self._own_s -= now - self._since
+        self.has_turn, self._since = has_turn, now
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -331,63 +391,3 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def answer_requests(handle: Handler, *, socket_fd: int) -> None:
-    """Answer requests until the parent closes the connection or ends.
-
-    Parameters
-    ----------
-    handle : Handler
-        What answers them.
-    socket_fd : int
-        The inherited socket, the child's first argument.
-
-    """
-    keep_memory_private()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    connection = Connection(socket_fd)
-    door = socket.socket(fileno=os.dup(socket_fd))
-
-    def send(message: Answer) -> None:
-        connection.send_bytes(json.dumps(message).encode())
-
-    def tell(done: int, total: int) -> None:
-        send({"progress": [done, total]})
-
-    with contextlib.suppress(*_CONNECTION_LOST):
-        while True:
-            byte, files, _, _ = socket.recv_fds(door, 1, _MAX_FILES)
-            if not byte:
-                break
-            try:
-                request = json.loads(connection.recv_bytes())
-                request["files"] = [f"/proc/self/fd/{file}" for file in files]
-                answer = _answer(handle, request, tell)
-            finally:
-                for file in files:
-                    os.close(file)
-            send(answer)
-
-
-def _answer(handle: Handler, request: Answer, tell: Tell) -> Answer:
-    try:
-        return {"result": handle(request, tell)}
-    except NodeError as error:
-        return {"error": str(error), "kind": type(error).__name__}
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the door of the process
-        # Messages of foreign exceptions may quote the data set; their class and
-        # place do not.
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(last.filename).name}:{last.lineno} in {last.name}"
-        return {"error": f"{type(error).__name__} ({where})", "kind": ""}
-
-
-def _end_with_parent() -> None:
-    with contextlib.suppress(OSError):
-        while os.read(sys.stdin.fileno(), 1):
-            pass
-    # It leads a session of its own: what it started ends with it.
-    os.killpg(0, signal.SIGKILL)

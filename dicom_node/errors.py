@@ -131,6 +131,7 @@ class ProcessLostError(NodeError):
     """A child process ended before it answered."""
 
     timed_out: bool = False
+    had_turn: bool = True
 
 
 class ReceiveError(NodeError):

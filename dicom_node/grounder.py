@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,24 @@ __all__ = [
     "Grounder",
     "ModelIdentity",
     "Progress",
+    "TurnProgress",
     "boxes_around",
     "restore_answer",
 ]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with what is done and what there is to do."""
+
+
+@runtime_checkable
+class TurnProgress(Protocol):
+    """Progress that is also told whether the model is at this question, or another."""
+
+    def __call__(self, done: int, total: int, /) -> None:
+        """Take what is done and what there is to do."""
+
+    def turn(self, has_turn: bool) -> None:
+        """Take whether the model turns to this question, or away from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ and what it finds is brought back into the series' own grid.
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Self
 import numpy as np
 import structlog
 
-from dicom_node.child_process import Answer, ChildProcess
+from dicom_node.child_answers import Answer
+from dicom_node.child_process import ChildProcess
 from dicom_node.config import ENGINES, Engine, ModelSettings
 from dicom_node.errors import (
     DeviceLostError,
@@ -33,10 +33,16 @@ from dicom_node.grounder import (
     Grounder,
     ModelIdentity,
     Progress,
+    TurnProgress,
     boxes_around,
     restore_answer,
 )
-from dicom_node.grounding_process import load_request, process_environment
+from dicom_node.grounding_process import (
+    SMALL_PICTURES,
+    load_request,
+    process_environment,
+)
+from dicom_node.grounding_turns import Turns
 from dicom_node.imaging import CanonicalGrid, Pixels
 from dicom_node.records import ImageSeries
 
@@ -71,8 +77,9 @@ class GroundingWorker:
     """A Grounder whose model stays loaded in a process of its own.
 
     The process starts when it is first needed, answers one request at a time, and is
-    replaced when it dies. A context manager, safe to share between
-    threads.
+    replaced when it dies. While a series is under way, one of few pictures is answered
+    between two of its batches, where the model can: both get what each gets alone. A
+    context manager, safe to share between threads.
 
     Parameters
     ----------
@@ -118,12 +125,13 @@ class GroundingWorker:
             _CHILD,
             environment=process_environment(settings),
             keeps_network=settings.hub_id is not None,
+            has_side_door=True,
         )
         self._attempts = attempts
         self._on_fallback = on_fallback
         self._losses: Counter[str] = Counter()
         self._first_sha256: str | None = None
-        self._lock = threading.RLock()
+        self._turns = Turns(lambda: self.is_ready)
         self._identity: ModelIdentity | None = None
         self._is_stopping = False
 
@@ -169,21 +177,21 @@ class GroundingWorker:
             It cannot be loaded.
 
         """
-        with self._lock:
-            return self._load()
+        while True:
+            with self._turns.take(may_pass=True) as is_aside:
+                if not is_aside:
+                    return self._load()
+                identity = self._identity
+                if identity is not None:
+                    return identity
 
     def stop(self) -> None:
         """End the process; a request that is being answered raises WorkerLostError."""
         self._is_stopping = True
         try:
-            if not self._lock.acquire(blocking=False):
-                self._child.interrupt()
-                self._lock.acquire()
-            try:
+            with self._turns.end(self._child.interrupt):
                 self._child.stop()
                 self._identity = None
-            finally:
-                self._lock.release()
         finally:
             self._is_stopping = False
 
@@ -214,32 +222,19 @@ class GroundingWorker:
         if pixels.shape[:3] != grid.source_shape:
             msg = f"pixels of shape {pixels.shape[:3]} for a grid {grid.source_shape}"
             raise GroundingError(msg)
-        with (
-            self._lock,
-            tempfile.TemporaryFile(dir=self._scratch_dir) as source,
-            tempfile.TemporaryFile(dir=self._scratch_dir) as found,
-        ):
-            np.save(source, np.ascontiguousarray(grid.apply(pixels)))
-            source.flush()
-            answers = self._ask(
-                {
-                    "operation": "ground",
-                    "spacing_mm": grid.spacing_mm,
-                    "modality": series.modality,
-                    "body_part": series.body_part,
-                    "is_volume": series.is_volume,
-                    "prompts": list(prompts),
-                    "with_probabilities": with_probabilities,
-                },
-                series.series_instance_uid,
-                progress=progress,
-                files=(source.fileno(), found.fileno()),
-            )
-            masks = found.read()
-            if answers["is_spent"]:
-                self._child.kill()
-                self._identity = None
-        self._tell_fallbacks(series.series_instance_uid, answers)
+        request: Answer = {
+            "operation": "ground",
+            "spacing_mm": grid.spacing_mm,
+            "modality": series.modality,
+            "body_part": series.body_part,
+            "is_volume": series.is_volume,
+            "prompts": list(prompts),
+            "with_probabilities": with_probabilities,
+        }
+        uid = series.series_instance_uid
+        canonical = np.ascontiguousarray(grid.apply(pixels))
+        answers, masks = self._ask_in_turn(request, uid, canonical, progress=progress)
+        self._tell_fallbacks(uid, answers)
         try:
             return tuple(
                 restore_answer(answer, masks, grid, computed_on=answers["computed_on"])
@@ -249,6 +244,34 @@ class GroundingWorker:
             msg = "the model's answer does not describe masks"
             raise GroundingError(msg) from error
 
+    def _ask_in_turn(
+        self, request: Answer, uid: str, pixels: Pixels, *, progress: Progress | None
+    ) -> tuple[Answer, bytes]:
+        # What the process was lost over goes alone, and takes nobody along again.
+        may_pass = len(pixels) <= SMALL_PICTURES and not self._losses[uid]
+        while True:
+            with (
+                self._turns.take(may_pass=may_pass) as is_aside,
+                tempfile.TemporaryFile(dir=self._scratch_dir) as source,
+                tempfile.TemporaryFile(dir=self._scratch_dir) as found,
+            ):
+                np.save(source, pixels)
+                source.flush()
+                answers = self._ask(
+                    request,
+                    uid,
+                    progress=progress,
+                    files=(source.fileno(), found.fileno()),
+                    is_aside=is_aside,
+                )
+                if answers is not None:
+                    masks = found.read()
+                    if answers["is_spent"]:
+                        self._child.kill()
+                        self._identity = None
+                    return answers, masks
+            may_pass = False  # the process was lost, or is to be had alone
+
     def _ask(
         self,
         request: Answer,
@@ -256,41 +279,66 @@ class GroundingWorker:
         *,
         progress: Progress | None,
         files: Sequence[int],
-    ) -> Answer:
-        for attempt in range(1, self._attempts + 1):
-            self._load()
+        is_aside: bool,
+    ) -> Answer | None:
+        """Ask until there is an answer; None: what was asked aside is to ask alone."""
+        on_turn = progress.turn if isinstance(progress, TurnProgress) else None
+        if is_aside and on_turn is not None:
+            on_turn(False)
+        may_be_passed = not self._losses[uid]
+        attempt = 1
+        while True:
+            if not is_aside:
+                self._load()
             gently = self._losses[uid] >= _ATTEMPTS - 1
             try:
                 answer = self._child.ask(
-                    {**request, "gently": gently},
+                    {**request, "gently": gently, "may_be_passed": may_be_passed},
                     timeout_s=self._settings.timeout_s,
                     tell=progress,
                     files=files,
+                    is_aside=is_aside,
+                    on_turn=on_turn,
                 )
                 self._check_device(answer)
             except ProcessLostError as error:
-                self._identity = None
+                if not is_aside:
+                    self._identity = None
+                if self._is_stopping:
+                    raise WorkerLostError("the node is stopping") from error
                 if error.timed_out:
                     msg = f"grounding took more than {self._settings.timeout_s:g} s"
                     raise GroundingError(msg) from error
-                if self._is_stopping:
-                    raise WorkerLostError("the node is stopping") from error
-                self._losses[uid] += 1
-                log.warning(
-                    "grounding_lost",
-                    series_instance_uid=uid,
-                    attempt=self._losses[uid],
-                    reason=str(error),
-                )
+                if not error.had_turn:
+                    # It ended over another series: that is none of this one's losses.
+                    if is_aside:
+                        return None
+                    may_be_passed = False
+                    if on_turn is not None:
+                        on_turn(True)
+                    continue
+                self._note_loss(uid, error)
                 if attempt == self._attempts:
                     if gently:
                         del self._losses[uid]  # whoever asks anew begins anew
                     msg = f"the grounding worker was lost: {error}"
                     raise WorkerLostError(msg) from error
+                if is_aside:
+                    return None
+                attempt += 1
+                may_be_passed = False
             else:
                 self._losses.pop(uid, None)
                 return _result(answer, GroundingError, "the model failed")
-        raise WorkerLostError  # unreachable: the last attempt returns or raises
+
+    def _note_loss(self, uid: str, error: ProcessLostError) -> None:
+        self._losses[uid] += 1
+        log.warning(
+            "grounding_lost",
+            series_instance_uid=uid,
+            attempt=self._losses[uid],
+            reason=str(error),
+        )
 
     def _check_device(self, answer: Answer) -> None:
         if answer.get("kind") == DeviceLostError.__name__:

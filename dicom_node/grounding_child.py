@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dicom_node.child_process import Answer, Tell, answer_requests
+from dicom_node.child_answers import Answer, Doors, NotNowError, Tell
 from dicom_node.errors import DeviceLostError, GroundingError, ModelLoadError
 
 __all__ = ["main"]
@@ -64,7 +64,8 @@ class _Stack:
 class _Worker:
     """The loaded model and the two requests that it understands."""
 
-    def __init__(self) -> None:
+    def __init__(self, socket_fds: Sequence[int]) -> None:
+        self.doors = Doors(self.answer, socket_fds)
         self._model: _Model | None = None
         self._device = _CPU
 
@@ -114,13 +115,34 @@ class _Worker:
             body_part=request["body_part"],
             is_volume=request["is_volume"],
         )
-        asking = _Asking(self._model, self._device, gently=request["gently"])
-        found = asking.ground(
-            stack,
-            request["prompts"],
-            progress=tell,
-            with_probabilities=request["with_probabilities"],
+        asking = _Asking(
+            self._model,
+            self._device,
+            gently=request["gently"],
+            is_passing=self.doors.is_passing,
         )
+        may_be_passed = request["may_be_passed"] and getattr(
+            self._model, "is_reentrant", False
+        )
+
+        def report(done: int, total: int) -> None:
+            tell(done, total)
+            # With less than usual the other one would not get what it gets alone.
+            if may_be_passed and not asking.fallbacks:
+                self.doors.let_pass()
+
+        try:
+            found = asking.ground(
+                stack,
+                request["prompts"],
+                progress=report,
+                with_probabilities=request["with_probabilities"],
+            )
+        except DeviceLostError as error:
+            if self.doors.is_passing:
+                # The one that it passes would be taken for the cause.
+                sys.exit(str(error))
+            raise
         answers = []
         with Path(target).open("wb") as file:
             for prompt, one in zip(request["prompts"], found, strict=True):
@@ -161,12 +183,16 @@ class _Worker:
 class _Asking:
     """One question to a model, asked again with less where memory is short.
 
+    One that passes another is told to wait instead: it shall get what it gets alone.
     The pictures that it sees at once are halved down to one; then, for this question
     alone, the model answers on the CPU.
     """
 
-    def __init__(self, model: _Model, device: str, *, gently: bool) -> None:
+    def __init__(
+        self, model: _Model, device: str, *, gently: bool, is_passing: bool
+    ) -> None:
         self._model = model
+        self._is_passing = is_passing
         self._home = self._now = device
         self._usual = self._at_once = int(getattr(model, "pictures_at_once", 1))
         self.fallbacks: list[str] = []
@@ -193,6 +219,8 @@ class _Asking:
         ------
         GroundingError
             Memory is short however little is asked at once.
+        NotNowError
+            Memory is short beside the question that this one passes.
         DeviceLostError
             The device failed.
 
@@ -209,6 +237,9 @@ class _Asking:
                             raise DeviceLostError(msg) from error
                         raise
                 # Here the error is gone, and with it what its frames held.
+                if self._is_passing:
+                    _free_memory()
+                    raise NotNowError
                 if not self._take_less():
                     msg = f"it takes more memory than there is ({self.computed_on})"
                     raise GroundingError(msg)
@@ -283,9 +314,9 @@ def _is_device_lost(error: Exception) -> bool:
 
 
 def main() -> None:
-    """Answer requests until the parent has enough; the argument is the socket."""
+    """Answer requests until the parent has enough; the arguments are the sockets."""
     warnings.simplefilter("ignore")
-    answer_requests(_Worker().answer, socket_fd=int(sys.argv[1]))
+    _Worker([int(one) for one in sys.argv[1:3]]).doors.serve()
 
 
 def _resolve(name: str) -> Callable[..., Any]:

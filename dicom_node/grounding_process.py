@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 
-from dicom_node.child_process import Answer
+from dicom_node.child_answers import Answer
 from dicom_node.config import Engine, ModelSettings
 
-__all__ = ["load_request", "process_environment"]
+__all__ = ["SMALL_PICTURES", "load_request", "process_environment"]
+
+SMALL_PICTURES = 8
+"""A study, or a series, of no more pictures may pass a larger one: both breasts from
+four sides. The model sees them in a few seconds, and their pixels fit beside any CT."""
 
 _OFFLINE = {
     # Weights and tokenizers come from the checkpoint and from nowhere else.

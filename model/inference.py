@@ -87,9 +87,14 @@ class GroundingModel:
         How scores are read; ``network`` is the network itself.
     pictures_at_once
         How many slices are seen at a time: fewer need less memory.
+    is_reentrant
+        ``ground`` may be called from within the ``progress`` of another call, and both
+        answer as they do alone: nothing of a call is kept in the model.
     refused
         Why another arithmetic was asked for and is not used; "" when it is, or was not.
     """
+
+    is_reentrant = True
 
     def __init__(self, model: MedGLIP, *, sha256: str, device: str = "cpu") -> None:
         self.config = model.config

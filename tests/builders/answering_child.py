@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from dicom_node.child_process import Answer, Tell, answer_requests
+from dicom_node.child_answers import Answer, Tell, answer_requests
 from dicom_node.errors import PixelDecodingError
 
 

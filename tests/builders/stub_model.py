@@ -47,6 +47,8 @@ class StubModel:
     pictures_at_once = 4
     arithmetic = ""
     refused = ""
+    is_reentrant = True
+    _depth = 0
 
     def __init__(self, folder: Path, device: str) -> None:
         if not folder.is_dir():
@@ -72,6 +74,19 @@ class StubModel:
         with_probabilities: bool = False,
     ) -> list[_Found]:
         """Answer each prompt."""
+        self._depth += 1
+        try:
+            return self._answer_all(stack, phrases, progress, with_probabilities)
+        finally:
+            self._depth -= 1
+
+    def _answer_all(
+        self,
+        stack: Any,
+        phrases: Sequence[str],
+        progress: Callable[[int, int], None] | None,
+        with_probabilities: bool,
+    ) -> list[_Found]:
         found = []
         for number, phrase in enumerate(phrases, start=1):
             one = self._answer(stack, phrase)
@@ -107,6 +122,8 @@ class StubModel:
                 raise RuntimeError(f"CUDA error: unspecified launch failure {value}")
         elif what == "answer":
             return _wrong_answer(value, stack.pixels.shape)
+        elif what == "alone" and self._depth > 1:
+            raise OutOfMemoryError("out of memory beside another question")
         elif what == "describe":
             text = f"{stack.modality} {stack.body_part} {stack.is_volume}"
             text += f" {stack.spacing_mm} {stack.pixels.shape} {stack.pixels.dtype}"
