@@ -269,8 +269,9 @@ class ScheduleSettings(Section):
     """Local time of day; the next day where it is earlier than the begin."""
     order: Literal["cost", "arrival"] = "cost"
     """Which study of one priority goes first: by ``cost`` a small one goes before a
-    large one that came up to two seconds earlier for each of its images; by
-    ``arrival`` whoever came first."""
+    large one that came up to two seconds earlier for each of its images, and one of
+    up to eight images passes a large one that is under way; by ``arrival`` whoever
+    came first."""
 
 
 class LimitSettings(Section):

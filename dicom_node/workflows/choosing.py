@@ -28,6 +28,8 @@ class Choice:
     """Where it stands in the queue; the lower goes first."""
     delay_s: float
     """How long it waits for its hours."""
+    pictures: int = 0
+    """How many frames it has."""
 
 
 class Chooser:
@@ -137,4 +139,5 @@ class Chooser:
                 by_cost=self._schedule.order == "cost",
             ),
             delay_s=off_peak_delay_s(self._schedule, self._clock()) if waits else 0.0,
+            pictures=0 if size is None else size.pictures,
         )

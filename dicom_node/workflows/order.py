@@ -3,6 +3,7 @@
 A version's place is fixed when it is queued: the moment of its queueing, and for each
 of its pictures so much later. A radiograph goes before the CT that came a minute
 earlier, and nothing waits for ever: only what came within that time can overtake.
+What is under way is not taken back, but small ones pass it in a lane of their own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 
 from dicom_node.rules import PRIORITIES
 
-__all__ = ["FIRST", "PATIENCE_S", "place_in_line"]
+__all__ = ["FIRST", "PATIENCE_S", "place_in_line", "row_of"]
 
 FIRST = 1
 """The place of what a person asked for: before everything else."""
@@ -50,3 +51,15 @@ def place_in_line(
     seconds = int((queued_at - _EPOCH).total_seconds() + patience_s)
     row = PRIORITIES[priority] - PRIORITIES["urgent"]
     return FIRST + 1 + row * _ROOM + min(max(seconds, 0), _ROOM - 1)
+
+
+def row_of(place: int) -> int:
+    """Return the priority of a place, -1 for what a person asked for; lower is first.
+
+    Parameters
+    ----------
+    place : int
+        As `place_in_line` gives it.
+
+    """
+    return -1 if place <= FIRST else (place - FIRST - 1) // _ROOM

@@ -21,6 +21,7 @@ from dicom_node.errors import ModelLoadError, NodeError, WorkerLostError
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
 from dicom_node.scratch import scratch_folder
 from dicom_node.stages import StageLog
+from dicom_node.workflows.workbench import Workbench
 
 if TYPE_CHECKING:
     from dicom_node.grounding import Grounder, ModelIdentity
@@ -73,6 +74,7 @@ class PipelineProcessor:
         self._make_grounder = make_grounder or self._make_worker
         self._losses: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
+        self._bench = threading.Lock()
         self._models: dict[str | None, ModelSettings] = {
             None: settings.model,
             **{one.name: one for one in settings.models},
@@ -197,19 +199,21 @@ class PipelineProcessor:
 
         key = (ready.study_instance_uid, ready.content_version)
         stages = StageLog(self._clock)
+        bench = Workbench(self._bench, stages)
         try:
-            processed = process_study(
-                ready,
-                rooms=self._open(model),
-                out_dir=out_dir,
-                profiles=profiles or profiles_of(self._settings),
-                report_settings=self._settings.reports,
-                predecessors=predecessors,
-                may_retry=(
-                    self._losses[key] < _LOSSES if may_retry is None else may_retry
-                ),
-                stages=stages,
-            )
+            with bench:
+                processed = process_study(
+                    ready,
+                    rooms=bench.lend(self._open(model)),
+                    out_dir=out_dir,
+                    profiles=profiles or profiles_of(self._settings),
+                    report_settings=self._settings.reports,
+                    predecessors=predecessors,
+                    may_retry=(
+                        self._losses[key] < _LOSSES if may_retry is None else may_retry
+                    ),
+                    stages=stages,
+                )
         except WorkerLostError:
             self._losses[key] += 1
             raise

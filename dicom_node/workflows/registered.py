@@ -10,7 +10,6 @@ from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
 from dicom_node.workflows.engine import first_id, next_id, queue_of
 from dicom_node.workflows.steps import Steps
-from dicom_node.workflows.submitting import PROCESS_QUEUE
 from dicom_node.workflows.watching import ring
 
 __all__ = ["Registered", "register"]
@@ -56,7 +55,7 @@ def register(steps: Steps) -> Registered:
                 ),
             ):
                 DBOS.enqueue_workflow(
-                    PROCESS_QUEUE,
+                    again["queue"],
                     process_version,
                     version_id,
                     run,

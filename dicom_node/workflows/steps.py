@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,11 +15,12 @@ from dicom_node.backoff import delivery_delay_s
 from dicom_node.errors import StoreError
 from dicom_node.store import Parcel, Store
 from dicom_node.store.switches import PAUSED
-from dicom_node.workflows.choosing import Chooser
+from dicom_node.workflows.choosing import Choice, Chooser
 from dicom_node.workflows.delivery import Delivery, first_in_line
+from dicom_node.workflows.lanes import SMALL_QUEUE, Lanes, is_small
 from dicom_node.workflows.names import commitment_name, parcel_name, work_name
 from dicom_node.workflows.processing import Processing
-from dicom_node.workflows.submitting import hurry
+from dicom_node.workflows.submitting import PROCESS_QUEUE, hurry
 from dicom_node.workflows.watching import ring
 
 __all__ = ["Steps", "seconds_until"]
@@ -56,6 +57,8 @@ class Steps:
         The wall clock.
     is_stopping : threading.Event
         Set when the node stops.
+    lanes : Lanes, optional
+        Where versions are processed here; None: each begins when the queue lets it.
 
     """
 
@@ -68,7 +71,9 @@ class Steps:
         chooser: Chooser,
         clock: Clock,
         is_stopping: threading.Event,
+        lanes: Lanes | None = None,
     ) -> None:
+        self._lanes = lanes
         self.running = 0
         """How many steps are being done."""
         self._store = store
@@ -88,9 +93,25 @@ class Steps:
         """Process a version; return how it is tried again, None: it is over."""
         self._wait_while_paused()
         choice = self._chooser.recall(version_id)
+        with self._enter(choice):
+            return self._process(version_id, run, attempt, began_at)
+
+    def _enter(self, choice: Choice) -> AbstractContextManager[None]:
+        if self._lanes is None:
+            return nullcontext()
+        return self._lanes.enter(choice.place, pictures=choice.pictures)
+
+    def _process(
+        self, version_id: int, run: int, attempt: int, began_at: str | None
+    ) -> dict[str, Any] | None:
+        choice = self._chooser.recall(version_id)  # it may have waited for long
         now = self._clock()
         began = now if began_at is None else datetime.fromisoformat(began_at)
-        again = {"began_at": began.isoformat(), "priority": choice.place}
+        again = {
+            "began_at": began.isoformat(),
+            "priority": choice.place,
+            "queue": self.queue_of(choice),
+        }
         if choice.delay_s:  # its hours passed while it waited for others
             return {**again, "delay_s": choice.delay_s}
         with self._step():
@@ -110,6 +131,11 @@ class Steps:
                 if key.version_id != version_id:
                     hurry(work_name(key))
         return None
+
+    def queue_of(self, choice: Choice) -> str:
+        """Return the queue that a version waits in."""
+        has_lane = self._lanes is not None and is_small(choice.pictures)
+        return SMALL_QUEUE if has_lane else PROCESS_QUEUE
 
     def _wait_while_paused(self) -> None:
         # All that the queue lets begin waits here, so nothing else is begun.

@@ -18,7 +18,7 @@ from dicom_node.workflows.watching import ring
 __all__ = ["CRASHED", "PROCESS_QUEUE", "forget_ended", "hurry", "submit"]
 
 PROCESS_QUEUE = "process"
-"""Where versions wait for the worker."""
+"""Where versions wait for the worker; see `lanes` for those of few pictures."""
 
 CRASHED = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 """The state of a workflow that ended the process again and again."""

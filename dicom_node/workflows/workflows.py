@@ -33,6 +33,7 @@ from dicom_node.workflows.engine import (
     expect_interruptions,
     queue_of,
 )
+from dicom_node.workflows.lanes import SMALL_QUEUE, Lanes
 from dicom_node.workflows.names import commitment_name, parcel_name, work_name
 from dicom_node.workflows.processing import (
     NO_MODEL,
@@ -123,6 +124,7 @@ class Workflows:
             chooser=self._chooser,
             clock=clock,
             is_stopping=self._is_stopping,
+            lanes=Lanes(self._is_stopping) if _has_lanes(settings) else None,
         )
         self._retriever: Retriever | None = None
 
@@ -166,7 +168,10 @@ class Workflows:
                 PROCESS_QUEUE,
                 worker_concurrency=workers.at_once if workers.enabled else 1,
                 polling_interval_sec=POLLING_S,
-            )
+            ),
+            DBOS.register_queue(
+                SMALL_QUEUE, worker_concurrency=1, polling_interval_sec=POLLING_S
+            ),
         ]
         # Also what goes to a destination that was removed since must end somewhere.
         names = {one.name for one in self._settings.destinations}
@@ -287,7 +292,7 @@ class Workflows:
             self._processor.prepare(key.version_id)
         state = submit(
             work_name(key),
-            PROCESS_QUEUE,
+            self._steps.queue_of(choice),
             self._registered.process_version,
             key.version_id,
             key.run,
@@ -357,3 +362,8 @@ class Workflows:
             name,
             delay_s=delay_s,
         )
+
+
+def _has_lanes(settings: NodeSettings) -> bool:
+    # Workers elsewhere have a model each; and by arrival nobody passes anybody.
+    return not settings.workers.enabled and settings.schedule.order == "cost"

@@ -1,0 +1,84 @@
+"""Two lanes for versions: one of many pictures at a time, beside it one of few.
+
+A radiograph that comes while a large CT is under way need not wait for it. Within a
+lane the order is as ever, and what is more urgent is not passed. Nothing waits for
+ever: a large version waits for large ones only, and a small one for at most the large
+one that is under way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dicom_node.errors import StoreError
+from dicom_node.grounding_process import SMALL_PICTURES
+from dicom_node.workflows.order import row_of
+
+__all__ = ["SMALL_QUEUE", "Lanes", "is_small"]
+
+SMALL_QUEUE = "process-small"
+"""Where versions of few pictures wait for their lane."""
+
+_LOOK_S = 0.2
+"""How often it is looked whether the node stops."""
+
+
+def is_small(pictures: int) -> bool:
+    """Whether a version of so many frames takes the lane of the small ones."""
+    return pictures <= SMALL_PICTURES
+
+
+class Lanes:
+    """Lets versions begin: at most one large, and beside it what is small.
+
+    Parameters
+    ----------
+    is_stopping : threading.Event
+        Set when the node stops.
+
+    """
+
+    def __init__(self, is_stopping: threading.Event) -> None:
+        self._is_stopping = is_stopping
+        self._changed = threading.Condition()
+        self._large: int | None = None
+
+    @contextmanager
+    def enter(self, place: int, *, pictures: int) -> Iterator[None]:
+        """Wait until a version may begin; it is under way while the block lasts.
+
+        Parameters
+        ----------
+        place : int
+            Where it stands in the queue; see `place_in_line`.
+        pictures : int
+            How many frames it has.
+
+        Raises
+        ------
+        StoreError
+            The node stops meanwhile: the next start does it.
+
+        """
+        is_large = not is_small(pictures)
+        with self._changed:
+            while not self._may_begin(place, is_large):
+                if self._is_stopping.is_set():
+                    raise StoreError("the node stops while work waits for its lane")
+                self._changed.wait(_LOOK_S)
+            if is_large:
+                self._large = place
+        try:
+            yield
+        finally:
+            if is_large:
+                with self._changed:
+                    self._large = None
+                    self._changed.notify_all()
+
+    def _may_begin(self, place: int, is_large: bool) -> bool:
+        if self._large is None:
+            return True
+        return not is_large and row_of(place) <= row_of(self._large)
