@@ -72,11 +72,20 @@ class Segmentation:
     """Tracking UID of a region to its segment number."""
 
 
-def make_segmentations(making: Making) -> Iterator[Segmentation]:
+def make_segmentations(
+    making: Making, headers: SourceHeaders | None = None
+) -> Iterator[Segmentation]:
     """Make the SEGs of a result, series by series; none where nothing was found.
 
     A series gets one SEG, unless its regions cannot share one (`arrange`). Each SEG
     is a series of its own: of a series with several, OHIF 3.13 loads one.
+
+    Parameters
+    ----------
+    making : Making
+        The result.
+    headers : SourceHeaders, optional
+        Headers that may have been read; they are read as they are needed.
 
     Raises
     ------
@@ -84,7 +93,7 @@ def make_segmentations(making: Making) -> Iterator[Segmentation]:
         A mask does not fit its series, or a source instance cannot be read.
 
     """
-    headers = SourceHeaders()
+    headers = headers or SourceHeaders()
     parts: dict[tuple[str, int], list[Part]] = {}
     placed: dict[tuple[str, int], ImageSeries] = {}
     for index, series, region in making.placed_regions():

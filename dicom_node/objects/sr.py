@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from highdicom import sr
@@ -10,7 +11,11 @@ from highdicom.sr import RelationshipTypeValues as Relationship
 from pydicom import Dataset
 from pydicom.sr.codedict import Collection, codes
 from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
+)
 
 from dicom_node import __version__
 from dicom_node.errors import ObjectError
@@ -25,14 +30,10 @@ from dicom_node.objects.references import hierarchy, requests_of, texts_of
 from dicom_node.objects.sr_content import phrase_evaluations, region_groups
 from dicom_node.objects.sr_review import add_verification, people_items
 from dicom_node.objects.study_module import copy_study_modules, plain_sequence
+from dicom_node.records import ObjectReference
 
 if TYPE_CHECKING:
-    from dicom_node.records import (
-        ImageSeries,
-        ObjectReference,
-        Report,
-        ResultObject,
-    )
+    from dicom_node.records import ImageSeries, ResultObject
 
 __all__ = ["make_report"]
 
@@ -63,14 +64,13 @@ def make_report(making: Making, segmentations: Sequence[ResultObject]) -> Datase
         A region has no segment, or a value cannot be encoded.
 
     """
-    reports = {one.source: one for one in making.result.reports if one.is_document}
     root = _root(making, segmentations)
+    # The builder copies the tree and looks through it twice for what it refers to,
+    # which was a third of a report's time. It gets an empty one; that all references
+    # are evidence is a rule that every report is verified by.
     ds: Dataset = sr.Comprehensive3DSR(
-        evidence=[
-            _template(making),
-            *_evidence(making, segmentations, reports),
-        ],
-        content=root,
+        evidence=[_template(making)],
+        content=_report_container([]),
         series_instance_uid=making.uid("sr-series"),
         series_number=making.first_series_number,
         sop_instance_uid=making.uid("sr"),
@@ -87,7 +87,8 @@ def make_report(making: Making, segmentations: Sequence[ResultObject]) -> Datase
         software_versions=__version__,
         device_serial_number=making.result.model_sha256[:16] or "unknown",
     )
-    _drop_template(ds)
+    ds.update(root)
+    _name_evidence(ds, making, segmentations)
     _add_requests(ds, making)
     _add_predecessors(ds, making)
     making.stamp(ds)
@@ -135,12 +136,17 @@ def _root(
     measurements = cast("list[sr.ContentItem]", [one[0] for one in groups])
     items += _container(codes.DCM.ImagingMeasurements, measurements)
     items += _container(_QUALITATIVE_EVALUATIONS, list(phrase_evaluations(making)))
+    root = _report_container(items)
+    _separate(root)
+    return root
+
+
+def _report_container(items: Sequence[sr.ContentItem]) -> Dataset:
     # The builder's own report template refuses a result without any region.
     root: Dataset = sr.ContainerContentItem(
         codes.DCM.ImagingMeasurementReport, template_id="1500"
     )
     root.ContentSequence = sr.ContentSequence(items)
-    _separate(root)
     return root
 
 
@@ -221,52 +227,45 @@ def _image_library(series: Sequence[ImageSeries]) -> list[sr.ContentItem]:
     return [library]
 
 
-def _evidence(
-    making: Making, segmentations: Sequence[ResultObject], reports: dict[str, Report]
-) -> Iterator[Dataset]:
-    """Yield everything the report refers to or was made from (PS3.3 C.17.2.3).
+def _name_evidence(
+    ds: Dataset, making: Making, segmentations: Sequence[ResultObject]
+) -> None:
+    """Name everything the report refers to or was made from (PS3.3 C.17.2.3).
 
     All of it belongs to the study and so to its requested procedures: it goes into
     Current Requested Procedure Evidence. Pertinent Other Evidence is for objects of
     other requested procedures.
     """
+    named: dict[str, ObjectReference] = {}
+    for one in _evidence(making, segmentations):
+        named.setdefault(one.sop_instance_uid, one)
+    del ds.CurrentRequestedProcedureEvidenceSequence  # of the template
+    if named:
+        ds.CurrentRequestedProcedureEvidenceSequence = hierarchy(named.values())
+
+
+def _evidence(
+    making: Making, segmentations: Sequence[ResultObject]
+) -> Iterator[ObjectReference]:
     study = making.result.study_instance_uid
     for series in making.result.series:
-        for frame in {one.sop_instance_uid: one for one in series.frames}.values():
-            yield _reference(
+        for frame in series.frames:
+            yield ObjectReference(
                 frame.sop_class_uid,
                 frame.sop_instance_uid,
                 series.series_instance_uid,
                 study,
             )
     for one in segmentations:
-        yield _reference(
-            one.reference.sop_class_uid,
-            one.reference.sop_instance_uid,
-            one.reference.series_instance_uid,
-            study,
-        )
+        yield replace(one.reference, study_instance_uid=study)
+    reports = {one.source: one for one in making.result.reports if one.is_document}
     for report in reports.values():
-        yield _reference(
-            report.sop_class_uid,
-            report.sop_instance_uid,
-            report.series_instance_uid,
+        yield ObjectReference(
+            report.sop_class_uid or "",
+            report.sop_instance_uid or "",
+            report.series_instance_uid or "",
             study,
         )
-
-
-def _reference(
-    sop_class_uid: str | None,
-    sop_instance_uid: str | None,
-    series_instance_uid: str | None,
-    study_instance_uid: str,
-) -> Dataset:
-    ds = Dataset()
-    ds.SOPClassUID = sop_class_uid
-    ds.SOPInstanceUID = sop_instance_uid
-    ds.SeriesInstanceUID = series_instance_uid
-    ds.StudyInstanceUID = study_instance_uid
-    return ds
 
 
 def _template(making: Making) -> Dataset:
@@ -274,29 +273,17 @@ def _template(making: Making) -> Dataset:
 
     The real ones are copied afterwards, and the reference to it is dropped.
     """
-    ds = _reference(
-        "1.2.840.10008.5.1.4.1.1.2",
-        making.uid("template"),
-        making.uid("template-series"),
-        making.result.study_instance_uid,
-    )
+    ds = Dataset()
+    ds.SOPClassUID = CTImageStorage
+    ds.SOPInstanceUID = making.uid("template")
+    ds.SeriesInstanceUID = making.uid("template-series")
+    ds.StudyInstanceUID = making.result.study_instance_uid
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
         setattr(ds, keyword, "")
     for keyword in ("AccessionNumber", "StudyID", "ReferringPhysicianName"):
         setattr(ds, keyword, "")
     ds.StudyDate = ds.StudyTime = None
     return ds
-
-
-def _drop_template(ds: Dataset) -> None:
-    for study in ds.CurrentRequestedProcedureEvidenceSequence:
-        # The template came first, as a series of its own.
-        del study.ReferencedSeriesSequence[0]
-    if not any(
-        study.ReferencedSeriesSequence
-        for study in ds.CurrentRequestedProcedureEvidenceSequence
-    ):
-        del ds.CurrentRequestedProcedureEvidenceSequence
 
 
 def _add_requests(ds: Dataset, making: Making) -> None:

@@ -110,8 +110,7 @@ def key_boxes(region: Region) -> tuple[BoundingBox, ...]:
 
     A region without a box on that frame gets the box around its mask.
     """
-    areas = region.mask.sum(axis=(1, 2))
-    key = int(np.argmax(areas))
+    key = int(np.argmax([np.count_nonzero(frame) for frame in region.mask]))
     frame_index = region.mask_origin[0] + key
     boxes = [box for box in region.boxes if box.frame_index == frame_index]
     if not boxes:
