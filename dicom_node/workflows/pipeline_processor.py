@@ -217,6 +217,9 @@ class PipelineProcessor:
         except WorkerLostError:
             self._losses[key] += 1
             raise
+        if self._is_stopped.is_set() and processed.result.not_processed:
+            # Its rooms were closed under it: what it lacks may be no fault of its own.
+            raise WorkerLostError("the node is stopping")
         self._losses.pop(key, None)
         stages.save(out_dir)
         return processed.objects

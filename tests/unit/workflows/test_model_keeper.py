@@ -118,3 +118,22 @@ def test_a_study_that_ends_the_model_each_time_is_told_as_not_processed(
         "the model's process ended"
     ]
     assert [one.path.name for one in objects] == ["sr.dcm"]
+
+
+def test_a_study_whose_model_ends_with_the_node_is_no_result(tmp_path: Path) -> None:
+    make_ct_series(tmp_path / "in", slices=2)
+    ready = gather_studies([tmp_path / "in"]).studies[0]
+    out_dir = tmp_path / "out"
+    out_dir.mkdir()
+
+    class EndingGrounder(LosingGrounder):
+        def ground(self, *_arguments: object, **_options: object) -> tuple[()]:
+            processor.stop()
+            raise WorkerLostError("the node is stopping")
+
+    processor = PipelineProcessor(
+        NodeSettings(), make_grounder=lambda _model: EndingGrounder()
+    )
+
+    with pytest.raises(WorkerLostError, match="stopping"):
+        processor.process(ready, out_dir=out_dir, predecessors=(), may_retry=False)
