@@ -68,6 +68,8 @@ def arrange(parts: Sequence[Part], grid: Grid, profile: Profile) -> list[Group]:
         if is_few and max(frames) == 1:
             return [Group(encoding, [part], has_overlap=False) for part in parts]
     label_map = SegmentationEncoding.LABELMAP
+    if not _any_overlap(parts, grid):
+        return [Group(label_map, parts, has_overlap=False)]
     return [
         Group(label_map, group, has_overlap=False) for group in _without_overlap(parts)
     ]
