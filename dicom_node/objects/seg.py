@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import highdicom as hd
 import numpy as np
 from highdicom.seg import SegmentAlgorithmTypeValues as AlgorithmType
 from pydicom import Dataset
+from pydicom.encaps import encapsulate, encapsulate_extended
+from pydicom.pixels.encoders.base import get_encoder
+from pydicom.pixels.utils import as_pixel_options
 from pydicom.sr.codedict import codes
 from pydicom.uid import (
     CTImageStorage,
@@ -310,12 +314,27 @@ def _fill_label_map(ds: Dataset, planes: Sequence[Plane], grid: Grid) -> Frames:
 def _compress(ds: Dataset, frames: Frames) -> Frames:
     """Put the frames into the data set by RLE Lossless, each one fragment in its table.
 
-    A table that four bytes cannot hold becomes the extended one (PS3.5 A.4).
+    They are encoded one by one as they are drawn, so that memory never holds all of
+    them plain. A table that four bytes cannot hold becomes the extended one (PS3.5
+    A.4).
     """
-    if frames.pixels is not None:
-        ds.PixelData = b"".join(frames.pixels.pieces)
-        ds["PixelData"].VR = frames.pixels.vr
-    ds.compress(RLELossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+    if frames.pixels is None:
+        return frames
+    encoder = get_encoder(RLELossless)
+    options = as_pixel_options(ds, number_of_frames=1)
+    drawn = islice(frames.pixels.pieces, int(ds.NumberOfFrames))  # padding comes after
+    encoded = [
+        encoder.encode(piece, encoding_plugin="pylibjpeg", **options) for piece in drawn
+    ]
+    last_offset = sum(len(one) + 8 for one in encoded[:-1])
+    if last_offset < 1 << 32:
+        ds.PixelData = encapsulate(encoded)
+    else:
+        data, ds.ExtendedOffsetTable, lengths = encapsulate_extended(encoded)
+        ds.PixelData, ds.ExtendedOffsetTableLengths = data, lengths
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True  # PS3.5 A.4
+    ds.file_meta.TransferSyntaxUID = RLELossless
     return Frames(frames.groups, None)
 
 
