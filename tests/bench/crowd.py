@@ -6,12 +6,15 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 from dicom_node.store.switches import PAUSED
 from dicom_node.timeline import VersionMoments
+from dicom_node.workflows.lanes import is_small
+from dicom_node.workflows.order import PATIENCE_S
+from tests.bench.meeting import seconds_lent
 from tests.bench.report import Table, Tell
 from tests.bench.site import (
     Load,
@@ -31,6 +34,7 @@ from tests.builders.process import wait_until
 __all__ = ["Crowd", "crowd_table", "memory_table", "run_crowd"]
 
 _MINUTES = 60.0
+_PATIENCE = timedelta(seconds=PATIENCE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +99,13 @@ def crowd_table(crowd: Crowd) -> Table:
         ).total_seconds()
         for _, moments in crowd.studies
     }
-    # Whoever is with the worker when the pause ends was taken before.
-    as_done = sorted(crowd.studies, key=lambda one: _moment(one[1].started_at))
+    by_cost = sorted(
+        crowd.studies,
+        key=lambda one: one[1].queued_at + _PATIENCE * one[1].instances,
+    )
     ways = {
-        "by cost, ageing": measured,
-        "the same, replayed": _replay(as_done, crowd.began_at),
+        "two lanes, by cost, ageing": measured,
+        "one line, by cost, ageing, replayed": _replay(by_cost, crowd.began_at),
         "first in, first out, replayed": _replay(crowd.studies, crowd.began_at),
     }
     return Table(
@@ -150,19 +156,23 @@ def _replay(
 ) -> dict[str, float]:
     """Let one worker take studies in an order, each for as long as it took.
 
-    Between two it takes as long as it took in the measured run, in the middle.
+    Between two it takes as long as it took in a lane of the measured run, in the
+    middle.
     """
-    done = sorted(
-        (max(began_at, _moment(one.started_at)), _moment(one.finished_at))
-        for _, one in studies
-    )
-    gaps = [(after[0] - before[1]).total_seconds() for before, after in pairwise(done)]
-    gap = statistics.median(gaps) if gaps else 0.0
+    gaps = []
+    for lane in (True, False):
+        done = sorted(
+            (max(began_at, _moment(one.started_at)), _moment(one.finished_at))
+            for _, one in studies
+            if is_small(one.instances) is lane
+        )
+        gaps += [(one[0] - last[1]).total_seconds() for last, one in pairwise(done)]
+    gap = max(0.0, statistics.median(gaps)) if gaps else 0.0
     now = 0.0
     waits = {}
     for study, one in studies:
         begun, ended = max(began_at, _moment(one.started_at)), _moment(one.finished_at)
-        now += (ended - begun).total_seconds()
+        now += (ended - begun).total_seconds() - seconds_lent(one)
         waits[study.uid] = now + (acknowledged_at(one) - ended).total_seconds()
         now += gap
     return waits

@@ -14,6 +14,7 @@ from pathlib import Path
 from dicom_node.timeline import VersionMoments, make_spans, seconds_to_result
 from tests.bench.crowd import crowd_table, memory_table, run_crowd
 from tests.bench.interleave import Measured, interleave
+from tests.bench.meeting import Rows, meet, meet_in_turns, meeting_table
 from tests.bench.report import Case, Report, Scale, Table, Tell
 from tests.bench.site import (
     QUIET_S,
@@ -35,7 +36,7 @@ __all__ = ["run"]
 
 
 _LOADS = {
-    Scale.QUICK: Load(256, 64, 6, {1: 2, 6: 1}, 1, 0, 1, 0.5),
+    Scale.QUICK: Load(256, 64, 12, {1: 2, 12: 1}, 1, 0, 1, 0.5, 0),
     Scale.FULL: Load(
         2048,
         512,
@@ -45,18 +46,23 @@ _LOADS = {
         warms=1,
         alone=1,
         idle_s=20.0,
+        meetings=3,
     ),
 }
 
 
 def run(scale: Scale, work: Path, tell: Tell) -> Report:
-    """Measure the node's start, its rest, one study alone, and a crowd."""
+    """Measure the node's start, its rest, one study, two that meet, and a crowd."""
     load = _LOADS[scale]
     started = _start(load, work / "start", tell)
     with open_site(work / "alone") as node:
         idle = _idle(node, load.idle_s)
         tell(f"idle: {idle.rows}")
         lonely = _alone(node, load, work / "images", tell)
+        met: Rows = {}
+        if not load.meetings:
+            met["two lanes"] = [meet(node, load, work / "met")]
+    met = met or meet_in_turns(load, work / "meeting", tell)
     crowd = run_crowd(load, work / "crowd", tell)
     if scale is Scale.FULL:
         draw_timelines([each[-1] for each in lonely.values()])
@@ -65,6 +71,7 @@ def run(scale: Scale, work: Path, tell: Tell) -> Report:
         tables=(
             idle,
             _stages(lonely),
+            meeting_table(met, load),
             crowd_table(crowd),
             memory_table(crowd),
         ),
@@ -77,10 +84,10 @@ def run(scale: Scale, work: Path, tell: Tell) -> Report:
             "CPU, SQLite, C-STORE in and C-STORE to DCMTK's storescp.",
             "In the crowd all studies are received, the largest first, while work is "
             "paused; waiting counts from the moment the pause ends.",
-            "First in, first out is replayed with the durations of the measured run, "
-            "and so is the measured order, to show how well that tells.",
-            "One study is with the worker at a time: a radiograph waits for what is "
-            "under way, and for nothing else that is larger.",
+            "One line, by cost and by arrival, is replayed with the durations of the "
+            "measured run, less the time in which each let others go first.",
+            "Two studies are under way at most, one of them of up to eight pictures: "
+            "the model answers it between two batches of slices of the other.",
         ),
         versions={"DCMTK": _dcmtk_version()},
     )

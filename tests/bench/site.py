@@ -56,6 +56,9 @@ class Load:
     """Radiographs before those that count: they load what is loaded late."""
     alone: int
     idle_s: float
+    meetings: int
+    """How often a radiograph comes while a CT is under way, with lanes and without; 0:
+    once, with lanes."""
 
 
 @contextmanager
