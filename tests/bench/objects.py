@@ -95,8 +95,8 @@ def run(scale: Scale, work: Path, tell: Tell) -> Report:
             "takes; the node its own cropped masks.",
             "Memory is told for processes that are spawned, not forked, and that have "
             "made a small SEG before.",
-            "Of a label map by RLE most of the time is the encoder's, which is "
-            "pylibjpeg's on both sides: no goal is set for it.",
+            "Of a label map by RLE most of the node's time is the encoder's, that of "
+            "pydicom's plugins, as highdicom's is: no goal is set for it.",
             "The bound finds no region, has no headers and packs whole frames.",
         ),
         versions={"highdicom": hd.__version__, "pydicom": pydicom.__version__},
