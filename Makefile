@@ -24,7 +24,8 @@ demo: setup      ## Ground a real CT with its report, over the network, and show
 	$(BIN)/dicom-node demo $(DEMO_ARGS)
 test: setup      ## Everything: style, layers, types, the whole suite
 	$(MAKE) --no-print-directory lint types
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@# Three on two cores: the long tests mostly wait, for peers and for time-outs.
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 fast: setup      ## Unit and property tests, stop at the first failure
 	$(BIN)/pytest -q -x -n 2 -m "not slow and not acceptance and not gpu and not peers"
 lint: setup      ## Style, spelling, layering
