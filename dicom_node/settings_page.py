@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 import types
 import typing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +43,9 @@ def render_settings() -> str:
             lines += ["| key | default | meaning |", "|---|---|---|"]
         else:
             lines += ["| key | environment | default | meaning |", "|---|---|---|---|"]
+        meanings = _meanings(section)
         for key, item in section.model_fields.items():
-            cells = [f"`{key}`", _default(item), _meaning(item)]
+            cells = [f"`{key}`", _default(item), _with_choices(item, meanings[key])]
             if not is_list:
                 cells.insert(1, f"`{variable}_{key.upper()}`")
             lines.append(f"| {' | '.join(cells)} |")
@@ -67,9 +72,29 @@ def _default(item: FieldInfo) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-def _meaning(item: FieldInfo) -> str:
+def _meanings(section: type[BaseModel]) -> dict[str, str]:
+    """Return the text below each key of a section.
+
+    pydantic can do it while a class is made, which parses the sources at every start.
+    """
+    found: dict[str, str] = {}
+    for one in reversed(section.__mro__):
+        if not issubclass(one, BaseModel) or one is BaseModel:
+            continue
+        (made,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+        for field, text in pairwise(typing.cast(ast.ClassDef, made).body):
+            match field, text:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=key)),
+                    ast.Expr(value=ast.Constant(value=str(said))),
+                ):
+                    found[key] = inspect.cleandoc(said)
+    return found
+
+
+def _with_choices(item: FieldInfo, meaning: str) -> str:
     choices = typing.get_args(item.annotation)
-    text = " ".join((item.description or "").replace("``", "`").split())
+    text = " ".join(meaning.replace("``", "`").split())
     if typing.get_origin(item.annotation) is typing.Literal:
         text += " One of " + ", ".join(f"`{one}`" for one in choices) + "."
     return text

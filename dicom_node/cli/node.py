@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,8 +21,12 @@ commands = typer.Typer()
 @commands.command()
 def serve(config: ConfigOption = None) -> None:
     """Run the node: receive studies, ground their phrases, send results."""
+    # What modules make while they load is no garbage, and is looked at no more.
+    gc.disable()
     from dicom_node.service import NodeService
 
+    gc.freeze()
+    gc.enable()
     keep_private()
     NodeService(load_settings(config)).run_forever()
 

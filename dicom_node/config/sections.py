@@ -100,9 +100,7 @@ PROFILE_NAMES: tuple[str, ...] = ProfileName.__args__  # type: ignore[attr-defin
 class Section(BaseModel):
     """A table of the settings."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NodeSection(Section):

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,7 +20,10 @@ from dicom_node.durable import write_whole
 from dicom_node.errors import NodeError, SettingsError, StoreError
 from dicom_node.service.standby import StandbyDoor
 from dicom_node.store import Store
-from dicom_node.store.claim import LEASE_S, Claim
+from dicom_node.store.patience import LEASE_S
+
+if TYPE_CHECKING:
+    from dicom_node.store.claim import Claim
 
 __all__ = ["LOCK_FILE", "NodeClaim", "lock_folder", "read_node_id"]
 

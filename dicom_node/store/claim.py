@@ -16,22 +16,14 @@ from sqlalchemy import URL, Connection, Engine, event, text
 from sqlalchemy.dialects import registry
 
 from dicom_node.errors import StoreError, TakenOverError
-from dicom_node.store.patience import (
-    CONNECT_ARGUMENTS,
-    PatientConnection,
-    make_server_engine,
-)
+from dicom_node.store.patience import CONNECT_ARGUMENTS, LEASE_S, make_server_engine
+from dicom_node.store.patient_connection import PatientConnection
 
-__all__ = ["FENCE_KEY", "LEASE_S", "Claim"]
+__all__ = ["FENCE_KEY", "Claim"]
 
 _TURN_KEY = 0x6469636F6D2D6E31
 FENCE_KEY = 0x6469636F6D2D6E32
 """Advisory locks: ours alone, within the node's database."""
-
-LEASE_S = 10
-"""A node that gives no sign of life for so many seconds loses its claim; the server
-keeps the time, so no two clocks are compared. Before PostgreSQL 14 only a connection
-that is gone ends a claim."""
 
 _ASK_S = 2.0
 """How often the node gives a sign of life."""

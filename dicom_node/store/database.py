@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,8 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from dicom_node.durable import sync_path
 from dicom_node.errors import StoreError
 from dicom_node.store.causes import place_of, store_error
-from dicom_node.store.claim import Claim
 from dicom_node.store.engines import database_file, database_url, make_engine
+
+if TYPE_CHECKING:
+    from dicom_node.store.claim import Claim
 
 __all__ = ["Database"]
 
@@ -289,7 +291,11 @@ class Database:
 
     def make_claim(self) -> Claim | None:
         """Make the claim of one node on the database; None on SQLite."""
-        return None if self.is_sqlite else Claim(self.url)
+        if self.is_sqlite:
+            return None
+        from dicom_node.store.claim import Claim
+
+        return Claim(self.url)
 
     def close(self) -> None:
         """Close every connection."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-import psycopg
-from psycopg.abc import RV, PQGen
 from sqlalchemy import URL, Engine, create_engine, event
 
-__all__ = ["CONNECT_ARGUMENTS", "PATIENCE_S", "PatientConnection", "make_server_engine"]
+__all__ = ["CONNECT_ARGUMENTS", "LEASE_S", "PATIENCE_S", "make_server_engine"]
 
 PATIENCE_S = 10.0
 """How long an answer of the server is waited for, in seconds: the peer that waits for
 ours gives up after 30 s. A server that is stopped keeps the connection and none of its
 own time limits, so this one is ours."""
+
+LEASE_S = 10
+"""A node that gives no sign of life for so many seconds loses its claim; the server
+keeps the time, so no two clocks are compared. Before PostgreSQL 14 only a connection
+that is gone ends a claim."""
 
 _STATEMENT_MS = 8_000
 """The server ends a statement itself before we end the connection."""
@@ -43,39 +45,6 @@ _COMMON = (
 )
 
 
-class PatientConnection(psycopg.Connection[Any]):
-    """A connection that is closed when the server does not answer in time."""
-
-    patience_s: float | None = PATIENCE_S
-    """None: for ever, as a migration of large tables needs it."""
-
-    def wait(self, gen: PQGen[RV], *arguments: Any, **options: Any) -> RV:
-        """Wait for the server, not longer than `patience_s`."""
-        if self.patience_s is None:
-            return super().wait(gen, *arguments, **options)
-        return super().wait(
-            self._patiently(gen, self.patience_s), *arguments, **options
-        )
-
-    def _patiently(self, gen: PQGen[RV], patience_s: float) -> PQGen[RV]:
-        end = time.monotonic() + patience_s
-        try:
-            wanted = next(gen)
-            while True:
-                # The driver sends an empty answer now and then while nothing happens.
-                ready = yield wanted
-                if not ready and time.monotonic() > end:
-                    gen.close()
-                    self.pgconn.finish()
-                    raise psycopg.OperationalError(
-                        "timeout: the server does not answer"
-                    )
-                wanted = gen.send(ready)
-        except StopIteration as ended:
-            result: RV = ended.value
-            return result
-
-
 def make_server_engine(
     url: URL, *, pool_size: int, max_overflow: int = 10, has_time_limits: bool = True
 ) -> Engine:
@@ -91,6 +60,9 @@ def make_server_engine(
         Whether the server ends long statements and waits for locks.
 
     """
+    # The driver is loaded where PostgreSQL is used: a node starts in a second.
+    from dicom_node.store.patient_connection import PatientConnection
+
     options = _COMMON
     if has_time_limits:
         options += f" -c statement_timeout={_STATEMENT_MS} -c lock_timeout={_LOCK_MS}"

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.x509 import load_pem_x509_certificates, load_pem_x509_crl
-
 from dicom_node.config import NodeSettings
 from dicom_node.errors import SettingsError
 from dicom_node.tls.contexts import ServerFiles
@@ -103,6 +101,9 @@ def valid_until(one: NamedCertificate) -> datetime:
         The file holds no certificate.
 
     """
+    # Loaded where it is needed: a node without TLS starts without it.
+    from cryptography.x509 import load_pem_x509_certificates, load_pem_x509_crl
+
     try:
         data = one.path.read_bytes()
         if one.use.endswith(".revoked"):

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cryptography.x509 import load_pem_x509_crl
-
 from dicom_node.config import (
     AuditSettings,
     DicomTlsSettings,
@@ -189,6 +187,9 @@ def _trust(context: ssl.SSLContext, path: Path, where: str) -> None:
 
 
 def _refuse_revoked(context: ssl.SSLContext, path: Path, where: str) -> None:
+    # Loaded where it is needed: a node without TLS starts without it.
+    from cryptography.x509 import load_pem_x509_crl
+
     _check_readable(path, where)
     try:
         load_pem_x509_crl(path.read_bytes())
