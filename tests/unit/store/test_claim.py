@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from dicom_node.errors import StoreError, TakenOverError
-from dicom_node.store import Store, patience
+from dicom_node.store import Store
+from dicom_node.store.patient_connection import PatientConnection
 from tests.builders.postgres import PostgresCluster
 from tests.builders.process import wait_until
 
@@ -130,7 +131,7 @@ def test_a_claim_that_is_lost_is_taken_again_if_nobody_has_it(
 def test_a_server_that_hangs_is_given_up(
     first: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience.PatientConnection, "patience_s", 0.5)
+    monkeypatch.setattr(PatientConnection, "patience_s", 0.5)
 
     with pytest.raises(StoreError) as told:
         ask_a_stopped_server(first)
