@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from dicom_node.store.database import Database
+from dicom_node.store.modalities import has_modality
 from dicom_node.store.schema import instances, results, series, studies, versions
 
 __all__ = [
@@ -98,13 +99,14 @@ class CatalogueSeries:
 class CatalogueStore:
     """Finds studies, series, instances and their files.
 
-    With a million instances every query but the one for studies by name, description
-    or modality goes through an index, and that one stops when its page is full:
+    With a million instances every query but the one for studies by name or
+    description goes through an index, and that one stops when its page is full:
     ``study_instance_uid``, ``accession_number``, ``patient_id`` and ``study_date``
-    have an index each; series and counts come by ``(study_id, id)`` of instances and
-    ``(study_id, series_instance_uid)`` of the series; an instance by
-    ``(sop_instance_uid, sha256)``; results by ``(study_id, content_version)`` of the
-    versions and ``version_id``. Pages of studies follow the primary key.
+    have an index each; studies of a modality come as `modalities` says; series and
+    counts by ``(study_id, id)`` of instances and ``(study_id, series_instance_uid)``
+    of the series; an instance by ``(sop_instance_uid, sha256)``; results by
+    ``(study_id, content_version)`` of the versions and ``version_id``. Pages of
+    studies follow the primary key.
 
     Parameters
     ----------
@@ -145,6 +147,12 @@ class CatalogueStore:
         if before_id is not None:
             query = query.where(studies.c.id < before_id)
         with self._database.read() as connection:
+            if where.modalities:
+                classes = where.other_classes
+                claim = has_modality(
+                    connection, where.modalities, other_classes=classes
+                )
+                query = query.where(claim)
             return tuple(
                 CatalogueStudy(row.id, row.study_instance_uid, row.attributes or {})
                 for row in connection.execute(query)
@@ -293,28 +301,6 @@ def _conditions(where: StudyFilter) -> Iterator[ColumnElement[bool]]:
             ),
             results.c.sop_instance_uid.in_(wanted),
         )
-    if where.modalities:
-        has_series = (
-            select(series.c.id)
-            .where(
-                series.c.study_id == studies.c.id,
-                series.c.modality.in_(where.modalities),
-            )
-            .exists()
-        )
-        # What a result's modality is, its file says where its class does not.
-        has_results = (
-            select(versions.c.id)
-            .join(results, results.c.version_id == versions.c.id)
-            .where(
-                versions.c.study_id == studies.c.id,
-                versions.c.result_dir.is_not(None),
-                versions.c.removed_at.is_(None),
-                results.c.sop_class_uid.not_in(where.other_classes),
-            )
-            .exists()
-        )
-        yield or_(has_series, has_results)
 
 
 def _holds(

@@ -250,7 +250,7 @@ QUERIES = (
     ),
     Query(
         "QIDO-RS: ModalitiesInStudy, one that no study has",
-        False,
+        True,
         lambda one: _search(one, {"ModalitiesInStudy": "XA"}),
     ),
     Query("retention: nothing is old enough", True, _candidates(10_000)),

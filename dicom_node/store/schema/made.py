@@ -117,6 +117,7 @@ results = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("removed_at", UtcDateTime),
     Index(None, "version_id"),
+    Index(None, "sop_class_uid"),
     sqlite_autoincrement=True,
 )
 """Result objects: one row per SOP Instance UID for ever; ``removed_at``: retention

@@ -80,6 +80,7 @@ series = Table(
     Column("attributes", JSON, nullable=False),
     UniqueConstraint("study_id", "series_instance_uid"),
     Index(None, "series_instance_uid"),
+    Index(None, "modality", "study_id"),
     sqlite_autoincrement=True,
 )
 """The series of a study, those of returned results too; ``attributes`` as in
