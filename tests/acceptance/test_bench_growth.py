@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.growth import run
+from tests.bench.growth_http import REQUESTS
 from tests.bench.growth_queries import QUERIES
 from tests.bench.growth_sites import STUDIES_A_YEAR, Mix, UnitCosts, need
 from tests.bench.report import Scale
@@ -17,8 +18,12 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(300)
 def test_everything_that_grows_is_measured(tmp_path: Path) -> None:
     report = run(Scale.QUICK, tmp_path, print)
 
-    queries, processing, sites = report.tables
-    assert [row[0] for row in queries.rows] == [one.name for one in QUERIES]
+    queries, processing, sites, on_server, over_http = report.tables
+    for table in (queries, on_server):
+        assert [row[0] for row in table.rows] == [one.name for one in QUERIES]
+    assert [row[0] for row in over_http.rows] == list(REQUESTS)
+    for table in (queries, on_server, over_http):
+        assert table.columns[1:3] == ("1,000", "2,000")
     assert [row[1] for row in processing.rows] == ["4, 8", "1, 2"] * 2
     assert [row[0] for row in sites.rows] == [f"{one:,}" for one in STUDIES_A_YEAR]
 
