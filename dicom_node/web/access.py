@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -253,7 +253,11 @@ class Access:
         return user
 
 
-def require(role: Role) -> Callable[[Request], Person]:
+Check = Callable[[Request], Person | Awaitable[Person]]
+"""A FastAPI dependency: who asks, if they may."""
+
+
+def require(role: Role) -> Check:
     """Return a FastAPI dependency: who asks, if they have the role.
 
     A ``viewer`` sees; a ``sender`` hands in instances and reports; an ``editor`` may
@@ -262,12 +266,12 @@ def require(role: Role) -> Callable[[Request], Person]:
     return _dependency(role)
 
 
-def allow_monitoring() -> Callable[[Request], Person]:
+def allow_monitoring() -> Check:
     """Return a FastAPI dependency for what monitoring reads: no patient data."""
     return _dependency("monitor")
 
 
-def allow_anyone(*, even_strangers: bool = False) -> Callable[[Request], Person]:
+def allow_anyone(*, even_strangers: bool = False) -> Check:
     """Return a FastAPI dependency for what is no secret: the sign-in page.
 
     Parameters
@@ -279,7 +283,10 @@ def allow_anyone(*, even_strangers: bool = False) -> Callable[[Request], Person]
     return _dependency("nobody" if even_strangers else "anyone")
 
 
-def _dependency(need: Need) -> Callable[[Request], Person]:
+def _dependency(need: Need) -> Check:
+    if need == "nobody":
+        return _let_in
+
     def check(request: Request) -> Person:
         known: tuple[Need, Person] | None = request.scope.get(_PERSON)
         if known is not None and known[0] == need:
@@ -292,6 +299,15 @@ def _dependency(need: Need) -> Callable[[Request], Person]:
 
     check.need = need  # type: ignore[attr-defined]
     return check
+
+
+async def _let_in(request: Request) -> Person:
+    # Without a thread: a burst of such requests must not keep the page waiting.
+    note_person(request.scope, None)
+    return Person(None, None)
+
+
+_let_in.need = "nobody"  # type: ignore[attr-defined]
 
 
 Anyone = Annotated[Person, Depends(allow_anyone())]
