@@ -98,6 +98,9 @@ class WebServer:
         except OSError as error:
             msg = f"cannot listen on {host}:{port}: {error.strerror}"
             raise SettingsError(msg) from error
+        # Connections inherit it. asyncio sets it only on sockets that name TCP, and the
+        # body of an answer would wait 40 ms for the client to acknowledge its head.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.tls is not None:
             self._socket = self._protocol.listener = CountedListener(
                 self._socket,

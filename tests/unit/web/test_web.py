@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -190,6 +192,28 @@ def test_the_server_answers_over_http_and_then_no_more(site: Site) -> None:
     assert status == 200
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)
+
+
+def test_the_body_of_an_answer_waits_for_no_acknowledgement_of_its_head(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted: list[int] = []
+    accept = socket.socket.accept
+
+    def accept_and_note(self: socket.socket) -> tuple[socket.socket, Any]:
+        found, address = accept(self)
+        accepted.append(found.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        return found, address
+
+    monkeypatch.setattr(socket.socket, "accept", accept_and_note)
+    server = WebServer(site.app, WebSettings(port=0))
+    server.start()
+    try:
+        httpx.get(f"http://127.0.0.1:{server.port}/health/live")
+    finally:
+        server.stop()
+
+    assert accepted == [1]
 
 
 def test_nobody_becomes_this_machine_by_saying_so(site: Site) -> None:
