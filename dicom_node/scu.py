@@ -177,6 +177,7 @@ class _Entity(AE):
         tls_args: tuple[ssl.SSLContext, str] | None,
     ) -> AssociationSocket:
         assoc.dimse = self.make_dimse(assoc)
+        _keep_paused(assoc)
         # Nothing runs yet. Setting a timeout later sets that of these timers.
         assoc.dul.artim_timer = _SteadyTimer(assoc.dul.artim_timer.timeout)
         assoc.dul._idle_timer = _SteadyTimer(assoc.dul._idle_timer.timeout)
@@ -184,6 +185,26 @@ class _Entity(AE):
         opened.tls_args = tls_args
         opened.link = self.link
         return opened
+
+
+def _keep_paused(association: Association) -> None:
+    """Let the end of a report not say that the reactor runs on.
+
+    pynetdicom serves N-EVENT-REPORT in a thread of its own, which takes the reactor for
+    running when it ends. One that was paused meanwhile stays paused: whoever waits for
+    that, as `Association.release` does, would wait for ever.
+    """
+    serve = association._serve_request
+
+    def serve_and_leave(message: Any, context_id: int) -> None:
+        try:
+            serve(message, context_id)
+        finally:
+            # One that runs says so itself, a thousand times a second.
+            if threading.current_thread() is not association:
+                association._is_paused = True
+
+    association._serve_request = serve_and_leave  # type: ignore[assignment]
 
 
 class Link:
