@@ -65,6 +65,14 @@ UNREADABLE = (
 
 _UTF_8 = "ISO_IR 192"
 
+_IDENTIFYING = frozenset(
+    map(
+        tag_for_keyword,
+        ("PatientName", "PatientID", "IssuerOfPatientID", "AccessionNumber"),
+    )
+)
+"""What archives compare."""
+
 _TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """What Specific Character Set applies to (PS3.5 6.1.2.3)."""
 
@@ -132,21 +140,45 @@ def read_header(path: Path, keywords: Sequence[str] | None = None) -> Dataset:
 def _correct_label(ds: Dataset) -> None:
     label = ds.get("SpecificCharacterSet") or ""
     names = [label] if isinstance(label, str) else [str(name) for name in label]
-    if is_mislabelled_utf8(_raw_texts(ds), convert_encodings(names)):
-        # What is decoded from here on is decoded by this label, items too.
-        ds.SpecificCharacterSet = _UTF_8
-        implicit, little = ds.original_encoding
-        ds.set_original_encoding(implicit, little, convert_encodings(_UTF_8))
+    encodings = convert_encodings(names)
+    if all(text.isascii() for _, text in _raw_texts(ds)):
+        return
+    # Items without a label of their own are decoded by this one, too.
+    labelled = list(_same_label(ds))
+    texts = [one for part in labelled for one in _raw_texts(part)]
+    if not is_mislabelled_utf8([text for _, text in texts], encodings):
+        return
+    for tag, text in texts:
+        is_alone = text.isascii() or is_mislabelled_utf8([text], encodings)
+        if tag in _IDENTIFYING and not is_alone:
+            # Whoever goes by the label reads a name or a number: it stays that.
+            return
+    ds.SpecificCharacterSet = _UTF_8
+    implicit, little = ds.original_encoding
+    for part in labelled:
+        part.set_original_encoding(implicit, little, convert_encodings(_UTF_8))
 
 
-def _raw_texts(ds: Dataset) -> Iterator[bytes]:
+def _same_label(ds: Dataset) -> Iterator[Dataset]:
+    """Yield a data set and the items in it that have no character set of their own."""
+    yield ds
+    for tag in list(ds.keys()):
+        raw = ds.get_item(tag)
+        vr = raw.VR or (dictionary_VR(tag) if dictionary_has_tag(tag) else None)
+        if vr == "SQ" and ds[tag].VR == "SQ":
+            for item in ds[tag].value:
+                if "SpecificCharacterSet" not in item:
+                    yield from _same_label(item)
+
+
+def _raw_texts(ds: Dataset) -> Iterator[tuple[int, bytes]]:
     """Yield the text of a data set as it came, its private elements left out."""
     for tag in ds.keys():  # noqa: SIM118 - iterating would decode the values
         raw = ds.get_item(tag)
         if not isinstance(raw, RawDataElement) or not dictionary_has_tag(tag):
             continue
         if raw.value and (raw.VR or dictionary_VR(tag)) in _TEXT_VRS:
-            yield raw.value
+            yield tag, raw.value
 
 
 def study_header(result: StudyResult) -> Dataset:
