@@ -22,11 +22,13 @@ class OpenRoom:
     file: BinaryIO
     size_bytes: int
     _kept: WeakKeyDictionary[Any, int] | None
+    _lock: threading.Lock
 
     def keep_for(self, owner: Any) -> None:
         """Count its memory as used while an object lives, such as its mapping."""
         if self._kept is not None:
-            self._kept[owner] = self.size_bytes
+            with self._lock:
+                self._kept[owner] = self.size_bytes
 
 
 class PixelRoom:
@@ -76,7 +78,9 @@ class PixelRoom:
         try:
             with self._new_file(is_memory=is_memory) as file:
                 file.truncate(size_bytes)
-                yield OpenRoom(file, size_bytes, self._kept if is_memory else None)
+                yield OpenRoom(
+                    file, size_bytes, self._kept if is_memory else None, self._lock
+                )
         finally:
             with self._lock:
                 self._promised_bytes -= promised

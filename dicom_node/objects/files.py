@@ -24,6 +24,8 @@ __all__ = ["Frames", "PixelStream", "element", "item", "write_object"]
 
 _PER_FRAME_GROUPS = Tag("PerFrameFunctionalGroupsSequence")
 _PIXEL_DATA = Tag("PixelData")
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+"""More than a length can say (PS3.5 7.1.1)."""
 _ITEM = struct.Struct("<HHL")
 _LONG_ELEMENT = struct.Struct("<HH2sHL")
 _SHORT_ELEMENT = struct.Struct("<HH2sH")
@@ -114,6 +116,9 @@ def _write_frames(file: io.BufferedWriter, tail: Dataset, frames: Frames) -> Non
     write_dataset(target, tail)
     if (pixels := frames.pixels) is None:
         return
+    if pixels.length >= _UNDEFINED_LENGTH:
+        msg = f"{pixels.length} bytes of pixels do not fit in one object"
+        raise ObjectError(msg)
     file.write(_header(_PIXEL_DATA, pixels.vr, pixels.length))
     written = sum(map(file.write, pixels.pieces))
     if written != pixels.length:
