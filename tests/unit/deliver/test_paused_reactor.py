@@ -55,7 +55,9 @@ def test_a_report_that_ends_while_the_reactor_waits_leaves_it_paused(
             paused.set()
             report.join()
 
-            assert one._is_paused
+            is_paused = one._is_paused
             one._reactor_checkpoint.set()
     finally:
         server.shutdown()
+
+    assert is_paused
