@@ -130,13 +130,14 @@ def make_spans(moments: VersionMoments, *, now: datetime) -> tuple[Span, ...]:
 def seconds_to_result(moments: VersionMoments) -> float | None:
     """Return the time from the last instance to the last result acknowledged.
 
-    In seconds; None where it added no instance, or something is still to be sent.
+    In seconds; None where it added no instance, where one came again since, which is
+    when it was received, or where something is still to be sent.
     """
     taken = [one.acknowledged_at for one in moments.destinations if one.is_sent]
     known = [one for one in taken if one is not None]
     if moments.last_received_at is None or len(known) < len(moments.destinations):
         return None
-    if not known:
+    if not known or moments.last_received_at > moments.queued_at:
         return None
     return (max(known) - moments.last_received_at).total_seconds()
 

@@ -45,6 +45,8 @@ def ground(
             phrase_from_text(one)
     except ReportError as error:
         fail(f"--phrase: {error}", 2)
+    if phrase and report is not None:
+        fail("--phrase and --report: phrases are asked in the place of a report", 2)
     try:
         text = None if report is None else read_report_text(report)
     except ReportError as error:

@@ -54,6 +54,18 @@ def test_the_version_is_told(run):
     assert run("--version") == (0, f"dicom-node {__version__}\n", "")
 
 
+def test_a_report_is_not_dropped_for_phrases(run, tmp_path):
+    (tmp_path / "report.txt").write_text("No ascites.")
+
+    code, _, err = run(
+        *("ground", tmp_path, "--out", tmp_path / "out", "--phrase", "spleen"),
+        *("--report", tmp_path / "report.txt"),
+    )
+
+    assert code == 2
+    assert "in the place of a report" in err
+
+
 @pytest.mark.parametrize("command", ["serve", "status", "doctor"])
 def test_an_unknown_key_is_bad_usage_and_named(run, tmp_path, command):
     config = tmp_path / "node.toml"

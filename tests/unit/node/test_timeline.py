@@ -154,6 +154,12 @@ def test_what_goes_on_lasts_until_now():
     assert seconds_to_result(replace(WHOLE, destinations=(half,))) is None
 
 
+def test_images_that_came_again_make_no_time_to_the_result():
+    again = replace(WHOLE, last_received_at=NOON + timedelta(hours=1))
+
+    assert seconds_to_result(again) is None
+
+
 def test_steps_are_measured_by_the_clock_and_read_back(tmp_path):
     ticks = iter(NOON + timedelta(seconds=one) for one in range(4))
     log = StageLog(lambda: next(ticks))
