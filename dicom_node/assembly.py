@@ -99,6 +99,8 @@ class Assembler:
         Which reports count, and how long a study without one waits for it.
     clock : Clock
         The wall clock: it goes on while the node is down.
+    on_first : callable, optional
+        Told once, when a study is on its way: there will be work.
     association_of : callable
         Names the association that the calling thread serves; each has a thread of
         its own, so the thread is the name.
@@ -113,6 +115,7 @@ class Assembler:
         quiet_time_s: float,
         reports: ReportSettings | None = None,
         clock: Clock = system_clock,
+        on_first: Callable[[], None] | None = None,
         association_of: Callable[[], Hashable] = threading.get_ident,
     ) -> None:
         self._store = store
@@ -121,6 +124,7 @@ class Assembler:
         self._reports = reports or ReportSettings()
         self._open_limit = timedelta(seconds=open_association_limit_s(quiet_time_s))
         self._clock = clock
+        self._on_first = on_first
         self._lock = threading.Lock()
         self._association_of = association_of
         self._open: dict[Hashable, set[str]] = {}
@@ -184,6 +188,9 @@ class Assembler:
         collecting = self._store.collecting_studies()
         with self._lock:
             self._is_idle = not collecting and not self._open
+        if collecting and self._on_first is not None:
+            tell, self._on_first = self._on_first, None
+            tell()
         complete = [study for study in collecting if self._is_complete(study, now)]
         held = self._held_for_report(complete, now)
         for study in complete:

@@ -9,7 +9,6 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from dicom_node.imaging import CanonicalGrid, Pixels
 from dicom_node.records import BoundingBox, ImageSeries, Mask
@@ -146,6 +145,9 @@ def boxes_around(
         Of every box.
 
     """
+    # Loaded with the first result: a node at rest does without.
+    from scipy import ndimage
+
     boxes = []
     for index, plane in enumerate(mask):
         pieces, _ = ndimage.label(plane, structure=np.ones((3, 3)))

@@ -1,4 +1,7 @@
-"""From a result to DICOM objects: SEG and SR that name each other, or pictures."""
+"""From a result to DICOM objects: SEG and SR that name each other, or pictures.
+
+What builds them is imported where they are built: a node at rest does without it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_node.errors import NodeError, ObjectError
-from dicom_node.objects.archive import make_archive_objects
-from dicom_node.objects.common import Making
 from dicom_node.objects.profiles import ObjectSet, find_profile, needs_probabilities
-from dicom_node.objects.seg import Segmentation, make_segmentations
 from dicom_node.objects.sources import study_header
-from dicom_node.objects.sr import make_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +19,9 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-    from dicom_node.objects.common import FrameReader
+    from dicom_node.objects.common import FrameReader, Making
     from dicom_node.objects.review import Review
+    from dicom_node.objects.seg import Segmentation
     from dicom_node.records import ResultObject, StudyResult
 
     _Write: TypeAlias = Callable[[Dataset | Segmentation, str], None]
@@ -69,6 +69,8 @@ def make_objects(
         A frame cannot be decoded for its picture.
 
     """
+    from dicom_node.objects.common import Making
+
     making = Making(result, find_profile(profile), study_header(result), reader)
     making.check_sources()
     return _told(lambda: _write_all(making, out_dir))
@@ -109,6 +111,8 @@ def make_review_objects(
         As for `make_objects`.
 
     """
+    from dicom_node.objects.common import Making
+
     source, kind = study_header(result), find_profile(profile)
     making = Making(result, kind, source, review=review)
     drawing = Making(redrawn, kind, source, review=redrawn_review)
@@ -130,6 +134,9 @@ def _told(write: Callable[[], tuple[ResultObject, ...]]) -> tuple[ResultObject, 
 def _write_review(
     making: Making, drawing: Making, machine: Sequence[ResultObject], out_dir: Path
 ) -> tuple[ResultObject, ...]:
+    from dicom_node.objects.seg import make_segmentations
+    from dicom_node.objects.sr import make_report
+
     with _writing(making, out_dir) as (write, written):
         for number, made in enumerate(make_segmentations(drawing), start=1):
             write(made, f"segmentation-{number}.dcm")
@@ -139,6 +146,10 @@ def _write_review(
 
 
 def _write_all(making: Making, out_dir: Path) -> tuple[ResultObject, ...]:
+    from dicom_node.objects.archive import make_archive_objects
+    from dicom_node.objects.seg import make_segmentations
+    from dicom_node.objects.sr import make_report
+
     with _writing(making, out_dir) as (write, written):
         if making.profile.objects is ObjectSet.PICTURES:
             for name, ds in make_archive_objects(making):
@@ -155,6 +166,8 @@ def _writing(
     making: Making, out_dir: Path
 ) -> Iterator[tuple[_Write, list[ResultObject]]]:
     """Write every object of the block, or leave none behind."""
+    from dicom_node.objects.seg import Segmentation
+
     written: list[ResultObject] = []
     with ExitStack() as undo:
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from conformance.rules_sr import NO_SEGMENTATION
 from dicom_node import __version__
 from dicom_node.errors import ObjectError
 from dicom_node.identity import MANUFACTURER, MODEL_NAME, derive_uid
+from dicom_node.objects.colours import colour_of
 from dicom_node.objects.files import write_object
 from dicom_node.objects.profiles import SegmentationEncoding
 from dicom_node.records import (
@@ -81,9 +81,6 @@ _LATERALITY = {
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 """Control characters that no text VR allows (PS3.5 6.1.3)."""
-
-_GOLDEN_ANGLE = 0.381966011250105
-"""Turn of the hue from one colour to the next: neighbours differ most."""
 
 
 class FrameReader(Protocol):
@@ -318,15 +315,8 @@ def observer_context(making: Making) -> hd.sr.ObserverContext:
 
 
 def display_colour(index: int) -> CIELabColor:
-    """Return the colour of the phrase with that index: same index, same colour.
-
-    Hues turn by the golden angle, so that any few in a row are far apart; every
-    full turn is a little darker.
-    """
-    hue = (0.02 + index * _GOLDEN_ANGLE) % 1.0
-    value = 0.95 - 0.12 * ((index // 8) % 4)
-    red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.85, value))
-    return CIELabColor.from_rgb(red, green, blue)
+    """Return the colour of the phrase with that index as objects hold it."""
+    return CIELabColor.from_rgb(*colour_of(index))
 
 
 def add_coding_schemes(ds: Dataset) -> None:

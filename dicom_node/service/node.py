@@ -195,6 +195,7 @@ class NodeService:
             _Hooks(lambda: self._workflows),
             quiet_time_s=settings.node.quiet_time_s,
             reports=settings.reports,
+            on_first=self._expect_work,
         )
         self._inbox = ReportInbox(self._store, clock=system_clock)
         self._commitment = CommitmentService(
@@ -473,6 +474,12 @@ class NodeService:
             except StoreError:
                 return self._drains  # who sends is told that the database is away
         return self._drains or self._claim.trouble is not None
+
+    def _expect_work(self) -> None:
+        from dicom_node.workflows.processing import Expecting
+
+        if isinstance(self._processor, Expecting):
+            self._processor.expect()
 
     def _check_work(self) -> str | None:
         if self._claim.trouble is not None:

@@ -176,7 +176,6 @@ def make_parts(
 
 def _warm_up() -> None:
     # What the first study's page would wait for.
-    import dicom_node.objects.common
     import dicom_node.reports  # noqa: F401
 
 

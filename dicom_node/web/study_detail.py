@@ -13,6 +13,7 @@ from pydicom.uid import (
     KeyObjectSelectionDocumentStorage,
 )
 
+from dicom_node.objects.colours import colour_of
 from dicom_node.store.corrections import Correction
 from dicom_node.web.answers_study import (
     Box,
@@ -249,16 +250,13 @@ def _region(
     boxes: list[dict[str, Any]],
     said: dict[str, Correction],
 ) -> RegionAnswer:
-    # Imported here: the node listens before all this is loaded.
-    from dicom_node.objects.common import display_colour
-
-    red, green, blue = display_colour(index).to_rgb()
+    red, green, blue = colour_of(index)
     uid = outline["tracking_uid"]
     last = said.get(uid)
     return RegionAnswer(
         tracking_uid=uid,
         series=outline["series"],
-        colour=f"#{int(red):02x}{int(green):02x}{int(blue):02x}",
+        colour=f"#{red:02x}{green:02x}{blue:02x}",
         score=outline["score"],
         uncertainty=outline["uncertainty"],
         first_frame=outline["first_frame"],

@@ -36,6 +36,7 @@ __all__ = [
     "NO_MODEL",
     "RESULTS",
     "UNFINISHED",
+    "Expecting",
     "Preparing",
     "Processing",
     "StudyProcessor",
@@ -101,6 +102,14 @@ class Preparing(Protocol):
 
     def prepare(self, version_id: int) -> None:
         """Get a version ready in the background; trouble shows when it is processed."""
+
+
+@runtime_checkable
+class Expecting(Protocol):
+    """A processor that gets ready for work only when there will be some."""
+
+    def expect(self) -> None:
+        """Load in the background what the first study would wait for."""
 
 
 class Processing:

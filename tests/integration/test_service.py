@@ -651,3 +651,26 @@ NodeService(NodeSettings.model_validate_json({settings.model_dump_json()!r})).st
     answer = json.loads(told.stdout.splitlines()[-1])
     assert answer["port"] > 0
     assert answer["loaded"] == []
+
+
+def test_a_node_at_rest_has_not_loaded_what_makes_results() -> None:
+    names = ("highdicom", "pydicom.sr", "scipy", "reportlab", "dicom_node.pipeline")
+    code = f"""
+import sys
+import dicom_node.service.node, dicom_node.service.web_door, dicom_node.grounding
+from dicom_node.workflows import PipelineProcessor
+from dicom_node.config import NodeSettings
+early = [one for one in {names!r} if one in sys.modules]
+PipelineProcessor(NodeSettings()).expect()
+import threading
+for one in threading.enumerate():
+    if one is not threading.current_thread():
+        one.join()
+print(early, [one for one in {names!r} if one not in sys.modules])
+"""
+
+    told = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+
+    assert told.stdout == "[] []\n"

@@ -115,6 +115,27 @@ def test_a_study_is_complete_after_the_quiet_time_and_not_before(
     assert assembler.evaluate() == ()
 
 
+def test_the_first_study_on_its_way_is_told_of_once(
+    store: Store, hooks: Recorder, clock: FakeClock
+) -> None:
+    told: list[int] = []
+    assembler = Assembler(
+        store,
+        hooks,
+        quiet_time_s=QUIET_S,
+        clock=clock,
+        on_first=lambda: told.append(len(store.collecting_studies())),
+    )
+    assembler.evaluate()
+    assert told == []
+
+    for number in (1, 2):
+        assembler.record_instance(received(number))
+        assembler.evaluate()
+
+    assert told == [1]
+
+
 def test_a_version_that_cannot_be_queued_holds_no_other(
     assembler: Peers, clock: FakeClock, hooks: Recorder
 ) -> None:
