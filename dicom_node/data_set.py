@@ -17,7 +17,7 @@ from pydicom._dicom_dict import DicomDictionary
 from conformance.profile import ASSOCIATION_LIMITS
 from dicom_node.errors import CannotUnderstandError
 
-__all__ = ["DataSetScan", "Tag", "scan_data_set"]
+__all__ = ["BeyondHeadError", "DataSetScan", "Tag", "scan_data_set"]
 
 Buffer: TypeAlias = bytes | mmap.mmap
 
@@ -115,10 +115,15 @@ _MAX_VALUE_BYTES = 1024
 _TOP = frozenset(
     set(Tag)
     - {Tag.CODE_VALUE, Tag.CODING_SCHEME_DESIGNATOR, Tag.MANUFACTURER_MODEL_NAME}
+    - {Tag.PIXEL_DATA}
 )
 _EQUIPMENT = frozenset({Tag.MANUFACTURER_MODEL_NAME})
 _PURPOSE = frozenset({Tag.CODE_VALUE, Tag.CODING_SCHEME_DESIGNATOR})
 _NOTHING: frozenset[int] = frozenset()
+
+
+class BeyondHeadError(Exception):
+    """The walk needs more than the beginning of the data set that it was given."""
 
 
 @dataclass(slots=True)
@@ -157,27 +162,33 @@ def scan_data_set(
     is_implicit: bool,
     is_little: bool,
     group: int | None = None,
+    size: int | None = None,
 ) -> DataSetScan:
     """Walk over a data set.
 
     Parameters
     ----------
     data : bytes or mmap.mmap
-        What holds it, to its end.
+        What holds it, to its end, or a beginning of that.
     start : int
         Where it begins, in bytes.
     is_implicit, is_little : bool
         How it is encoded.
     group : int, optional
         Walk over this group alone and stop at the next one (file meta information).
+    size : int, optional
+        How long the whole is of which ``data`` is the beginning, in bytes.
 
     Raises
     ------
     CannotUnderstandError
         Lengths do not fit, sequences nest too deep, or there are too many elements.
+    BeyondHeadError
+        What is in ``data`` does not suffice to tell.
 
     """
-    return _Walk(data, start, is_implicit, is_little, group).run()
+    end = len(data) if size is None else size
+    return _Walk(data, start, end, is_implicit, is_little, group).run()
 
 
 class _Walk:
@@ -185,19 +196,20 @@ class _Walk:
         self,
         data: Buffer,
         start: int,
+        end: int,
         is_implicit: bool,
         is_little: bool,
         group: int | None,
     ) -> None:
         self._data = data
+        self._readable = len(data)
         self._position = start
         self._group = group
         self._scan = DataSetScan(is_little=is_little)
         self._elements = 0
         self._depth = 0
-        end = len(data)
         # Like pydicom, believe the first element more than the transfer syntax.
-        if is_implicit and bytes(data[start + 4 : start + 6]) in _VRS:
+        if is_implicit and self._bytes(start + 4, min(start + 6, end)) in _VRS:
             is_implicit = False
         self._stack = [
             _Level(
@@ -237,9 +249,9 @@ class _Walk:
         if level.is_implicit or not level.is_little or level.is_sequence:
             return
         data, end, wanted, found = self._data, level.end, level.wanted, level.found
-        position = self._position
+        position, readable = self._position, min(end, self._readable)
         count = 0
-        while position + 12 <= end:
+        while position + 12 <= readable:
             group, element, vr, length = _PLAIN.unpack_from(data, position)
             if group < 0x0008 or group >= 0xFFFE or vr not in _PLAIN_VRS:
                 break
@@ -253,11 +265,14 @@ class _Walk:
             count += 1
             tag = group << 16 | element
             if tag in wanted and found is not None:
-                found[tag] = bytes(
-                    data[value : min(position, value + _MAX_VALUE_BYTES)]
-                )
+                found[tag] = self._bytes(value, min(position, value + _MAX_VALUE_BYTES))
         self._position = position
         self._count(count)
+
+    def _bytes(self, start: int, stop: int) -> bytes:
+        if stop > self._readable:
+            raise BeyondHeadError
+        return bytes(self._data[start:stop])
 
     def _count(self, elements: int = 1) -> None:
         self._elements += elements
@@ -274,7 +289,7 @@ class _Walk:
     def _head(self, level: _Level) -> tuple[int, bytes]:
         if self._position + 8 > level.limit:
             raise CannotUnderstandError("the data set is cut short")
-        head = bytes(self._data[self._position : self._position + 8])
+        head = self._bytes(self._position, self._position + 8)
         group, element = struct.unpack_from("<HH" if level.is_little else ">HH", head)
         return group << 16 | element, head
 
@@ -325,7 +340,7 @@ class _Walk:
             return vr, int.from_bytes(head[6:8], "little" if level.is_little else "big")
         if self._position + 4 > level.limit:
             raise CannotUnderstandError("the data set is cut short")
-        length = bytes(self._data[self._position : self._position + 4])
+        length = self._bytes(self._position, self._position + 4)
         self._position += 4
         return vr, int.from_bytes(length, "little" if level.is_little else "big")
 
@@ -335,7 +350,7 @@ class _Walk:
             raise CannotUnderstandError("a value is longer than what holds it")
         if tag in level.wanted and level.found is not None:
             cut = min(end, self._position + _MAX_VALUE_BYTES)
-            level.found[tag] = bytes(self._data[self._position : cut])
+            level.found[tag] = self._bytes(self._position, cut)
         self._position = end
 
     def _open_sequence(self, level: _Level, tag: int, vr: bytes, length: int) -> None:

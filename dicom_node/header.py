@@ -7,6 +7,7 @@ stack; what it refuses is answered with 0xC000.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import mmap
@@ -22,7 +23,7 @@ from pydicom.charset import convert_encodings
 
 from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.charsets import decode_text
-from dicom_node.data_set import DataSetScan, Tag, scan_data_set
+from dicom_node.data_set import BeyondHeadError, DataSetScan, Tag, scan_data_set
 from dicom_node.errors import CannotUnderstandError
 from dicom_node.identity import (
     MODEL_NAME,
@@ -166,15 +167,21 @@ def read_header(source: Path | bytes) -> InstanceHeader:
         raise CannotUnderstandError("the file is empty or cannot be read") from error
 
 
-def read_data_set_header(path: Path, *, envelope: Envelope) -> InstanceHeader:
+def read_data_set_header(
+    path: Path, *, envelope: Envelope, head: bytes = b"", size_bytes: int = 0
+) -> InstanceHeader:
     """Read what identifies the instance in a file that holds an enveloped data set.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file.
+        The file; it is not opened where ``head`` tells all.
     envelope : Envelope
         What is known of the data set.
+    head : bytes
+        How the data set begins.
+    size_bytes : int
+        How long the data set is of which that is the beginning.
 
     Raises
     ------
@@ -184,6 +191,10 @@ def read_data_set_header(path: Path, *, envelope: Envelope) -> InstanceHeader:
         The disk does not give the file: that is not the data set's fault.
 
     """
+    if head:
+        with contextlib.suppress(BeyondHeadError):
+            scan = _scan(head, envelope, start=0, size=size_bytes)
+            return _understand(scan, envelope)
     try:
         with path.open("rb") as file, _map(file) as data:
             return _read_data_set(data, envelope)
@@ -297,17 +308,28 @@ def _bare_syntax(head: bytes) -> str:
 
 
 def _read_data_set(data: bytes | mmap.mmap, envelope: Envelope) -> InstanceHeader:
+    scan = _scan(data, envelope, start=envelope.data_set_offset, size=len(data))
+    return _understand(scan, envelope)
+
+
+def _scan(
+    data: bytes | mmap.mmap, envelope: Envelope, *, start: int, size: int
+) -> DataSetScan:
     syntax = envelope.transfer_syntax_uid
     if not is_uid(syntax):
         raise CannotUnderstandError("the file does not name its transfer syntax")
     if _DEFLATED.fullmatch(syntax):
         raise CannotUnderstandError("deflated data sets are not accepted")
-    scan = scan_data_set(
+    return scan_data_set(
         data,
-        start=envelope.data_set_offset,
+        start=start,
         is_implicit=syntax == "1.2.840.10008.1.2",
         is_little=syntax != "1.2.840.10008.1.2.2",
+        size=size,
     )
+
+
+def _understand(scan: DataSetScan, envelope: Envelope) -> InstanceHeader:
     if not scan.values:
         raise CannotUnderstandError("the data set holds nothing that identifies it")
     found = {
@@ -335,7 +357,7 @@ def _read_data_set(data: bytes | mmap.mmap, envelope: Envelope) -> InstanceHeade
     return InstanceHeader(
         sop_class_uid=sop_class_uid,
         sop_instance_uid=sop_instance_uid,
-        transfer_syntax_uid=syntax,
+        transfer_syntax_uid=envelope.transfer_syntax_uid,
         study_instance_uid=study_uid,
         series_instance_uid=series_uid_or_derived(
             found[Tag.SERIES_INSTANCE_UID],

@@ -92,6 +92,10 @@ _LARGE_BYTES = 8 << 20
 """From here on an instance is hashed beside its reception: for a smaller one it takes
 longer to wake another thread than to hash."""
 
+_HEAD_BYTES = 1 << 15
+"""So much of a data set is kept in memory until it is whole: nearly all that is read of
+an image lies there, and its file need not be opened again."""
+
 _STATUSES: tuple[tuple[type[BaseException], Status], ...] = (
     (CannotUnderstandError, Status.CANNOT_UNDERSTAND),
     (DatasetMismatchError, Status.DATA_SET_MISMATCH),
@@ -219,6 +223,7 @@ class Reception:
         self._writer: SpoolWriter | None = None
         self._ahead: HashAhead | None = None
         self._meta_bytes = 0
+        self._head = bytearray()
         self._digest = instance_hash(
             sop_class_uid=request.sop_class_uid,
             sop_instance_uid=request.sop_instance_uid,
@@ -234,6 +239,8 @@ class Reception:
         if self._writer is None:
             return
         try:
+            if len(self._head) < _HEAD_BYTES:
+                self._head += data[: _HEAD_BYTES - len(self._head)]
             self._writer.write(data)
             if self._ahead is not None:
                 self._ahead.advance(self._writer.size_bytes)
@@ -266,7 +273,7 @@ class Reception:
 
     def _keep(self, writer: SpoolWriter) -> StoreAnswer:
         request = self._request
-        header = _read_header(writer.path, request, self._meta_bytes)
+        header = self._read_header(writer)
         if (header.sop_class_uid, header.sop_instance_uid) != (
             request.sop_class_uid,
             request.sop_instance_uid,
@@ -289,6 +296,26 @@ class Reception:
         self._writer = None
         return answer
 
+    def _read_header(self, writer: SpoolWriter) -> InstanceHeader:
+        request = self._request
+        try:
+            return read_data_set_header(
+                writer.path,
+                envelope=Envelope(
+                    sop_class_uid=request.sop_class_uid,
+                    sop_instance_uid=request.sop_instance_uid,
+                    transfer_syntax_uid=request.transfer_syntax_uid,
+                    data_set_offset=self._meta_bytes,
+                ),
+                head=bytes(self._head),
+                size_bytes=writer.size_bytes - self._meta_bytes,
+            )
+        except (CannotUnderstandError, MemoryError, OSError):
+            raise
+        except Exception as error:
+            # Whatever a hostile data set provokes in the reader is its own fault.
+            raise CannotUnderstandError from error
+
     def _fail(self, error: Exception) -> None:
         self._failure = error
         self.abandon()
@@ -310,21 +337,3 @@ class Reception:
         if isinstance(error, StoreError):
             comment = "the database could not answer"  # not where it is
         return StoreAnswer(status, comment or "the instance could not be kept")
-
-
-def _read_header(path: Path, request: StoreRequest, offset: int) -> InstanceHeader:
-    try:
-        return read_data_set_header(
-            path,
-            envelope=Envelope(
-                sop_class_uid=request.sop_class_uid,
-                sop_instance_uid=request.sop_instance_uid,
-                transfer_syntax_uid=request.transfer_syntax_uid,
-                data_set_offset=offset,
-            ),
-        )
-    except (CannotUnderstandError, MemoryError, OSError):
-        raise
-    except Exception as error:
-        # Whatever a hostile data set provokes in the reader is the data set's fault.
-        raise CannotUnderstandError from error

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicom_node.data_set import Tag, scan_data_set
+from dicom_node.data_set import BeyondHeadError, DataSetScan, Tag, scan_data_set
 from dicom_node.errors import CannotUnderstandError
 from tests.builders.raw_peer import encode_data_set, make_instance
 
@@ -196,3 +196,60 @@ def test_pydicoms_own_files_are_read_as_pydicom_reads_them() -> None:
         assert uid == str(expected.get("SOPInstanceUID", ""))
         compared += 1
     assert compared > 50
+
+
+def _answer(data: bytes, syntax: str, size: int) -> DataSetScan | str:
+    try:
+        return scan_data_set(
+            data,
+            start=0,
+            is_implicit=syntax == SYNTAXES[0],
+            is_little=syntax != SYNTAXES[2],
+            size=size,
+        )
+    except CannotUnderstandError as error:
+        return str(error)
+
+
+@given(
+    syntax=st.sampled_from(SYNTAXES),
+    cut=st.integers(0, 700),
+    size=st.integers(-20, 20),
+    damage=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=3),
+    depth=st.integers(0, 3),
+    is_undefined=st.booleans(),
+)
+def test_a_beginning_tells_what_the_whole_tells_or_that_it_does_not_suffice(
+    *,
+    syntax: str,
+    cut: int,
+    size: int,
+    damage: list[tuple[int, int]],
+    depth: int,
+    is_undefined: bool,
+) -> None:
+    ds = make_instance()
+    ds.ContentSequence = Sequence([Dataset()])
+    plain = encode_data_set(ds, syntax)
+    data = bytearray(plain + nested(depth, syntax, is_undefined=is_undefined))
+    for at, value in damage:
+        data[at % len(data)] = value
+    whole = bytes(data)[: len(data) + min(size, 0)] + bytes(max(size, 0))
+
+    try:
+        by_head = _answer(whole[:cut], syntax, len(whole))
+    except BeyondHeadError:
+        assert cut < len(whole)
+        return
+    assert by_head == _answer(whole, syntax, len(whole))
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_beginning_suffices_up_to_the_pixels(syntax: str) -> None:
+    ds = make_instance()
+    ds.PixelData = bytes(1 << 16)
+    ds["PixelData"].VR = "OW"
+    whole = encode_data_set(ds, syntax)
+    head = whole[: -(1 << 16)]
+
+    assert _answer(head, syntax, len(whole)) == _answer(whole, syntax, len(whole))
