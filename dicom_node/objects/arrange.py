@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from dicom_node.objects.profiles import SegmentationEncoding
 
 if TYPE_CHECKING:
     from dicom_node.objects.planes import Grid
     from dicom_node.objects.profiles import Profile
-    from dicom_node.records import Phrase, Region
+    from dicom_node.records import Mask, Phrase, Region
 
 __all__ = ["Group", "Part", "arrange"]
 
@@ -36,7 +37,7 @@ class Group:
     encoding: SegmentationEncoding
     parts: Sequence[Part]
     has_overlap: bool
-    """Whether two of them share a voxel."""
+    """Whether a voxel is not zero in two of them, as they are written."""
 
 
 def arrange(parts: Sequence[Part], grid: Grid, profile: Profile) -> list[Group]:
@@ -55,7 +56,10 @@ def arrange(parts: Sequence[Part], grid: Grid, profile: Profile) -> list[Group]:
     """
     encoding = profile.segmentation
     if encoding is SegmentationEncoding.FRACTIONAL:
-        return [Group(encoding, parts, _any_overlap(parts, grid))]
+        # Any probability of a second segment is lost in a label map, which NO says
+        # that the instance can become (PS3.3 C.8.20.2.3.3).
+        overlap = _any_overlap(parts, grid, _possible)
+        return [Group(encoding, parts, overlap)]
     if encoding is SegmentationEncoding.BINARY:
         frames = [len(part.frames) for part in parts]
         limit = profile.max_binary_frames
@@ -86,8 +90,20 @@ def _in_viewing_order(parts: Sequence[Part], grid: Grid) -> list[Part]:
     )
 
 
-def _any_overlap(parts: Sequence[Part], grid: Grid) -> bool:
-    """Return whether two of the regions share a voxel."""
+def _certain(region: Region) -> Mask:
+    return region.mask
+
+
+def _possible(region: Region) -> npt.NDArray[np.generic]:
+    return region.mask if region.probability is None else region.probability
+
+
+def _any_overlap(
+    parts: Sequence[Part],
+    grid: Grid,
+    pixels_of: Callable[[Region], npt.NDArray[np.generic]] = _certain,
+) -> bool:
+    """Return whether two of the regions have pixels that are not zero on a voxel."""
     on_frame: dict[int, list[Region]] = {}
     for part in parts:
         for frame in part.frames:
@@ -100,12 +116,12 @@ def _any_overlap(parts: Sequence[Part], grid: Grid) -> bool:
         canvas[:] = False
         for region in regions:
             first, row, column = region.mask_origin
-            mask = region.mask[frame - first]
-            rows, columns = mask.shape
+            pixels = pixels_of(region)[frame - first]
+            rows, columns = pixels.shape
             window = canvas[row : row + rows, column : column + columns]
-            if np.logical_and(window, mask).any():
+            if np.logical_and(window, pixels).any():
                 return True
-            np.logical_or(window, mask, out=window)
+            np.logical_or(window, pixels, out=window)
     return False
 
 

@@ -61,6 +61,31 @@ def test_only_one_profile_needs_probabilities() -> None:
     assert needs_probabilities(["default", "fractional"])
 
 
+@pytest.mark.parametrize(("halo", "said"), [(0, "NO"), (1, "YES")])
+def test_fractional_segments_overlap_where_two_may_be(
+    halo: int, said: str, tmp_path: Path
+) -> None:
+    series = image_series(make_ct_series(tmp_path / "ct", slices=2).instances)
+    (one,) = one_region_each(series, ["kidney"])
+    below = np.tri(series.rows, series.columns, -1, bool)
+    phrases = []
+    for number, side in enumerate((below, below.T)):
+        mask = np.broadcast_to(side, (2, *side.shape))
+        region = make_region(series, mask, f"{number}")
+        shares = np.where(region.mask, 200, halo).astype(np.uint8)
+        region = replace(region, probability=shares)
+        phrase = make_phrase(f"part {number}")
+        phrases.append(replace(one, phrase=phrase, regions=(region,)))
+    result = make_result([series], phrases)
+
+    made, *_ = make_objects(result, profile="fractional", out_dir=tmp_path)
+
+    ds = pydicom.dcmread(made.path)
+    segments = (ds.pixel_array > 0).reshape(2, 2, *below.shape)
+    assert (segments.sum(axis=0).max() > 1) == (said == "YES")
+    assert ds.SegmentsOverlap == said
+
+
 @pytest.mark.parametrize("profile", ["default", "ohif", "slicer", "weasis"])
 def test_a_profile_that_does_not_ask_for_compression_gets_none(
     profile: str, tmp_path: Path
