@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from dicom_node.store.database import Database
+from dicom_node.store.lookups import has_some
 from dicom_node.store.modalities import has_modality
 from dicom_node.store.schema import instances, results, series, studies, versions
 
@@ -315,10 +316,10 @@ def _holds(
 
 
 def _is_shown() -> ColumnElement[bool]:
-    is_ours = (
-        select(results.c.id)
-        .where(results.c.sop_instance_uid == instances.c.sop_instance_uid)
-        .exists()
+    is_ours = has_some(
+        select(results.c.id).where(
+            results.c.sop_instance_uid == instances.c.sop_instance_uid
+        )
     )
     # A result of another node is a document of the study like any other.
     return and_(

@@ -40,7 +40,9 @@ CONNECT_ARGUMENTS: dict[str, Any] = {
 """What every connection is opened with."""
 
 _COMMON = (
-    "-c synchronous_commit=on "
+    # What the node asks is answered from indexes: to compile it takes far longer than
+    # to look there, and the server expects to look at more than a page needs.
+    "-c synchronous_commit=on -c jit=off "
     f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS}"
 )
 

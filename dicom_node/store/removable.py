@@ -19,6 +19,7 @@ from sqlalchemy import (
     select,
 )
 
+from dicom_node.store.lookups import has_some
 from dicom_node.store.outbox import GIVE_UP_AFTER
 from dicom_node.store.schema import (
     DeliveryState,
@@ -76,22 +77,24 @@ def is_quiet() -> ColumnElement[bool]:
     return and_(
         studies.c.is_forced.is_(False),
         studies.c.state.in_([*_DONE, StudyState.FAILED]),
-        not_(own.where(versions.c.state.in_(_AT_WORK)).exists()),
+        not_(has_some(own.where(versions.c.state.in_(_AT_WORK)))),
         not_(
-            select(workitems.c.id)
-            .where(
-                or_(
-                    workitems.c.study_id == studies.c.id,
-                    workitems.c.study_instance_uid == studies.c.study_instance_uid,
-                ),
-                workitems.c.state.not_in(_ENDED),
+            has_some(
+                select(workitems.c.id).where(
+                    or_(
+                        workitems.c.study_id == studies.c.id,
+                        workitems.c.study_instance_uid == studies.c.study_instance_uid,
+                    ),
+                    workitems.c.state.not_in(_ENDED),
+                )
             )
-            .exists()
         ),
         not_(
-            own.join(remote_studies, remote_studies.c.version_id == versions.c.id)
-            .where(remote_studies.c.state.in_(_REMOTE_OPEN))
-            .exists()
+            has_some(
+                own.join(
+                    remote_studies, remote_studies.c.version_id == versions.c.id
+                ).where(remote_studies.c.state.in_(_REMOTE_OPEN))
+            )
         ),
     )
 
@@ -101,7 +104,7 @@ def is_finished() -> ColumnElement[bool]:
     return and_(
         is_quiet(),
         studies.c.state.in_(_DONE),
-        not_(_deliveries().where(deliveries.c.state != _DELIVERED).exists()),
+        not_(has_some(_deliveries().where(deliveries.c.state != _DELIVERED))),
     )
 
 
@@ -111,14 +114,16 @@ def is_failed() -> ColumnElement[bool]:
         is_quiet(),
         or_(
             studies.c.state == StudyState.FAILED,
-            _deliveries().where(deliveries.c.state == DeliveryState.DEAD).exists(),
+            has_some(_deliveries().where(deliveries.c.state == DeliveryState.DEAD)),
         ),
         not_(
-            _deliveries()
-            .where(
-                deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.STORED])
+            has_some(
+                _deliveries().where(
+                    deliveries.c.state.in_(
+                        [DeliveryState.PENDING, DeliveryState.STORED]
+                    )
+                )
             )
-            .exists()
         ),
     )
 
@@ -126,31 +131,33 @@ def is_failed() -> ColumnElement[bool]:
 def newer_images(before: datetime) -> ColumnElement[bool]:
     """Return the claim that an image or report of a study came since then."""
     return or_(
-        select(instances.c.id)
-        .where(
-            instances.c.study_id == studies.c.id,
-            instances.c.removed_at.is_(None),
-            instances.c.received_at >= before,
-        )
-        .exists(),
-        select(reports.c.id)
-        .where(reports.c.study_id == studies.c.id, reports.c.received_at >= before)
-        .exists(),
+        has_some(
+            select(instances.c.id).where(
+                instances.c.study_id == studies.c.id,
+                instances.c.removed_at.is_(None),
+                instances.c.received_at >= before,
+            )
+        ),
+        has_some(
+            select(reports.c.id).where(
+                reports.c.study_id == studies.c.id, reports.c.received_at >= before
+            )
+        ),
     )
 
 
 def newer_results(before: datetime) -> ColumnElement[bool]:
     """Return the claim that results of a study were made, tried or taken since."""
     return or_(
-        _versions().where(versions.c.finished_at >= before).exists(),
-        _deliveries()
-        .where(
-            or_(
-                deliveries.c.delivered_at >= before,
-                deliveries.c.last_attempt_at >= before,
+        has_some(_versions().where(versions.c.finished_at >= before)),
+        has_some(
+            _deliveries().where(
+                or_(
+                    deliveries.c.delivered_at >= before,
+                    deliveries.c.last_attempt_at >= before,
+                )
             )
-        )
-        .exists(),
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from dicom_node.audit import EventKind
 from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
+from dicom_node.store.lookups import has_some
 from dicom_node.store.removable import (
     StudyPart,
     finished_at,
@@ -302,13 +303,13 @@ class RetentionStore:
 def _conditions(rule: RemovalRule) -> list[ColumnElement[bool]]:
     has = {
         StudyPart.IMAGES: studies.c.removed_at.is_(None),
-        StudyPart.RESULTS: select(versions.c.id)
-        .where(
-            versions.c.study_id == studies.c.id,
-            versions.c.result_dir.is_not(None),
-            versions.c.removed_at.is_(None),
-        )
-        .exists(),
+        StudyPart.RESULTS: has_some(
+            select(versions.c.id).where(
+                versions.c.study_id == studies.c.id,
+                versions.c.result_dir.is_not(None),
+                versions.c.removed_at.is_(None),
+            )
+        ),
     }
     conditions = [
         is_failed() if rule.is_of_failed else is_finished(),

@@ -10,10 +10,15 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-__all__ = ["Asked", "listen", "read_whole"]
+__all__ = ["Asked", "listen", "read_whole", "reads_ahead"]
 
 _SCAN = re.compile(r"SCAN (\w+)|Seq Scan on (\w+)")
 _SORT = re.compile(r"USE TEMP B-TREE FOR (GROUP|ORDER) BY|Sort Key|Aggregate")
+_AHEAD = re.compile(r"hashed SubPlan|->  (?:Hash|Materialize)\b")
+_THOUSANDFOLD = """
+UPDATE pg_class SET reltuples = reltuples * 1000
+WHERE relnamespace = 'public'::regnamespace AND reltuples > 0
+"""
 _ASKS = ("SELECT", "UPDATE", "DELETE", "WITH")
 
 
@@ -64,3 +69,20 @@ def read_whole(engine: Engine, asked: Asked) -> frozenset[str]:
     if "LIMIT" in asked.statement and not _SORT.search(plan):
         return frozenset()
     return frozenset(one[0] or one[1] for one in _SCAN.findall(plan))
+
+
+def reads_ahead(engine: Engine, asked: Asked) -> bool:
+    """Tell whether PostgreSQL would read other rows before the first one of a page.
+
+    It is asked as if there were a thousand times the rows: it then takes a page for few
+    of them, and finds it cheaper to have the answers about all of them at once.
+    """
+    if engine.dialect.name == "sqlite" or "LIMIT" not in asked.statement:
+        return False
+    with engine.connect() as connection:
+        connection.exec_driver_sql(_THOUSANDFOLD)
+        rows = connection.exec_driver_sql(
+            f"EXPLAIN {asked.statement}", asked.values
+        ).all()
+        connection.rollback()
+    return _AHEAD.search("\n".join(str(row[0]) for row in rows)) is not None

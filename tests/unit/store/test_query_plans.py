@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, case, delete, func, literal, select
+from sqlalchemy import Connection, case, delete, func, literal, or_, select
 
 from dicom_node.store.database import Database
+from dicom_node.store.lookups import has_some
 from dicom_node.store.schema import (
     deliveries,
     events,
@@ -20,8 +21,8 @@ from dicom_node.store.schema import (
     versions,
 )
 from tests.bench.growth_queries import QUERIES, opened
-from tests.bench.growth_rows import fill
-from tests.builders.query_plans import listen, read_whole
+from tests.bench.growth_rows import NOW, fill
+from tests.builders.query_plans import listen, read_whole, reads_ahead
 
 COUNT = 1000
 LARGE = {
@@ -43,12 +44,12 @@ def database(filled: str) -> Iterator[Database]:
     made.close()
 
 
-def test_no_hot_query_reads_a_large_table_whole(
+def test_no_hot_query_reads_a_large_table_whole_or_before_a_page(
     filled: str, database: Database, tmp_path: Path
 ) -> None:
     with opened(filled, instance_count=COUNT, folder=tmp_path) as one:
         engine = one.store._database.engine
-        whole = {}
+        whole, ahead = {}, {}
         for query in (each for each in QUERIES if each.is_hot):
             with listen(engine) as heard:
                 query.timed(one)
@@ -56,8 +57,10 @@ def test_no_hot_query_reads_a_large_table_whole(
             for asked in heard:
                 if found := read_whole(database.engine, asked) & LARGE:
                     whole[query.name] = (found, asked.statement)
+                if reads_ahead(database.engine, asked):
+                    ahead[query.name] = asked.statement
 
-    assert whole == {}
+    assert (whole, ahead) == ({}, {})
 
 
 def test_a_query_without_an_index_is_seen(database: Database) -> None:
@@ -67,6 +70,23 @@ def test_a_query_without_an_index_is_seen(database: Database) -> None:
         )
 
     assert [read_whole(database.engine, one) for one in heard] == [{"events"}]
+
+
+def test_an_answer_for_every_study_before_a_page_of_them_is_seen(
+    database: Database,
+) -> None:
+    newer = select(instances.c.id).where(
+        instances.c.study_id == studies.c.id, instances.c.received_at >= NOW
+    )
+    page = select(studies.c.id).order_by(studies.c.id).limit(5)
+
+    with listen(database.engine) as heard, database.read() as connection:
+        for claim in (newer.exists(), has_some(newer)):
+            connection.execute(page.where(or_(studies.c.id < 0, claim)))
+
+    # SQLite looks it up for each row in turn, however it is asked.
+    ahead = [reads_ahead(database.engine, one) for one in heard]
+    assert ahead == [not database.is_sqlite, False]
 
 
 def counted(connection: Connection) -> dict[tuple[str, str, str], tuple[int, int]]:
