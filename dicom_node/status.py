@@ -19,6 +19,7 @@ from dicom_node.reconcile import describe_trouble
 from dicom_node.records import IncomingReport
 from dicom_node.store import StatusSnapshot, Store
 from dicom_node.store.reports import StoredReport
+from dicom_node.store.switches import DRAINING, PAUSED
 from dicom_node.timeline import chrome_trace, make_spans
 
 __all__ = [
@@ -36,6 +37,11 @@ __all__ = [
 _SHORT = 12
 """Characters of a content version that are shown."""
 
+_SWITCHED_ON = {
+    PAUSED: "studies are received and wait",
+    DRAINING: "nothing new is accepted",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
@@ -47,6 +53,8 @@ class NodeStatus:
     """Reports whose study, or its first image, is not here yet."""
     files: Mapping[str, int]
     """What the last start found of files and rows; empty: no start yet."""
+    switched_on: Mapping[str, datetime]
+    """Since when somebody has the node ``paused`` or ``draining``; aware."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values: ``studies``, ``destinations``, ``errors``."""
@@ -55,6 +63,7 @@ class NodeStatus:
             "data_dir": str(self.data_dir),
             "waiting_reports": self.waiting_reports,
             "files": dict(self.files),
+            "switched_on": _plain(dict(self.switched_on)),
             **values,
         }
 
@@ -75,6 +84,7 @@ def read_status(settings: NodeSettings) -> NodeStatus:
             settings.node.data_dir.resolve(),
             store.reports.count_waiting(),
             store.last_reconciled(),
+            store.switches.turned_on(),
         )
 
 
@@ -175,6 +185,11 @@ def forget_report(settings: NodeSettings, number: int) -> None:
 
 def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
     """Yield what a terminal shows: a paragraph a study, then tables."""
+    for name, said in _SWITCHED_ON.items():
+        if (since := status.switched_on.get(name)) is not None:
+            yield Text(
+                f"{name} since {since:%Y-%m-%d %H:%M} UTC: {said} (dicom-node resume)"
+            )
     for study in status.snapshot.studies:
         state = (
             study.state if study.reason is None else f"{study.state}: {study.reason}"

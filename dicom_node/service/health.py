@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dicom_node.errors import StoreError
 from dicom_node.spool import Spool
 from dicom_node.store import Store
+from dicom_node.store.switches import PAUSED
 from dicom_node.web import HealthReport, check_disk, examine
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "destinations_warning",
     "disk_trouble",
     "disk_warning",
+    "pause_warning",
     "worker_trouble",
 ]
 
@@ -86,6 +88,17 @@ def worker_trouble(upkeep: Upkeep, workflows: Workflows) -> str | None:
     """Name the threads that have ended, or None."""
     dead = [*upkeep.dead_threads(), *workflows.dead_threads()]
     return f"not running: {', '.join(dead)}" if dead else None
+
+
+def pause_warning(store: Store) -> str | None:
+    """Say since when studies wait because somebody paused the node, or None."""
+    try:
+        since = store.switches.turned_on().get(PAUSED)
+    except StoreError:
+        return None  # another check says so
+    if since is None:
+        return None
+    return f"paused since {since:%Y-%m-%d %H:%M} UTC: studies wait for a resume"
 
 
 def destinations_warning(store: Store, *, now: datetime) -> str | None:

@@ -44,6 +44,7 @@ from dicom_node.service.health import (
     destinations_warning,
     disk_trouble,
     disk_warning,
+    pause_warning,
     worker_trouble,
 )
 from dicom_node.service.rooms import (
@@ -266,6 +267,8 @@ class NodeService:
             **found,
             seconds=round(time.monotonic() - began, 2),
         )
+        if (left := pause_warning(self._store)) is not None:
+            log.warning("node_paused", reason=left)
 
     def _start_work(self) -> dict[str, int]:
         """Make ready what works on studies; return what was undone."""
@@ -416,6 +419,7 @@ class NodeService:
         if self._audit is not None:
             audit = self._audit
             checks.require("audit", lambda: audit.trouble)
+        checks.warn("pause", lambda: pause_warning(self._store))
         checks.warn("retention", self._retention.warning)
         checks.warn(
             "disk",

@@ -89,6 +89,21 @@ class SwitchStore:
                 detail={"value": str(value), "by": by[:64]},
             )
 
+    def turned_on(self) -> dict[str, datetime]:
+        """Return since when each switch is on that is, by name; moments are aware.
+
+        Raises
+        ------
+        StoreError
+            The database could not answer.
+
+        """
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(switches.c.name, switches.c.value, switches.c.changed_at)
+            ).all()
+        return {row.name: row.changed_at for row in rows if row.value}
+
     def all(self) -> dict[str, Any]:
         """Return every switch that was ever set, by name.
 

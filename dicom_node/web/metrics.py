@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from dicom_node.association import ServerStatistics
 from dicom_node.errors import StoreError
 from dicom_node.store import DeliveryState, Store, StudyState
+from dicom_node.store.switches import DRAINING, PAUSED
 
 __all__ = ["NodeCollector"]
 
@@ -66,10 +67,21 @@ class NodeCollector(Collector):
         )
         try:
             counts = self._store.counts()
+            switched_on = self._store.switches.turned_on()
         except StoreError:
             yield _database_up(0)
             return
         yield _database_up(1)
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_paused",
+            "1: studies wait until somebody resumes the work.",
+            value=int(PAUSED in switched_on),
+        )
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_draining",
+            "1: new associations are refused until somebody resumes.",
+            value=int(DRAINING in switched_on),
+        )
         studies = GaugeMetricFamily(
             f"{_PREFIX}_studies", "Studies by state.", labels=["state"]
         )

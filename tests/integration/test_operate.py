@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from structlog.testing import capture_logs
 
 from dicom_node.config import DicomPeer, NodeSettings
 from dicom_node.deliver import send_objects
@@ -148,12 +149,18 @@ def test_a_pause_outlasts_a_restart(tmp_path: Path) -> None:
         set_paused(settings, True)
         send(node, tmp_path, "1.1")
         wait_for_states(node, s1_1="ready")
-    with running(settings) as (node, processor):
+    with capture_logs() as logs, running(settings) as (node, processor):
         still = states(node), list(processor.processed)
+        paused = node.examine()
         set_paused(settings, False)
         wait_for_states(node, s1_1="done")
+        resumed = node.examine()
 
     assert still == ({"1.1": "ready"}, [])
+    (told,) = (one for one in logs if one["event"] == "node_paused")
+    assert (told["log_level"], told["reason"]) == ("warning", paused.warnings["pause"])
+    assert paused.is_ready
+    assert "pause" not in resumed.warnings
 
 
 def test_a_study_that_a_rule_ignores_is_kept_and_processed_when_asked_for(

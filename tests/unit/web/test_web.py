@@ -131,6 +131,7 @@ def test_the_metrics_are_those_of_server_store_and_work(tmp_path: Path) -> None:
     with Store(f"sqlite:///{tmp_path / 'node.sqlite'}") as store:
         store.migrate()
         store.record_instance(received())
+        store.switches.set("paused", True, by="terminal")
         registry.register(
             NodeCollector(
                 store,
@@ -156,6 +157,8 @@ def test_the_metrics_are_those_of_server_store_and_work(tmp_path: Path) -> None:
         ("dicom_node_deliveries", "pacs,pending"): 0,
         ("dicom_node_delivery_attempts_total", "failed,pacs"): 1,
         ("dicom_node_queue_depth", ""): 0,
+        ("dicom_node_paused", ""): 1,
+        ("dicom_node_draining", ""): 0,
         ("dicom_node_instances_stored", ""): 1,
         ("dicom_node_model_loaded", ""): 0,
         ("dicom_node_database_up", ""): 1,
