@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
 import dicom_node
+from dicom_node import imaging
 
 _ROOT = Path(dicom_node.__file__).parent
 _DECODING = frozenset(
@@ -52,3 +57,35 @@ def test_the_child_alone_imports_what_decodes() -> None:
     }
 
     assert importing == {"decode_child.py"}
+
+
+_PARENTS_ALONE = (
+    *("dicom_node.config", "dicom_node.header", "dicom_node.imaging.canonical"),
+    *("dicom_node.imaging.display", "dicom_node.imaging.pixels"),
+    *("dicom_node.imaging.series", "dicom_node.store", "conformance"),
+    *("highdicom", "pydantic", "pynetdicom", "rich", "scipy", "SimpleITK"),
+    *("sqlalchemy", "structlog", "torch"),
+)
+"""What only the parent uses."""
+
+
+def test_the_child_loads_only_what_decodes() -> None:
+    code = f"""
+import sys
+import dicom_node.imaging.decode_child
+print(*[one for one in {_PARENTS_ALONE!r} if one in sys.modules])
+"""
+
+    told = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+
+    assert told.stdout.split() == []
+
+
+def test_every_name_of_imaging_is_found_where_it_is_made() -> None:
+    for name in imaging.__all__:
+        assert getattr(imaging, name) is not None
+        assert name in dir(imaging)
+    with pytest.raises(AttributeError, match="no attribute 'Picture'"):
+        getattr(imaging, "Picture")  # noqa: B009 - no checker knows it
