@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
 
 from dicom_node.records import ReceivedInstance
+from dicom_node.store.prepared import PreparedLook
 from dicom_node.store.schema import instances, remote_studies, series, studies
 
 __all__ = ["StudyRow", "describe_study", "look_at_study"]
@@ -18,7 +19,7 @@ _NAMES_REPORTS = ("AccessionNumber", "PatientID")
 """What a report is joined by, beside the study's UID."""
 
 # Made once: to build a statement takes longer than to run it.
-_LOOK = (
+_LOOK = PreparedLook(
     select(
         studies.c.id,
         studies.c.state,
@@ -61,14 +62,15 @@ def look_at_study(
     model that works on the study under this UID. The study is locked until the
     transaction ends.
     """
-    return connection.execute(
-        _LOOK,
+    found = _LOOK.rows(
+        connection,
         {
             "study_uid": instance.study_instance_uid,
             "series_uid": instance.series_instance_uid,
             "sop_uid": instance.sop_instance_uid,
         },
-    ).one_or_none()
+    )
+    return found[0] if found else None
 
 
 def describe_study(

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from dicom_node.errors import SettingsError
 from dicom_node.store.patience import make_server_engine
+from dicom_node.store.prepared import run_on_sqlite
 
 __all__ = ["BUSY_TIMEOUT_S", "database_file", "database_url", "make_engine"]
 
@@ -101,12 +102,12 @@ def make_engine(url: URL) -> Engine:
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         if not options.get("is_write", False):
-            connection.exec_driver_sql("BEGIN")
+            run_on_sqlite(connection, "BEGIN")
             return
         level = _UNSYNCED if options.get("is_told_by_files", False) else _SYNCED
         if connection.info.get("synchronous", _SYNCED) != level:
-            connection.exec_driver_sql(f"PRAGMA synchronous={level}")
+            run_on_sqlite(connection, f"PRAGMA synchronous={level}")
             connection.info["synchronous"] = level
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        run_on_sqlite(connection, "BEGIN IMMEDIATE")
 
     return engine

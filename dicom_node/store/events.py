@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, insert
 
 from dicom_node.audit import EventKind
+from dicom_node.store.prepared import PreparedChange
 from dicom_node.store.schema import events
 
 __all__ = ["record_event"]
 
-_INSERT = insert(events)
+_INSERT = PreparedChange(
+    insert(events), ("at", "kind", "study_id", "subject", "detail")
+)
 
 
 def record_event(
@@ -42,8 +45,8 @@ def record_event(
         Facts free of patient data.
 
     """
-    connection.execute(
-        _INSERT,
+    _INSERT.run(
+        connection,
         {
             "at": at or datetime.now(UTC),
             "kind": kind,

@@ -15,6 +15,7 @@ from dicom_node.errors import OutOfResourcesError
 from dicom_node.records import ReceivedInstance
 from dicom_node.store.describe import StudyRow, describe_study, look_at_study
 from dicom_node.store.events import record_event
+from dicom_node.store.prepared import PreparedChange, PreparedLook
 from dicom_node.store.report_joins import meet_reports
 from dicom_node.store.schema import (
     StudyState,
@@ -36,11 +37,31 @@ __all__ = [
 
 
 # Made once: to build a statement takes longer than to run it.
-_KNOWN = select(
-    instances.c.sha256, instances.c.is_conflict, instances.c.removed_at
-).where(instances.c.sop_instance_uid == bindparam("uid"))
-_INSERT = insert(instances)
-_CAME_AGAIN = (
+_KNOWN = PreparedLook(
+    select(instances.c.sha256, instances.c.is_conflict, instances.c.removed_at).where(
+        instances.c.sop_instance_uid == bindparam("uid")
+    )
+)
+_INSERT = PreparedChange(
+    insert(instances),
+    (
+        "study_id",
+        "series_instance_uid",
+        "sop_instance_uid",
+        "sop_class_uid",
+        "transfer_syntax_uid",
+        "path",
+        "sha256",
+        "size_bytes",
+        "calling_ae_title",
+        "peer_address",
+        "received_at",
+        "is_own_result",
+        "is_conflict",
+        "attributes",
+    ),
+)
+_CAME_AGAIN = PreparedChange(
     update(studies)
     .where(studies.c.id == bindparam("study"))
     .values(last_received_at=bindparam("at"))
@@ -106,7 +127,7 @@ def insert_instance(
     known = {}
     if study is None or study.known_id is not None:
         same_uid = {"uid": instance.sop_instance_uid}
-        known = {row.sha256: row for row in connection.execute(_KNOWN, same_uid)}
+        known = {row.sha256: row for row in _KNOWN.rows(connection, same_uid)}
     same = known.get(instance.sha256)
     if same is not None and same.removed_at is None:
         is_other = same.is_conflict
@@ -223,8 +244,8 @@ def _insert(
     *,
     is_conflict: bool,
 ) -> None:
-    connection.execute(
-        _INSERT,
+    _INSERT.run(
+        connection,
         {
             "study_id": study_id,
             "series_instance_uid": instance.series_instance_uid,
@@ -264,7 +285,7 @@ def _note_arrival(
             becomes["state"] = StudyState.COLLECTING
         if not becomes:
             at = {"study": study.id, "at": instance.received_at}
-            connection.execute(_CAME_AGAIN, at)
+            _CAME_AGAIN.run(connection, at)
             return
         becomes["last_received_at"] = instance.received_at
     if becomes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +34,8 @@ class Asked:
 def listen(engine: Engine) -> Iterator[list[Asked]]:
     """Collect what is asked of an engine while the block lasts, each statement once.
 
-    The list is full when the block has ended.
+    The list is full when the block has ended. SQLite itself tells what it is asked,
+    with the values: not all of it goes by SQLAlchemy (`store.prepared`).
     """
     heard: dict[str, Asked] = {}
 
@@ -42,12 +43,26 @@ def listen(engine: Engine) -> Iterator[list[Asked]]:
         if statement.lstrip().upper().startswith(_ASKS):
             heard.setdefault(statement, Asked(statement, values))
 
+    def trace(driver: Any, *_: Any) -> None:
+        driver.set_trace_callback(lambda statement: hear(None, None, statement, ()))
+
+    def end(driver: Any, *_: Any) -> None:
+        driver.set_trace_callback(None)
+
+    is_sqlite = engine.dialect.name == "sqlite"
+    listeners: dict[str, Callable[..., None]] = (
+        {"checkout": trace, "checkin": end}
+        if is_sqlite
+        else {"before_cursor_execute": hear}
+    )
     found: list[Asked] = []
-    event.listen(engine, "before_cursor_execute", hear)
+    for name, listener in listeners.items():
+        event.listen(engine, name, listener)
     try:
         yield found
     finally:
-        event.remove(engine, "before_cursor_execute", hear)
+        for name, listener in listeners.items():
+            event.remove(engine, name, listener)
         found += heard.values()
 
 

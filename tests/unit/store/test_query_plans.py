@@ -7,10 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, case, delete, func, literal, or_, select
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+)
 
 from dicom_node.store.database import Database
 from dicom_node.store.lookups import has_some
+from dicom_node.store.prepared import PreparedLook
 from dicom_node.store.schema import (
     deliveries,
     events,
@@ -26,7 +36,7 @@ from tests.builders.query_plans import listen, read_whole, reads_ahead
 
 COUNT = 1000
 LARGE = {
-    *("studies", "series", "instances", "events"),
+    *("studies", "series", "instances", "reports", "events"),
     *("versions", "results", "deliveries", "corrections"),
 }
 
@@ -68,6 +78,18 @@ def test_a_query_without_an_index_is_seen(database: Database) -> None:
         connection.execute(
             select(func.count()).select_from(events).where(events.c.subject == "1.2")
         )
+
+    assert [read_whole(database.engine, one) for one in heard] == [{"events"}]
+
+
+def test_a_prepared_statement_without_an_index_is_seen(database: Database) -> None:
+    look = PreparedLook(
+        select(func.count().label("found"))
+        .select_from(events)
+        .where(events.c.subject == bindparam("subject"))
+    )
+    with listen(database.engine) as heard, database.read() as connection:
+        look.rows(connection, {"subject": "1.2"})
 
     assert [read_whole(database.engine, one) for one in heard] == [{"events"}]
 
