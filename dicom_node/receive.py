@@ -273,6 +273,7 @@ class Reception:
 
     def _keep(self, writer: SpoolWriter) -> StoreAnswer:
         request = self._request
+        writer.begin_to_sync()  # while it is looked at
         header = self._read_header(writer)
         if (header.sop_class_uid, header.sop_instance_uid) != (
             request.sop_class_uid,

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import re
 import secrets
@@ -38,8 +39,7 @@ _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
 _SPARE = 32
 """Empty files that are made with one sync of their folder."""
-_PREAMBLE = bytes(128)
-_PREFIX = _PREAMBLE + b"DICM"
+_PREFIX = bytes(128) + b"DICM"
 _PROOF = b"dicom-node sha256:"
 _PROVEN = re.compile(rb"dicom-node sha256:([0-9a-f]{64})\0{46}DICM")
 """Preamble and prefix of a file that was whole and about to be synced."""
@@ -47,6 +47,8 @@ _MIN_FREE_INODES = 1000
 """Files that the database, the results and the logs may still make."""
 _LOOK_EVERY_BYTES = 16 << 20
 """An instance that comes is checked against the reserve each time it has grown so."""
+_FIRST_PAGE_BYTES = mmap.PAGESIZE
+_WORTH_BYTES = 1 << 16  # less is written as soon by the sync alone
 
 
 class Spool:
@@ -188,9 +190,7 @@ class Spool:
         its name: nobody was told that these arrived.
         """
         leftovers = list(self._incoming.glob(f"*{_PART}"))
-        for path in leftovers:
-            path.unlink(missing_ok=True)
-        for path in self._spare.iterdir():
+        for path in (*leftovers, *self._spare.iterdir()):
             path.unlink(missing_ok=True)
         return len(leftovers)
 
@@ -278,6 +278,7 @@ class SpoolWriter:
         self.path = path
         self.size_bytes = 0
         self._looks_at = _LOOK_EVERY_BYTES
+        self._on_its_way = _FIRST_PAGE_BYTES
         self._spool = spool
         self._final: Path | None = None
         self._is_dicom = False
@@ -291,7 +292,7 @@ class SpoolWriter:
         try:
             # Many large instances at once pass the check at their beginning.
             if self.size_bytes >= self._looks_at:
-                self._begin_to_sync()
+                self.begin_to_sync()
                 self._looks_at += _LOOK_EVERY_BYTES
                 self._spool.check_room()
             while view:
@@ -305,6 +306,18 @@ class SpoolWriter:
             self._spool.distrust(error)
             self.abort()
             raise _out_of_resources(error) from error
+
+    def begin_to_sync(self) -> None:
+        """Put what was written on its way to the disk, and wait for nothing.
+
+        The sync at the end then finds some of it done; what fails is told there. The
+        first page stays: `commit` writes the proof into it.
+        """
+        start, count = self._on_its_way, self.size_bytes - self._on_its_way
+        if count >= _WORTH_BYTES:
+            with contextlib.suppress(OSError):  # What is dirty is kept.
+                os.posix_fadvise(self._descriptor, start, count, os.POSIX_FADV_DONTNEED)
+            self._on_its_way += count
 
     def commit(self, sha256: str) -> Path:
         """Make the file durable under the name of its hash; then `keep` or `abort`.
@@ -355,14 +368,6 @@ class SpoolWriter:
             self._close()
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
-
-    def _begin_to_sync(self) -> None:
-        # What is dirty is kept and put on its way to the disk, so that the sync at the
-        # end finds most of it done.
-        start = self._looks_at - _LOOK_EVERY_BYTES
-        os.posix_fadvise(
-            self._descriptor, start, _LOOK_EVERY_BYTES, os.POSIX_FADV_DONTNEED
-        )
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

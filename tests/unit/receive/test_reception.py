@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from conformance.profile import Status
 from dicom_node.errors import StoreError
 from dicom_node.header import instance_sha256, read_header
 from dicom_node.records import ReceivedInstance
+from dicom_node.spool import Spool
 from dicom_node.store import InstanceOutcome
 from tests.builders.dicom_server import MemoryLedger, running_server
 from tests.builders.process import wait_until
@@ -338,3 +340,34 @@ def test_the_hash_tells_apart_instances_whose_data_sets_do_not_name_them(
 
     assert sorted(uids) == ["1.2.1", "1.2.2"]
     assert hashlib.sha256(data).hexdigest() not in {one.stem for one in node.files()}
+
+
+def test_most_of_an_image_is_on_its_way_to_the_disk_before_it_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, int, int]] = []
+    advise, sync = os.posix_fadvise, os.fsync
+
+    def advised(descriptor: int, start: int, count: int, advice: int) -> None:
+        calls.append(("begin", start, count))
+        advise(descriptor, start, count, advice)
+
+    def synced(descriptor: int) -> None:
+        calls.append(("sync", 0, os.fstat(descriptor).st_size))
+        sync(descriptor)
+
+    spool = Spool(tmp_path, min_free_bytes=0)
+    spool.open().abort()  # the folder of spare files is synced for it
+    spool.make_folder((tmp_path / spool.final_path("ab" * 32)).parent)
+    monkeypatch.setattr(os, "posix_fadvise", advised)
+    monkeypatch.setattr(os, "fsync", synced)
+    for size in (1 << 20, 20_000):
+        writer = spool.open()
+        writer.write(bytes(132) + bytes(size - 132))
+        writer.begin_to_sync()
+        writer.commit("ab" * 32)
+        writer.keep()
+
+    begun = ("begin", mmap.PAGESIZE, (1 << 20) - mmap.PAGESIZE)
+    files = [one for one in calls if one[2] >= 20_000]
+    assert files == [begun, ("sync", 0, 1 << 20), ("sync", 0, 20_000)]
