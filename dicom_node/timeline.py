@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -66,14 +66,17 @@ class VersionMoments:
         How many it added to the version before.
     first_received_at, last_received_at : datetime or None
         The first and the last of them; None: it added none but a report.
-    queued_at : datetime
-        When it was complete, or asked for again.
+    completed_at, queued_at : datetime
+        When it was complete; and when it was last asked for, the same where nobody
+        asked again.
     started_at, finished_at : datetime or None
-        When the worker took it, and when its results were recorded.
+        When the worker took it since, and when its results were recorded.
+    run_before_ended_at : datetime or None
+        When the run before ended; None: there was none, or it is not known any more.
     stages : tuple of Stage
         What the worker did in between.
     destinations : tuple of DestinationMoments
-        In the order of their names.
+        In the order of their names; what they got of all runs.
 
     """
 
@@ -83,11 +86,18 @@ class VersionMoments:
     instances: int
     first_received_at: datetime | None
     last_received_at: datetime | None
+    completed_at: datetime
     queued_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    run_before_ended_at: datetime | None = None
     stages: tuple[Stage, ...] = ()
     destinations: tuple[DestinationMoments, ...] = ()
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether somebody asked for it again."""
+        return self.queued_at > self.completed_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +122,10 @@ class Span:
 def make_spans(moments: VersionMoments, *, now: datetime) -> tuple[Span, ...]:
     """Return what a version's time was spent on.
 
-    The lane ``study`` has no gap: receiving, quiet time, queued, processing. In
-    ``processing`` lie the worker's steps; a destination's lane begins when the results
-    are there. No span ends before it begins, also where a clock was set back.
+    The lane ``study`` has no gap: receiving, quiet time, what was before somebody asked
+    again, queued, processing. In ``processing`` lie the worker's steps; a destination's
+    lane begins when the results are there, and there is none where it had them from a
+    run before. No span ends before it begins, also where a clock was set back.
 
     Parameters
     ----------
@@ -137,7 +148,7 @@ def seconds_to_result(moments: VersionMoments) -> float | None:
     known = [one for one in taken if one is not None]
     if moments.last_received_at is None or len(known) < len(moments.destinations):
         return None
-    if not known or moments.last_received_at > moments.queued_at:
+    if not known or moments.last_received_at > moments.completed_at:
         return None
     return (max(known) - moments.last_received_at).total_seconds()
 
@@ -188,11 +199,17 @@ def chrome_trace(
 
 def _spans(moments: VersionMoments, now: datetime) -> Iterator[Span]:
     queued = moments.queued_at
+    complete = min(moments.completed_at, queued)
     first, last = moments.first_received_at, moments.last_received_at
     if first is not None and last is not None:
-        last = min(last, queued)
+        last = min(last, complete)
         yield _span("receiving", "study", min(first, last), last)
-        yield _span("quiet time", "study", last, queued)
+        yield _span("quiet time", "study", last, complete)
+    if moments.is_repeated:
+        ended = moments.run_before_ended_at or queued
+        ended = min(max(complete, ended), queued)
+        yield _span("runs before", "study", complete, ended)
+        yield _span("until asked again", "study", ended, queued)
     started, finished = moments.started_at, moments.finished_at
     is_waiting = moments.state in {"ready", "processing"}
     if started is None:
@@ -210,7 +227,24 @@ def _spans(moments: VersionMoments, now: datetime) -> Iterator[Span]:
         yield _span(one.name, "processing", begin, min(one.end, end))
     if finished is not None:
         for destination in moments.destinations:
-            yield from _sending(destination, max(started, finished), now)
+            if moments.is_repeated:
+                yield from _sending_again(destination, finished, queued=queued, now=now)
+            else:
+                yield from _sending(destination, max(started, finished), now)
+
+
+def _sending_again(
+    one: DestinationMoments, finished: datetime, *, queued: datetime, now: datetime
+) -> Iterator[Span]:
+    """Tell what a destination got since it was asked again; it may lack nothing."""
+    begun, taken, committed = (
+        None if at is None or at <= queued else at
+        for at in (one.begun_at, one.acknowledged_at, one.committed_at)
+    )
+    if one.is_sent and begun is None and taken is None:
+        return
+    since = replace(one, begun_at=begun, acknowledged_at=taken, committed_at=committed)
+    yield from _sending(since, max(queued, finished), now)
 
 
 def _sending(

@@ -10,10 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from dicom_node.audit import EventKind
-from dicom_node.stages import read_stages
+from dicom_node.stages import Stage, read_stages
 from dicom_node.store.database import Database
+from dicom_node.store.requeue import RequeueOutcome
 from dicom_node.store.schema import (
     DeliveryState,
+    VersionState,
     deliveries,
     events,
     instances,
@@ -24,6 +26,19 @@ from dicom_node.store.versions import counted
 from dicom_node.timeline import DestinationMoments, VersionMoments
 
 __all__ = ["TimelineStore"]
+
+
+_TOLD = (EventKind.STUDY_REQUEUED, EventKind.DELIVERY_BEGUN)
+
+_RUN_ENDS = (
+    EventKind.STUDY_PROCESSED,
+    EventKind.STUDY_FAILED,
+    EventKind.STUDY_IGNORED,
+)
+
+_AGAIN = RequeueOutcome.PROCESS_AGAIN.name.lower()
+
+_UNDER_WAY = {VersionState.READY, VersionState.PROCESSING}
 
 
 class TimelineStore:
@@ -63,7 +78,12 @@ class TimelineStore:
                 .limit(limit)
             ).all()
             told = _told(connection, rows[0].study_id) if rows else ()
-            return tuple(_moments(connection, row, told, data_dir) for row in rows)
+            # Nobody asks again for a version that another one has followed.
+            ends = [None, *(row.created_at for row in rows)]
+            return tuple(
+                _moments(connection, row, told, data_dir=data_dir, until=until)
+                for row, until in zip(rows, ends, strict=False)
+            )
 
 
 def _told(connection: Connection, study_id: int) -> Sequence[Any]:
@@ -71,7 +91,7 @@ def _told(connection: Connection, study_id: int) -> Sequence[Any]:
         select(events.c.at, events.c.kind, events.c.detail)
         .where(
             events.c.study_id == study_id,
-            events.c.kind.in_([EventKind.STUDY_REQUEUED, EventKind.DELIVERY_BEGUN]),
+            events.c.kind.in_([*_TOLD, *_RUN_ENDS]),
         )
         .order_by(events.c.id)
     ).all()
@@ -81,7 +101,9 @@ def _moments(
     connection: Connection,
     row: Row[Any],
     told: Sequence[Any],
+    *,
     data_dir: Path,
+    until: datetime | None,
 ) -> VersionMoments:
     since = connection.scalar(
         select(versions.c.last_instance_id).where(versions.c.id == row.predecessor_id)
@@ -97,11 +119,21 @@ def _moments(
             instances.c.id <= row.last_instance_id,
         )
     ).one()
-    queued = row.created_at
+    complete = queued = row.created_at
+    started, ended = row.started_at, None
     if row.run > 1:
-        until = row.started_at or row.finished_at
-        queued = max(_at(told, EventKind.STUDY_REQUEUED, until=until), default=queued)
-    stages = () if row.result_dir is None else read_stages(data_dir / row.result_dir)
+        asked = _at(
+            told, EventKind.STUDY_REQUEUED, since=complete, until=until, outcome=_AGAIN
+        )
+        queued = max(asked, default=complete)
+        ends = _at(told, *_RUN_ENDS, since=complete, until=queued)
+        ended = max(ends, default=None)
+        # What the row says may be of the run before.
+        started = None if started is None or started < queued else started
+    finished = None if row.state in _UNDER_WAY else row.finished_at
+    stages: tuple[Stage, ...] = ()
+    if row.result_dir is not None and row.state == VersionState.DONE:
+        stages = read_stages(data_dir / row.result_dir)
     return VersionMoments(
         study_instance_uid=row.study_instance_uid,
         content_version=row.content_version,
@@ -109,9 +141,11 @@ def _moments(
         instances=count,
         first_received_at=first,
         last_received_at=last,
+        completed_at=complete,
         queued_at=queued,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
+        started_at=started,
+        finished_at=finished,
+        run_before_ended_at=ended,
         stages=stages,
         destinations=tuple(_destinations(connection, row, told)),
     )
@@ -157,17 +191,16 @@ def _latest(rows: Sequence[Any], column: int) -> datetime | None:
 
 def _at(
     told: Sequence[Any],
-    kind: EventKind,
-    *,
+    *kinds: EventKind,
     since: datetime | None = None,
     until: datetime | None = None,
-    destination: str | None = None,
+    **detail: str,
 ) -> list[datetime]:
     return [
         one.at
         for one in told
-        if one.kind == kind
+        if one.kind in kinds
         and (since is None or one.at >= since)
         and (until is None or one.at <= until)
-        and (destination is None or one.detail.get("destination") == destination)
+        and all(one.detail.get(key) == value for key, value in detail.items())
     ]

@@ -38,7 +38,9 @@ VERSIONS = st.builds(
     instances=st.integers(0, 9),
     first_received_at=MAYBE,
     last_received_at=MAYBE,
+    completed_at=MOMENTS,
     queued_at=MOMENTS,
+    run_before_ended_at=MAYBE,
     started_at=MAYBE,
     finished_at=MAYBE,
     stages=st.lists(
@@ -62,6 +64,7 @@ WHOLE = VersionMoments(
     instances=3,
     first_received_at=NOON,
     last_received_at=NOON + timedelta(seconds=2),
+    completed_at=NOON + timedelta(seconds=12),
     queued_at=NOON + timedelta(seconds=12),
     started_at=NOON + timedelta(seconds=13),
     finished_at=NOON + timedelta(seconds=20),
@@ -138,6 +141,41 @@ def test_a_study_that_went_all_the_way_is_told_span_by_span():
     ]
     assert not any(one.is_open for one in spans)
     assert seconds_to_result(WHOLE) == 20.0
+
+
+def test_nothing_is_told_of_a_destination_that_has_what_a_repeat_came_to():
+    times = {"queued_at": 112, "started_at": 113, "finished_at": 120}
+    again = replace(
+        WHOLE,
+        run_before_ended_at=WHOLE.finished_at,
+        stages=(),
+        **{name: NOON + timedelta(seconds=at) for name, at in times.items()},
+    )
+    (pacs,) = WHOLE.destinations
+    late = DestinationMoments(
+        "late",
+        begun_at=NOON + timedelta(seconds=121),
+        acknowledged_at=NOON + timedelta(seconds=123),
+        committed_at=None,
+        is_sent=True,
+        is_over=True,
+    )
+
+    spans = make_spans(
+        replace(again, destinations=(late, pacs)), now=NOON + timedelta(days=1)
+    )
+
+    assert [(one.lane, one.name, one.seconds) for one in spans] == [
+        ("study", "receiving", 2.0),
+        ("study", "quiet time", 10.0),
+        ("study", "runs before", 8.0),
+        ("study", "until asked again", 92.0),
+        ("study", "queued", 1.0),
+        ("study", "processing", 7.0),
+        ("to late", "waiting to be sent", 1.0),
+        ("to late", "sending", 2.0),
+    ]
+    assert seconds_to_result(again) == 20.0
 
 
 def test_what_goes_on_lasts_until_now():

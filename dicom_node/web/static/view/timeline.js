@@ -18,7 +18,7 @@ const LABEL = 12;
 /** A bar of no time is still seen. */
 const LEAST = 1.5;
 /** Nobody works meanwhile. */
-const WAITING = new Set(['quiet time', 'queued', 'waiting to be sent', 'commitment', 'what is left']);
+const WAITING = new Set(['quiet time', 'queued', 'until asked again', 'waiting to be sent', 'commitment', 'what is left']);
 
 /**
  * Draw the newest version's time when somebody looks, and again when it is drawn anew.
@@ -51,9 +51,9 @@ function drawTimeline(place, version, uid) {
   const whole = version.seconds_to_result;
   fill(
     place,
-    h('p', { class: 'muted' }, whole === null ? 'Not all results are delivered yet.'
-      : `${seconds(whole)} from the last image to the last result.`,
-    ' ', h('a', { href: `/studies/${uid}/trace.json`, download: true }, 'Trace for Perfetto')),
+    h('p', { class: 'muted' }, whole !== null ? `${seconds(whole)} from the last image to the last result. `
+      : version.spans.some(one => one.is_open) ? 'Not all results are delivered yet. ' : '',
+    h('a', { href: `/studies/${uid}/trace.json`, download: true }, 'Trace for Perfetto')),
     picture(version.spans),
     h('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'Stages' }, h('table', { class: 'spans' },
       h('thead', {}, h('tr', {}, ['Stage', 'Of', 'Began', 'Took'].map(one => h('th', { scope: 'col' }, one)))),
