@@ -11,15 +11,15 @@ from dicom_node.stages import Stage
 
 __all__ = [
     "DestinationMoments",
-    "Lane",
     "Span",
+    "Track",
     "VersionMoments",
     "chrome_trace",
     "make_spans",
     "seconds_to_result",
 ]
 
-Lane = str
+Track = str
 """Whose time it is: ``study``, ``processing``, or a destination's name after
 ``to``."""
 
@@ -108,7 +108,7 @@ class Span:
     """
 
     name: str
-    lane: Lane
+    track: Track
     begin: datetime
     end: datetime
     is_open: bool = False
@@ -122,10 +122,11 @@ class Span:
 def make_spans(moments: VersionMoments, *, now: datetime) -> tuple[Span, ...]:
     """Return what a version's time was spent on.
 
-    The lane ``study`` has no gap: receiving, quiet time, what was before somebody asked
-    again, queued, processing. In ``processing`` lie the worker's steps; a destination's
-    lane begins when the results are there, and there is none where it had them from a
-    run before. No span ends before it begins, also where a clock was set back.
+    The track ``study`` has no gap: receiving, quiet time, what was before somebody
+    asked again, queued, processing. In ``processing`` lie the worker's steps; a
+    destination's track begins when the results are there, and there is none where it
+    had them from a run before. No span ends before it begins, also where a clock was
+    set back.
 
     Parameters
     ----------
@@ -166,7 +167,7 @@ def chrome_trace(
     Returns
     -------
     dict
-        JSON values: one process a version, one thread a lane, complete events (``X``)
+        JSON values: one process a version, one thread a track, complete events (``X``)
         in microseconds since 1970.
 
     References
@@ -178,16 +179,16 @@ def chrome_trace(
     for number, (moments, spans) in enumerate(versions, start=1):
         name = f"{moments.study_instance_uid} {moments.content_version[:8]}"
         events.append(_label("process_name", name, pid=number))
-        lanes = {lane: index for index, lane in enumerate(_lanes(spans), start=1)}
-        for lane, index in lanes.items():
-            events.append(_label("thread_name", lane, pid=number, tid=index))
+        tracks = {track: index for index, track in enumerate(_tracks(spans), start=1)}
+        for track, index in tracks.items():
+            events.append(_label("thread_name", track, pid=number, tid=index))
         events += [
             {
                 "ph": "X",
                 "name": one.name,
-                "cat": one.lane,
+                "cat": one.track,
                 "pid": number,
-                "tid": lanes[one.lane],
+                "tid": tracks[one.track],
                 "ts": _microseconds(one.begin),
                 "dur": _microseconds(one.end) - _microseconds(one.begin),
                 "args": {"is_open": one.is_open},
@@ -250,34 +251,34 @@ def _sending_again(
 def _sending(
     one: DestinationMoments, finished: datetime, now: datetime
 ) -> Iterator[Span]:
-    lane = f"to {one.name}"
+    track = f"to {one.name}"
     if one.begun_at is None:
-        yield _span("waiting to be sent", lane, finished, now, not one.is_sent)
+        yield _span("waiting to be sent", track, finished, now, not one.is_sent)
         return
     begun = max(finished, one.begun_at)
-    yield _span("waiting to be sent", lane, finished, begun)
+    yield _span("waiting to be sent", track, finished, begun)
     taken = one.acknowledged_at
     if taken is None:
-        yield _span("sending", lane, begun, now, not one.is_sent)
+        yield _span("sending", track, begun, now, not one.is_sent)
         return
     taken = max(begun, taken)
-    yield _span("sending", lane, begun, taken)
+    yield _span("sending", track, begun, taken)
     if not one.is_sent:
-        yield _span("what is left", lane, taken, now, is_open=True)
+        yield _span("what is left", track, taken, now, is_open=True)
     elif one.committed_at is not None:
-        yield _span("commitment", lane, taken, one.committed_at)
+        yield _span("commitment", track, taken, one.committed_at)
     elif not one.is_over:
-        yield _span("commitment", lane, taken, now, is_open=True)
+        yield _span("commitment", track, taken, now, is_open=True)
 
 
 def _span(
-    name: str, lane: Lane, begin: datetime, end: datetime, is_open: bool = False
+    name: str, track: Track, begin: datetime, end: datetime, is_open: bool = False
 ) -> Span:
-    return Span(name, lane, begin, max(begin, end), is_open)
+    return Span(name, track, begin, max(begin, end), is_open)
 
 
-def _lanes(spans: Iterable[Span]) -> tuple[Lane, ...]:
-    return tuple(dict.fromkeys(one.lane for one in spans))
+def _tracks(spans: Iterable[Span]) -> tuple[Track, ...]:
+    return tuple(dict.fromkeys(one.track for one in spans))
 
 
 def _label(kind: str, name: str, *, pid: int, tid: int = 0) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class SpanAnswer(Answer):
     """What was going on from one moment to another."""
 
     name: str
-    lane: str
+    track: str
     """``study``, ``processing``, or ``to`` and a destination's name."""
     begin: datetime
     end: datetime
@@ -104,7 +104,7 @@ def _version(moments: VersionMoments, now: datetime) -> VersionTimeline:
         spans=[
             SpanAnswer(
                 name=one.name,
-                lane=one.lane,
+                track=one.track,
                 begin=one.begin,
                 end=one.end,
                 seconds=one.seconds,

@@ -192,7 +192,7 @@ def _by_stage(moments: VersionMoments) -> dict[str, float]:
     spans = make_spans(moments, now=datetime.now(UTC))
     found: dict[str, float] = defaultdict(float)
     for one in spans:
-        where = "" if one.lane == "study" else f"{one.lane}: "
+        where = "" if one.track == "study" else f"{one.track}: "
         found[f"{where}{one.name}"] += one.seconds
     whole = seconds_to_result(moments) or 0.0
     found["last image to last result"] = whole

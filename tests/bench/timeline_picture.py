@@ -44,7 +44,7 @@ def _rows(title: str, spans: Sequence[Span], top: int) -> Iterator[str]:
     yield f'<text x="0" y="{top + 15}" font-weight="bold">{escape(title)}</text>'
     for number, one in enumerate(spans, start=1):
         y = top + number * _ROW
-        where = "" if one.lane == "study" else f"{one.lane}: "
+        where = "" if one.track == "study" else f"{one.track}: "
         x = _LEFT + (one.begin - begin).total_seconds() * scale
         width = max(1.0, one.seconds * scale)
         kind = ' class="w"' if one.name in _WAITING else ""

@@ -324,7 +324,7 @@ def test_every_file_can_be_downloaded(seen: Seen) -> None:
 def test_where_the_time_went_is_a_picture_and_the_same_table(seen: Seen) -> None:
     details = seen.page["details"]
 
-    rows = {(name, lane): took for name, lane, _, took in details["spans"]}
+    rows = {(name, track): took for name, track, _, took in details["spans"]}
     assert {("receiving", "study"), ("quiet time", "study")} <= set(rows)
     assert {("inference", "processing"), ("sending", "to outbox")} <= set(rows)
     assert [title for title, _ in details["bars"]] == [

@@ -118,7 +118,7 @@ def test_a_trace_tells_every_span_to_the_microsecond_and_nothing_else(moments, n
     assert told == [
         (
             one.name,
-            one.lane,
+            one.track,
             *(round(at.timestamp() * 1e6) for at in (one.begin, one.end)),
         )
         for one in spans
@@ -128,7 +128,7 @@ def test_a_trace_tells_every_span_to_the_microsecond_and_nothing_else(moments, n
 def test_a_study_that_went_all_the_way_is_told_span_by_span():
     spans = make_spans(WHOLE, now=NOON + timedelta(days=1))
 
-    assert [(one.lane, one.name, one.seconds) for one in spans] == [
+    assert [(one.track, one.name, one.seconds) for one in spans] == [
         ("study", "receiving", 2.0),
         ("study", "quiet time", 10.0),
         ("study", "queued", 1.0),
@@ -165,7 +165,7 @@ def test_nothing_is_told_of_a_destination_that_has_what_a_repeat_came_to():
         replace(again, destinations=(late, pacs)), now=NOON + timedelta(days=1)
     )
 
-    assert [(one.lane, one.name, one.seconds) for one in spans] == [
+    assert [(one.track, one.name, one.seconds) for one in spans] == [
         ("study", "receiving", 2.0),
         ("study", "quiet time", 10.0),
         ("study", "runs before", 8.0),
@@ -213,5 +213,5 @@ def test_steps_are_measured_by_the_clock_and_read_back(tmp_path):
     assert read_stages(tmp_path / "nowhere") == ()
 
 
-def _of(spans, lane):
-    return [one for one in spans if one.lane == lane]
+def _of(spans, track):
+    return [one for one in spans if one.track == track]

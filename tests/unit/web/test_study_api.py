@@ -365,7 +365,7 @@ def test_a_study_says_where_its_time_went_without_saying_whose_it_is(
     trace = web.get(f"/studies/{study.uid}/trace.json")
 
     (version,) = found["versions"]
-    told = [(one["lane"], one["name"], one["is_open"]) for one in version["spans"]]
+    told = [(one["track"], one["name"], one["is_open"]) for one in version["spans"]]
     assert (version["instances"], version["seconds_to_result"]) == (SLICES, None)
     assert told == [
         ("study", "receiving", False),
@@ -376,7 +376,7 @@ def test_a_study_says_where_its_time_went_without_saying_whose_it_is(
     ]
     complete = [one for one in trace.json()["traceEvents"] if one["ph"] == "X"]
     assert [(one["cat"], one["name"]) for one in complete] == [
-        (lane, name) for lane, name, _ in told
+        (track, name) for track, name, _ in told
     ]
     assert REPORT not in trace.text
     assert web.get("/studies/9.9/timeline").status_code == 404

@@ -6,7 +6,7 @@ import { fill, h, setVariables } from '../common/dom.js';
 /** @typedef {import('./overlay.js').Overlay} Overlay */
 /** @typedef {import('./types.js').Detail} Detail */
 
-const MOST_LANES = 10;
+const MOST_COLUMNS = 10;
 
 export class PositionBar {
   /**
@@ -37,13 +37,13 @@ export class PositionBar {
     const here = this.overlay.places
       .filter(one => one.region.series === series.index)
       .sort((a, b) => a.region.first_frame - b.region.first_frame);
-    /** @type {number[]} where each lane is free again */
-    const lanes = [];
+    /** @type {number[]} where each column is free again */
+    const columns = [];
     const marks = here.map(place => {
       const { first_frame: first, last_frame: last, best_frame: best, colour } = place.region;
-      let lane = lanes.findIndex(end => end < first);
-      if (lane < 0) lane = lanes.length < MOST_LANES ? lanes.length : MOST_LANES - 1;
-      lanes[lane] = last;
+      let column = columns.findIndex(end => end < first);
+      if (column < 0) column = columns.length < MOST_COLUMNS ? columns.length : MOST_COLUMNS - 1;
+      columns[column] = last;
       const mark = h('div', {
         class: 'position-mark',
         dataset: { phrase: place.phrase, region: place.index },
@@ -52,7 +52,7 @@ export class PositionBar {
           '--from': first / series.frames,
           '--span': (last - first + 1) / series.frames,
           '--best': (best - first + 0.5) / (last - first + 1),
-          '--lane': lane,
+          '--column': column,
           '--hue': colour,
         },
         onpointerenter: () => this.selection.hover(place.phrase, { region: place.index, from: 'positions' }),
@@ -61,7 +61,7 @@ export class PositionBar {
       return mark;
     });
     fill(this.marks, marks);
-    setVariables(this.place, { '--lanes': Math.max(1, lanes.length) });
+    setVariables(this.place, { '--columns': Math.max(1, columns.length) });
     this.place.hidden = series.frames < 2;
     this.#move();
     this.#light();

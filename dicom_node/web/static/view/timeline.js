@@ -6,7 +6,7 @@ import { moment } from '../common/format.js';
 import { reportProblem } from '../common/masthead.js';
 
 /**
- * @typedef {{name: string, lane: string, begin: string, end: string, seconds: number, is_open: boolean}} Span
+ * @typedef {{name: string, track: string, begin: string, end: string, seconds: number, is_open: boolean}} Span
  * @typedef {{content_version: string, seconds_to_result: number | null, spans: Span[]}} Version
  */
 
@@ -58,28 +58,28 @@ function drawTimeline(place, version, uid) {
     h('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'Stages' }, h('table', { class: 'spans' },
       h('thead', {}, h('tr', {}, ['Stage', 'Of', 'Began', 'Took'].map(one => h('th', { scope: 'col' }, one)))),
       h('tbody', {}, version.spans.map(one => h('tr', {},
-        h('td', {}, one.name), h('td', {}, one.lane), h('td', {}, h('time', { datetime: one.begin }, moment(one.begin))),
+        h('td', {}, one.name), h('td', {}, one.track), h('td', {}, h('time', { datetime: one.begin }, moment(one.begin))),
         h('td', {}, seconds(one.seconds), one.is_open ? ' so far' : '')))))),
   );
 }
 
 /** @param {Span[]} spans */
 function picture(spans) {
-  const lanes = [...new Set(spans.map(one => one.lane))];
+  const tracks = [...new Set(spans.map(one => one.track))];
   const begin = Math.min(...spans.map(one => Date.parse(one.begin)));
   const end = Math.max(...spans.map(one => Date.parse(one.end)), begin + 1);
   const scale = WIDTH / (end - begin);
-  const height = lanes.length * (ROW + LABEL);
+  const height = tracks.length * (ROW + LABEL);
   const drawing = shape('svg', {
     class: 'spans-picture', viewBox: `0 0 ${WIDTH} ${height}`, role: 'img',
     'aria-label': `Stages over ${seconds((end - begin) / 1000)}; the table says the same`,
   });
-  lanes.forEach((lane, row) => {
+  tracks.forEach((track, row) => {
     const top = row * (ROW + LABEL);
-    const label = shape('text', { x: 0, y: top + LABEL - 2, class: 'span-lane' });
-    label.textContent = visible(lane);
+    const label = shape('text', { x: 0, y: top + LABEL - 2, class: 'span-track' });
+    label.textContent = visible(track);
     drawing.append(label);
-    for (const one of spans.filter(span => span.lane === lane)) {
+    for (const one of spans.filter(span => span.track === track)) {
       const bar = shape('rect', {
         class: WAITING.has(one.name) ? 'span-bar is-waiting' : 'span-bar', rx: 2, y: top + LABEL + 2, height: BAR,
         x: (Date.parse(one.begin) - begin) * scale, width: Math.max(LEAST, one.seconds * 1000 * scale),
