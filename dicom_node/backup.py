@@ -24,6 +24,7 @@ from dicom_node.config import NodeSettings
 from dicom_node.durable import sync_path, write_whole
 from dicom_node.errors import BackupError, SettingsError
 from dicom_node.status import require_database
+from dicom_node.wording import counted
 
 __all__ = ["MANIFEST", "BackupReport", "make_backup", "restore_backup"]
 
@@ -109,7 +110,8 @@ def make_backup(
         if not missing:
             break
     else:
-        msg = f"{len(missing)} files that the database names are not there"
+        files = counted(len(missing), "file", "files")
+        msg = f"the database names {files} that cannot be found"
         raise BackupError(msg)
     try:
         for name in _DATABASES:

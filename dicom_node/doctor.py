@@ -40,6 +40,7 @@ from dicom_node.tls import (
     server_context,
     valid_until,
 )
+from dicom_node.wording import counted
 
 __all__ = ["DoctorFinding", "examine"]
 
@@ -118,7 +119,8 @@ def _database(settings: NodeSettings) -> Iterator[DoctorFinding]:
     for name, (reason, count) in sorted(refusals.items()):
         yield DoctorFinding(
             False,
-            f"destination {name} has stored {count} results and does not say that it "
+            f"destination {name} has stored {counted(count, 'result', 'results')} and "
+            "does not say that it "
             f"commits: {reason}. Let it know this node (AE title, host, port), or set "
             'commitment = "off"',
         )
@@ -185,8 +187,7 @@ def _callers(settings: NodeSettings) -> Iterator[DoctorFinding]:
         if not ipaddress.ip_network(one.address, strict=False).is_loopback
     ]
     if settings.callers:
-        count = len(settings.callers)
-        what = "1 caller" if count == 1 else f"{count} callers"
+        what = counted(len(settings.callers), "caller", "callers")
         yield DoctorFinding(True, f"{what} may associate")
         if loopback and elsewhere:
             yield DoctorFinding(
@@ -206,7 +207,7 @@ def _hl7(settings: NodeSettings) -> Iterator[DoctorFinding]:
     if not settings.hl7.enabled:
         return
     count = len(settings.hl7.callers)
-    who = f"{count} networks" if count else "only this machine"
+    who = counted(count, "network", "networks") if count else "only this machine"
     yield DoctorFinding(True, f"HL7: {who} may send reports")
 
 
@@ -350,7 +351,9 @@ def _rules(settings: NodeSettings) -> Iterator[DoctorFinding]:
         yield DoctorFinding(False, str(error))
         return
     if settings.rules:
-        yield DoctorFinding(True, f"{len(settings.rules)} rules are understood")
+        yield DoctorFinding(
+            True, counted(len(settings.rules), "rule is", "rules are") + " understood"
+        )
 
 
 def _model(settings: NodeSettings) -> Iterator[DoctorFinding]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dicom_node.config import NodeSettings
 from dicom_node.status import require_database
 from dicom_node.store import DeliveryState, Store, StudyState
+from dicom_node.wording import counted
 from dicom_node.workflows import DRAINING, PAUSED
 
 __all__ = ["Remaining", "read_remaining", "set_draining", "set_paused"]
@@ -36,8 +37,9 @@ class Remaining:
     def __str__(self) -> str:
         """Say it in a line."""
         said = (
-            f"{self.collecting} studies collect, {self.queued} wait for the worker, "
-            f"{self.undelivered} results are undelivered"
+            f"{counted(self.collecting, 'study collects', 'studies collect')}, "
+            f"{counted(self.queued, 'waits', 'wait')} for the worker, "
+            f"{counted(self.undelivered, 'result is', 'results are')} undelivered"
         )
         return f"{said} (waiting for {', '.join(self.away)})" if self.away else said
 

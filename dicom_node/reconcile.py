@@ -27,6 +27,7 @@ from dicom_node.quarantine import count_quarantined, set_aside
 from dicom_node.records import ReceivedInstance
 from dicom_node.spool import Spool
 from dicom_node.store import Store
+from dicom_node.wording import counted
 
 __all__ = ["ReconcileReport", "describe_trouble", "reconcile"]
 
@@ -127,11 +128,21 @@ def describe_trouble(found: Mapping[str, int]) -> str | None:
     """Say what a person has to look at, of a report's values; None: nothing."""
     told = []
     if missing := found.get("missing"):
-        told.append(f"{missing} instances have lost their file")
+        told.append(
+            counted(
+                missing, "instance has lost its file", "instances have lost their file"
+            )
+        )
     if quarantined := found.get("quarantined"):
-        told.append(f"{quarantined} unreadable files are set aside in quarantine/")
+        told.append(
+            counted(quarantined, "unreadable file is", "unreadable files are")
+            + " set aside in quarantine/"
+        )
     if left := found.get("left"):
-        told.append(f"{left} more unreadable files could not be set aside")
+        told.append(
+            counted(left, "more unreadable file", "more unreadable files")
+            + " could not be set aside"
+        )
     return "; ".join(told) or None
 
 

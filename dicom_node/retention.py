@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 from dicom_node.store.removable import StudyPart
 from dicom_node.store.removed_files import RemovedFiles
 from dicom_node.store.retention import Candidate, RemovalRule
+from dicom_node.wording import counted
 
 if TYPE_CHECKING:
     from dicom_node.assembly import Clock
@@ -229,13 +230,16 @@ class Retention(Collector):
             return None  # there is something to go, in this round or the next
         held = self._store.retention.held()
         told = [
-            f"{count} studies are not delivered to {name}"
+            f"{counted(count, 'study is', 'studies are')} not delivered to {name}"
             for name, count in sorted(held.undelivered.items())
         ]
         if held.at_work:
-            told.append(f"{held.at_work} studies are being received or processed")
+            told.append(
+                counted(held.at_work, "study is", "studies are")
+                + " being received or processed"
+            )
         if held.failed:
-            told.append(f"{held.failed} studies failed")
+            told.append(counted(held.failed, "study failed", "studies failed"))
         return (
             "the disk is above retention.high_water and nothing more may be deleted: "
             + ("; ".join(told) or "other files fill it")

@@ -16,6 +16,7 @@ from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
 from dicom_node.store import Store
 from dicom_node.tls import client_context
+from dicom_node.wording import counted
 
 __all__ = ["AuditService"]
 
@@ -66,10 +67,8 @@ class AuditService(Collector):
             if backlog.oldest_at and self._clock() - backlog.oldest_at > _LATE:
                 hours = (self._clock() - backlog.oldest_at) / timedelta(hours=1)
                 why = f": {one.trouble}" if one.trouble else ""
-                said.append(
-                    f"{one.name}: {backlog.count} events wait, the oldest for "
-                    f"{hours:.1f} h{why}"
-                )
+                waiting = counted(backlog.count, "event waits", "events wait")
+                said.append(f"{one.name}: {waiting}, the oldest for {hours:.1f} h{why}")
         return "; ".join(said) or None
 
     def open(self) -> None:

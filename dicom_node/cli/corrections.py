@@ -13,6 +13,7 @@ import typer
 from dicom_node.cli.common import OUT, ConfigOption, keep_private, progress_bar
 from dicom_node.config import NodeSettings, load_settings
 from dicom_node.errors import CorrectionError, SettingsError
+from dicom_node.wording import counted
 
 if TYPE_CHECKING:
     from dicom_node.store import Store
@@ -117,7 +118,9 @@ def export(
                     task, completed=done, total=total
                 ),
             )
-    OUT.print(f"{found.written} pictures written, {found.kept} kept")
+    OUT.print(
+        f"{counted(found.written, 'picture', 'pictures')} written, {found.kept} kept"
+    )
     for name, count in found.counts.items():
         OUT.print(f"{count:>8}  {name}", markup=False)
 

@@ -11,6 +11,7 @@ import typer
 
 from dicom_node.cli.common import ERR, OUT, ConfigOption, keep_private
 from dicom_node.config import load_settings
+from dicom_node.wording import counted
 
 __all__ = ["commands"]
 
@@ -113,7 +114,10 @@ def retention(
 
     settings = load_settings(config)
     if not dry_run:
-        OUT.print(f"{remove_due(settings)} studies: images or results deleted")
+        OUT.print(
+            counted(remove_due(settings), "study", "studies")
+            + ": images or results deleted"
+        )
         return
     due = plan_removal(settings)
     for one in due:
@@ -124,7 +128,8 @@ def retention(
             soft_wrap=True,
         )
     total = sum(one.candidate.size_bytes for one in due)
-    OUT.print(f"{len(due)} removals, {total} bytes; nothing was deleted")
+    removals = counted(len(due), "removal", "removals")
+    OUT.print(f"{removals}, {total} bytes; nothing was deleted")
 
 
 @commands.command()
@@ -143,7 +148,10 @@ def backup(
 
     keep_private()
     made = make_backup(load_settings(config), target, is_linked=link)
-    OUT.print(f"{made.files} files, {made.size_bytes} bytes", soft_wrap=True)
+    OUT.print(
+        f"{counted(made.files, 'file', 'files')}, {made.size_bytes} bytes",
+        soft_wrap=True,
+    )
 
 
 @commands.command()
@@ -156,7 +164,10 @@ def restore(
 
     keep_private()
     made = restore_backup(load_settings(config), source)
-    OUT.print(f"{made.files} files, {made.size_bytes} bytes", soft_wrap=True)
+    OUT.print(
+        f"{counted(made.files, 'file', 'files')}, {made.size_bytes} bytes",
+        soft_wrap=True,
+    )
 
 
 @commands.command()

@@ -267,14 +267,14 @@ def test_what_is_there_and_still_true_is_kept_and_what_changed_is_replaced(
     (folder,) = (out / "images").iterdir()
     (out / "images" / f".{folder.name}.part").mkdir()
     again = _export(config, out, "--study", study.uid)
-    assert "1 pictures written, 0 kept" in first
+    assert "1 picture written, 0 kept" in first
     assert "0 pictures written, 1 kept" in again
     assert "0 pictures written, 0 kept" in _export(config, out, "--since", "2999-01-01")
 
     _say(web, study, action="accept")
     changed = _export(config, out)
 
-    assert "1 pictures written, 0 kept" in changed
+    assert "1 picture written, 0 kept" in changed
     (image,) = _read(out)
     assert (image.regions[0].tier, image.regions[0].attributes["verdict"]) == (
         "pseudo",

@@ -546,7 +546,7 @@ def test_a_row_without_its_file_makes_the_node_unready(tmp_path: Path) -> None:
         reasons = httpx.get(url).json()["reasons"]
         live = httpx.get(f"http://127.0.0.1:{node.web_port}/health/live")
 
-        assert reasons == {"files": "1 instances have lost their file"}
+        assert reasons == {"files": "1 instance has lost its file"}
         assert live.status_code == 200
         assert node.store.snapshot().errors[0].kind == "file_missing"
 

@@ -122,7 +122,7 @@ def test_a_lost_file_fails_the_backup(place: Place, tmp_path: Path) -> None:
     path = place.receive(1).path
     (place.data_dir / path).unlink()
 
-    with pytest.raises(BackupError, match="1 files"):
+    with pytest.raises(BackupError, match="1 file "):
         make_backup(settings_of(place.data_dir), tmp_path / "copy")
 
     assert not (tmp_path / "copy" / MANIFEST).exists()

@@ -99,7 +99,7 @@ def test_a_file_that_is_not_what_its_name_says_is_not_recorded(
     # It does not go unnoticed from then on, and is not looked at again.
     again = reconcile(store, spool, before=SOON)
     assert again == ReconcileReport(0, unreadable=0, missing=0, quarantined=1)
-    assert again.trouble == "1 unreadable files are set aside in quarantine/"
+    assert again.trouble == "1 unreadable file is set aside in quarantine/"
     assert store.last_reconciled() == asdict(again)
     assert [one.kind for one in store.snapshot().errors] == ["file_quarantined"]
 
@@ -115,7 +115,7 @@ def test_a_full_quarantine_leaves_the_file_and_tells_of_it_at_each_start(
         report = reconcile(store, spool, before=SOON)
 
     assert path.exists()
-    assert report.trouble == "1 more unreadable files could not be set aside"
+    assert report.trouble == "1 more unreadable file could not be set aside"
 
 
 def test_a_name_that_the_node_did_not_give_is_not_quoted(

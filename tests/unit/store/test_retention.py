@@ -251,7 +251,7 @@ def test_the_disk_is_emptied_to_low_water_and_what_holds_it_is_told(
     retention = place.retention(high_water=0.9, low_water=0.8)
 
     assert retention.run() == 0
-    assert "1 studies are not delivered to pacs" in (retention.warning() or "")
+    assert "1 study is not delivered to pacs" in (retention.warning() or "")
 
     place.set_rows(deliveries, state="delivered")
     assert retention.run() == 1

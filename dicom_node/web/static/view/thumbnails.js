@@ -41,7 +41,7 @@ export class Thumbnails {
         'button',
         {
           type: 'button', class: 'thumbnail', dataset: { series: series.index }, 'aria-pressed': 'false',
-          title: `${series.modality} ${series.description}, ${series.frames} images, ${count} phrases located`,
+          title: `${series.modality} ${series.description}, ${series.frames} image${series.frames === 1 ? '' : 's'}, ${count} phrase${count === 1 ? '' : 's'} located`,
           onclick: () => this.onOpen(series),
         },
         h('canvas', { width: SIDE, height: SIDE, 'aria-hidden': 'true' }),
