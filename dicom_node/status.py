@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from dicom_node.errors import StoreError
 from dicom_node.inbox import ReportInbox, ReportOutcome
 from dicom_node.reconcile import describe_trouble
 from dicom_node.records import IncomingReport
-from dicom_node.store import StatusSnapshot, Store
+from dicom_node.store import StatusSnapshot, Store, StudyState
+from dicom_node.store.pages import StudyRow
 from dicom_node.store.reports import StoredReport
 from dicom_node.store.switches import DRAINING, PAUSED
 from dicom_node.timeline import chrome_trace, make_spans
+from dicom_node.wording import counted
 
 __all__ = [
     "NodeStatus",
@@ -94,17 +96,19 @@ def read_trace(settings: NodeSettings, study_instance_uid: str) -> dict[str, Any
     Raises
     ------
     StoreError
-        There is no database, it cannot answer, or it has no version of such a study.
+        There is no database, it cannot answer, or it has no version of such a study;
+        the message says why, and when there will be one.
 
     """
     require_database(settings)
+    now = datetime.now(UTC)
     with Store(settings.database_url) as store:
         found = store.timeline.of_study(
             study_instance_uid, data_dir=settings.node.data_dir.resolve()
         )
-    if not found:
-        raise StoreError("there is no complete study of this UID")
-    now = datetime.now(UTC)
+        if not found:
+            study = store.pages.study(study_instance_uid)
+            raise StoreError(_why_untold(study, settings, now=now))
     return chrome_trace((one, make_spans(one, now=now)) for one in found)
 
 
@@ -194,12 +198,14 @@ def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
         state = (
             study.state if study.reason is None else f"{study.state}: {study.reason}"
         )
-        images = _count(study.instances, study.conflicts, "conflicting")
+        images = counted(study.instances, "instance", "instances")
+        if study.conflicts:
+            images += f" ({study.conflicts} conflicting)"
         version = f"{study.versions} ({(study.content_version or '-')[:_SHORT]})"
         lines = [
             study.study_instance_uid,
-            f"  {state}, {images} instances, version {version}, "
-            f"{study.results} results",
+            f"  {state}, {images}, version {version}, "
+            + counted(study.results, "result", "results"),
         ]
         lines += [
             f"  {one.destination}: {one.delivered} delivered, {one.stored} stored, "
@@ -222,10 +228,12 @@ def status_tables(status: NodeStatus) -> Iterator[RenderableType]:
     if status.snapshot.destinations:
         yield destinations
     if status.waiting_reports:
-        yield Text(
-            f"{status.waiting_reports} reports wait for their images "
-            "(dicom-node reports waiting)"
+        waiting = counted(
+            status.waiting_reports,
+            "report waits for its images",
+            "reports wait for their images",
         )
+        yield Text(f"{waiting} (dicom-node reports waiting)")
     if (trouble := describe_trouble(status.files)) is not None:
         yield Text(f"At the last start: {trouble}")
     if status.snapshot.errors:
@@ -246,8 +254,34 @@ def require_database(settings: NodeSettings) -> None:
         raise StoreError(msg)
 
 
-def _count(number: int, special: int, what: str) -> str:
-    return f"{number} ({special} {what})" if special else str(number)
+def _why_untold(
+    study: StudyRow | None, settings: NodeSettings, *, now: datetime
+) -> str:
+    """Say why a study has no version, and what it waits for."""
+    if study is None:
+        return "no study with this UID was received"
+    if study.is_prior:
+        return "the study was fetched to compare with: it is not processed"
+    if study.state != StudyState.COLLECTING:
+        return "nothing of this study is to be processed: only results of the node came"
+    came = counted(study.instances, "instance came", "instances came")
+    quiet = study.last_received_at + timedelta(seconds=settings.node.quiet_time_s)
+    closes = [f"it is complete at {_time(quiet)} if no other comes until then"]
+    if settings.reports.hold_s and not study.has_report:
+        held = quiet + timedelta(seconds=settings.reports.hold_s)
+        closes.append(f"without a report at {_time(held)}")
+    if now > quiet:
+        closes.append(
+            "where that is over, an association still brings it or the node is down"
+        )
+    return (
+        f"the study is not complete yet: {came}, the last at "
+        f"{_time(study.last_received_at)}; {'; '.join(closes)}"
+    )
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _plain(value: Any) -> Any:

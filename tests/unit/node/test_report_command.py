@@ -38,7 +38,7 @@ def test_a_handed_in_report_waits_and_then_meets_its_images(
     code, said = run(config, "report", report, "--accession", "A1")
     assert code == 0
     assert said.endswith("report 1: it waits for its images")
-    assert "1 reports wait for their images" in run(config, "status")[1]
+    assert "1 report waits for its images" in run(config, "status")[1]
     _, values = run(config, "status", "--json")
     assert json.loads(values)["waiting_reports"] == 1
 
