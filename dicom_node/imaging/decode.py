@@ -16,17 +16,12 @@ from pydicom import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.uid import (
-    UID,
-    JPEGBaseline8Bit,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
+from pydicom.uid import UID, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
 from dicom_node.errors import PixelDecodingError
 from dicom_node.imaging.codestream import codestream_size
 from dicom_node.imaging.dataset import unsigned_short
+from dicom_node.imaging.fast_codecs import FAST_PLUGIN, add_fast_codecs
 from dicom_node.imaging.grey import GreyScale, darken_outside
 
 __all__ = ["Frame", "check_pixels", "decode_frames", "decode_stored"]
@@ -40,6 +35,9 @@ _PLUGINS = {
     JPEGLSNearLossless: "pyjpegls",
 }
 _DEFAULT_PLUGIN = "pylibjpeg"
+
+_FAST = add_fast_codecs()
+"""Transfer syntaxes whose grey frames have a faster decoder."""
 
 _MAX_RATIO = 1000
 """Decoded bytes per compressed byte; blank frames alone go beyond."""
@@ -172,11 +170,12 @@ def _check_frame(ds: Dataset, number: int) -> None:
 def _decode(decoder: Decoder, ds: Dataset, number: int) -> npt.NDArray[Any]:
     syntax = _transfer_syntax(ds)
     plugin = _PLUGINS.get(syntax, _DEFAULT_PLUGIN) if syntax.is_encapsulated else ""
-    if syntax == JPEGBaseline8Bit and not _is_colour(ds):
-        # libjpeg-turbo is three times as fast. Codestreams that are cut, of 12 bits,
-        # or larger than any photograph are left to the decoder that reads them.
+    if syntax in _FAST and ds.SamplesPerPixel == 1:
+        # What it does not read, rarer processes of JPEG among it, others may.
         with suppress(RuntimeError):
-            return decoder.as_array(ds, index=number - 1, decoding_plugin="pillow")[0]
+            return decoder.as_array(
+                ds, index=number - 1, decoding_plugin=FAST_PLUGIN
+            )[0]
     # YBR becomes RGB here; for JPEG 2000 the codestream decides, not the header.
     array, _ = decoder.as_array(ds, index=number - 1, decoding_plugin=plugin)
     return array
