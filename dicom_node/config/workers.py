@@ -31,8 +31,9 @@ class WorkersSettings(Section):
     lease_s: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 30.0
     """A worker that gives no sign of life for so long loses its study to another."""
     cache_bytes: Annotated[int, Field(gt=0)] = 20 << 30
-    """Images that a worker keeps below its own ``node.data_dir``, for the next version
-    of a study; those that were not used for longest go first."""
+    """Images that workers keep below their ``node.data_dir`` for the next version of a
+    study, together where they share it; a twentieth more for each of them may lie there
+    for a while. Those that were not used for longest go first."""
 
     @model_validator(mode="after")
     def _check_url(self) -> Self:

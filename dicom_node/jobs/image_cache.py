@@ -14,21 +14,28 @@ from dicom_node.header import instance_sha256, read_header
 
 __all__ = ["ImageCache"]
 
+_LOOKS = 20
+"""How often a process looks at the folder while it brings as much as is kept."""
+
 
 class ImageCache:
     """Files by their SHA-256, the least recently used of them removed.
 
-    Several processes may share a folder. A job has a name of its own for each file, so
-    what is removed from here stays until the job ends. What is on its way lies in the
-    job's folder: it is never taken for a file that nobody uses, and what a process
-    that ended leaves of it goes with its folder.
+    Several processes may share a folder, and with it what is kept: each looks at the
+    whole when it has brought a twentieth of that itself, so that the folder holds no
+    more than a twentieth for each of them above it.
+
+    A job has a name of its own for each file, so what is removed from here stays until
+    the job ends. What is on its way lies in the job's folder: it is never taken for a
+    file that nobody uses, and what a process that ended leaves of it goes with its
+    folder.
 
     Parameters
     ----------
     folder : pathlib.Path
         Where they are; made when absent.
     max_bytes : int
-        How much of them is kept.
+        How much of them is kept, whichever process brought it.
 
     """
 
@@ -38,6 +45,8 @@ class ImageCache:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._bytes = sum(size for _, size, _ in self._list())
+        self._brought = 0
+        """Of these, since this process looked at the folder."""
 
     def bring(self, sha256: str, fetch: Callable[[Path], None], path: Path) -> bool:
         """Give a file a name in a job's folder; return whether it had to be fetched.
@@ -72,16 +81,20 @@ class ImageCache:
         with contextlib.suppress(FileExistsError):  # another process was faster
             os.link(path, kept)
         with self._lock:
-            self._bytes += path.stat().st_size
+            size = path.stat().st_size
+            self._bytes += size
+            self._brought += size
         return True
 
     def tidy(self) -> None:
         """Remove the files that were not used for longest, until the rest fits."""
         with self._lock:
-            if self._bytes <= self._max_bytes:
+            is_old = self._brought * _LOOKS > self._max_bytes
+            if self._bytes <= self._max_bytes and not is_old:
                 return
             found = self._list()
             self._bytes = sum(size for _, size, _ in found)
+            self._brought = 0
             for _, size, path in sorted(found):
                 if self._bytes <= self._max_bytes:
                     break

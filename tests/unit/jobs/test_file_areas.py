@@ -210,6 +210,26 @@ def test_a_cache_leaves_alone_what_another_process_brings(tmp_path: Path) -> Non
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_what_several_processes_keep_in_one_folder_is_counted_together(
+    tmp_path: Path,
+) -> None:
+    images = instances(tmp_path, slices=8)
+    size = max(one.path.stat().st_size for one in images)
+    caches = [ImageCache(tmp_path / "cache", max_bytes=5 * size) for _ in range(4)]
+
+    for number, one in enumerate(images):
+        cache = caches[number % 4]
+        cache.bring(
+            one.sha256,
+            lambda part, one=one: part.write_bytes(one.path.read_bytes()) and None,
+            tmp_path / f"{number}",
+        )
+        cache.tidy()
+
+    kept = sum(one.stat().st_size for one in (tmp_path / "cache").iterdir())
+    assert 4 * size < kept <= 5 * size
+
+
 def test_a_cache_has_no_part_of_what_an_ended_process_brought(tmp_path: Path) -> None:
     image = instances(tmp_path)[0]
     cache_dir = tmp_path / "cache"
