@@ -7,17 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    Select,
-    and_,
-    func,
-    not_,
-    or_,
-    select,
-    union,
-)
+from sqlalchemy import Row, Select, func, select, union
 
 from dicom_node.audit import EventKind
 from dicom_node.errors import PatientMismatchError, ReportError
@@ -25,12 +15,7 @@ from dicom_node.records import IncomingReport, ReportChannel, ReportStatus
 from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
 from dicom_node.store.removal import mark_reports
-from dicom_node.store.report_joins import (
-    ARRIVAL,
-    counts,
-    has_counted_instance,
-    source_of,
-)
+from dicom_node.store.report_joins import ARRIVAL, counts, source_of
 from dicom_node.store.report_keeping import (
     ReportOutcome,
     ReportReceipt,
@@ -141,7 +126,7 @@ class ReportStore:
         with self._database.read() as connection:
             rows = connection.execute(
                 _stored_reports()
-                .where(_waits())
+                .where(reports.c.waits.is_(True))
                 .order_by(reports.c.id.desc())
                 .limit(limit)
             )
@@ -153,8 +138,7 @@ class ReportStore:
             found = connection.scalar(
                 select(func.count())
                 .select_from(reports)
-                .outerjoin(studies, studies.c.id == reports.c.study_id)
-                .where(_waits())
+                .where(reports.c.waits.is_(True))
             )
         return int(found or 0)
 
@@ -181,9 +165,9 @@ class ReportStore:
         moment = now or datetime.now(UTC)
         with self._database.write() as connection:
             row = connection.execute(
-                select(reports)
-                .outerjoin(studies, studies.c.id == reports.c.study_id)
-                .where(reports.c.id == report_id, _waits())
+                select(reports).where(
+                    reports.c.id == report_id, reports.c.waits.is_(True)
+                )
             ).one_or_none()
             if row is None:
                 raise ReportError("no report of that number waits")
@@ -234,14 +218,6 @@ def _stored_reports() -> Select[Any]:
     return select(
         reports, studies.c.study_instance_uid.label("joined_study_uid")
     ).outerjoin(studies, studies.c.id == reports.c.study_id)
-
-
-def _waits() -> ColumnElement[bool]:
-    return and_(
-        reports.c.is_current,
-        reports.c.removed_at.is_(None),
-        or_(reports.c.study_id.is_(None), not_(has_counted_instance())),
-    )
 
 
 def _stored(row: Row[Any]) -> StoredReport:

@@ -165,6 +165,13 @@ def _operations(one: Filled) -> object:
     )
 
 
+def _waiting(one: Filled) -> object:
+    reports = one.store.reports
+    waiting = reports.waiting(_LIMIT)
+    assert len(waiting) == _LIMIT
+    return reports.count_waiting(), waiting
+
+
 def _resume(one: Filled) -> object:
     store = one.store
     return (
@@ -211,8 +218,8 @@ QUERIES = (
     Query("page: operations", True, _operations),
     Query(
         "page: reports that wait for their study",
-        False,
-        lambda one: one.store.reports.count_waiting(),
+        True,
+        _waiting,
     ),
     Query(
         "page: what has happened since",

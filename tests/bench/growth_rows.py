@@ -49,6 +49,9 @@ _WAITING = 2
 """So many of the newest studies are not done yet, at any size: a site's backlog does
 not grow with its archive."""
 
+_UNMET = 10
+"""So many of the newest studies came with a report of another study that did not."""
+
 
 def study_uid(number: int) -> str:
     """Return the UID of a study by its row, from 1."""
@@ -96,7 +99,8 @@ def fill(url: str, *, instance_count: int) -> None:
         SQLAlchemy URL of an empty database.
     instance_count : int
         A multiple of 100. All but the newest two studies have results that were
-        delivered to two destinations, a report and their events.
+        delivered to two destinations, a report and their events. Ten more reports wait
+        for their studies.
 
     """
     with Store(url) as store:
@@ -185,23 +189,32 @@ def _study_rows(number: int, count: int) -> Iterator[tuple[sa.Table, dict[str, A
     )
     for image in range(1, INSTANCES_OF_A_STUDY + 1):
         yield from _instance_rows(number, image, came)
-    yield (
-        reports,
-        {
-            "channel": "hl7",
-            "sender": "RIS",
-            "identifier": f"R{number}",
-            "status": "final",
-            "accession_number": attributes["AccessionNumber"],
-            "patient_id": attributes["PatientID"],
-            "text": "There is a nodule in the right upper lobe.",
-            "sha256": _hash(f"report {number}"),
-            "received_at": came,
-            "study_id": number,
-            "is_current": True,
-        },
-    )
+    of_study = {
+        "identifier": f"R{number}",
+        "accession_number": attributes["AccessionNumber"],
+        "study_id": number,
+    }
+    yield reports, _report(number, came) | of_study
+    if number > count - _UNMET:
+        yield reports, _report(number, came)
     yield from _version_rows(number, came, state=state)
+
+
+def _report(number: int, came: datetime) -> dict[str, Any]:
+    """Return a report of a study that is not there."""
+    return {
+        "channel": "hl7",
+        "sender": "RIS",
+        "identifier": f"W{number}",
+        "status": "final",
+        "accession_number": f"W{number:09d}",
+        "patient_id": patient_id(number),
+        "text": "There is a nodule in the right upper lobe.",
+        "sha256": _hash(f"report {number}"),
+        "received_at": came,
+        "study_id": None,
+        "is_current": True,
+    }
 
 
 def _instance_rows(

@@ -135,7 +135,15 @@ reports = Table(
     Column("predecessor_id", ForeignKey("reports.id")),
     Column("is_current", Boolean, nullable=False),
     Column("removed_at", UtcDateTime),
+    Column("waits", Boolean, nullable=False, server_default=false()),
     Index(None, "study_id", "id"),
+    Index(
+        "ix_reports_waiting",
+        "waits",
+        "id",
+        sqlite_where=text("waits IS 1"),
+        postgresql_where=text("waits IS true"),
+    ),
     Index(None, "study_instance_uid"),
     Index(None, "accession_number"),
     Index(None, "channel", "sender", "identifier"),
@@ -144,7 +152,9 @@ reports = Table(
 """Reports that came by HL7, FHIR or REST. ``study_id`` is empty until its study is
 here; ``is_current``: no later one replaced it. ``sha256`` covers text and status. A
 report of several studies has a row for each: ``copy_of`` is the first of them.
-``removed_at``: retention deleted the text."""
+``removed_at``: retention deleted the text. ``waits``: it is current, and its study or
+the study's first image is not here; triggers keep it (migration 0009), so that every
+change of a report or an instance counts, whoever makes it."""
 
 retrievals = Table(
     "retrievals",
