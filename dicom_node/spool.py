@@ -31,14 +31,12 @@ from pathlib import Path
 from dicom_node.durable import make_durable, sync_path, write_whole
 from dicom_node.errors import OutOfResourcesError, SettingsError
 from dicom_node.final_names import FinalNames
+from dicom_node.spare_files import SpareFiles
 
 __all__ = ["Spool", "SpoolWriter", "proven_sha256"]
 
 _PART = ".part"
 _FOLDER_MODE = 0o700
-_FILE_MODE = 0o600
-_SPARE = 32
-"""Empty files that are made with one sync of their folder."""
 _PREFIX = bytes(128) + b"DICM"
 _PROOF = b"dicom-node sha256:"
 _PROVEN = re.compile(rb"dicom-node sha256:([0-9a-f]{64})\0{46}DICM")
@@ -83,9 +81,7 @@ class Spool:
         self._lock = threading.Lock()
         self._synced_folders: set[Path] = set()
         self._unsettled: set[Path] = set()
-        self._spare = data_dir / "spare"
-        self._spares: list[str] = []
-        self._spare_lock = threading.Lock()
+        self._spares = SpareFiles(data_dir / "spare")
         try:
             make_durable(data_dir, "incoming", "instances", "spare")
         except OSError as error:
@@ -107,7 +103,9 @@ class Spool:
             self.check_room()
             if self._suspicion is not None:
                 self._probe()
-            return SpoolWriter(self, self._take_spare())
+            path = self._incoming / f"{secrets.token_hex(16)}{_PART}"
+            self._spares.take(path)
+            return SpoolWriter(self, path)
         except OSError as error:
             self.distrust(error)
             raise _out_of_resources(error) from error
@@ -162,7 +160,7 @@ class Spool:
 
     def leftovers(self) -> Iterator[Path]:
         """Yield what an earlier process began to receive and gave no final name."""
-        for folder in (self._incoming, self._spare):
+        for folder in (self._incoming, self._spares.folder):
             for path in sorted(folder.iterdir()):
                 if path.is_file() and path.stat().st_size:
                     yield path
@@ -190,7 +188,7 @@ class Spool:
         its name: nobody was told that these arrived.
         """
         leftovers = list(self._incoming.glob(f"*{_PART}"))
-        for path in (*leftovers, *self._spare.iterdir()):
+        for path in (*leftovers, *self._spares.folder.iterdir()):
             path.unlink(missing_ok=True)
         return len(leftovers)
 
@@ -228,37 +226,6 @@ class Spool:
                 folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
                 sync_path(folder.parent)
                 self._synced_folders.add(folder)
-
-    def _take_spare(self) -> Path:
-        """Return an empty file that arrives under a durable name."""
-        while True:
-            with self._spare_lock:
-                if not self._spares:
-                    self._make_spares()
-                name = self._spares.pop()
-            part = f"{self._incoming}/{name}{_PART}"
-            try:
-                os.rename(f"{self._spare}/{name}", part)  # noqa: PTH104 - it is quick
-            except FileNotFoundError:
-                continue  # Somebody tidied up.
-            return Path(part)
-
-    def _make_spares(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        names = [secrets.token_hex(16) for _ in range(_SPARE)]
-        with contextlib.suppress(FileExistsError):
-            self._spare.mkdir(mode=_FOLDER_MODE)
-            sync_path(self.data_dir)  # somebody tidied it up
-        try:
-            for name in names:
-                os.close(os.open(f"{self._spare}/{name}", flags, _FILE_MODE))
-            sync_path(self._spare)
-        except OSError:
-            for name in names:
-                with contextlib.suppress(OSError):
-                    (self._spare / name).unlink()
-            raise
-        self._spares = names
 
     def _probe(self) -> None:
         write_whole(

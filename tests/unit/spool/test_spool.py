@@ -251,7 +251,7 @@ def test_spare_files_that_no_sync_made_durable_do_not_stay(
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr("dicom_node.spool.sync_path", fail)
+        patched.setattr("dicom_node.spare_files.sync_path", fail)
         with pytest.raises(OutOfResourcesError):
             spool.open()
 
@@ -265,7 +265,7 @@ def test_a_spare_folder_that_was_tidied_away_is_made_durable_again(
     spool = Spool(tmp_path, min_free_bytes=0)
     (tmp_path / "spare").rmdir()
     synced: list[Path] = []
-    monkeypatch.setattr("dicom_node.spool.sync_path", synced.append)
+    monkeypatch.setattr("dicom_node.spare_files.sync_path", synced.append)
 
     spool.open().abort()
 
