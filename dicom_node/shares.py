@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Iterable
+from typing import Generic, TypeVar
 
-__all__ = ["choose_to_end", "holder_of"]
+__all__ = ["Shares", "choose_to_end", "holder_of"]
 
 _T = TypeVar("_T")
+_H = TypeVar("_H", bound=Hashable)
 
 _IPV6_SITE_BITS = 64
 """Whoever has one address of such a network has them all (RFC 4291 2.5.4)."""
@@ -78,3 +79,58 @@ def choose_to_end(
     if newcomer is not None and count <= counts[holder_of(newcomer)] + 1:
         return None
     return min(held[most], key=rank)  # type: ignore[arg-type]
+
+
+class Shares(Generic[_H]):
+    """What is held, by its holder, in the order in which it came.
+
+    Each question costs as much as there are holders, not as there are places: whoever
+    floods the node is one.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, dict[_H, None]] = {}
+        self._holders: dict[_H, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._holders)
+
+    def put(self, one: _H, address: str) -> None:
+        """Add what an address holds from now on."""
+        self.discard(one)
+        holder = self._holders[one] = holder_of(address)
+        self._held.setdefault(holder, {})[one] = None
+
+    def discard(self, one: _H) -> None:
+        """Forget what is not held any more, if it was."""
+        holder = self._holders.pop(one, None)
+        if holder is not None:
+            own = self._held[holder]
+            del own[one]
+            if not own:
+                del self._held[holder]
+
+    def counts(self) -> Counter[str]:
+        """Return how much each holder has."""
+        return Counter({holder: len(own) for holder, own in self._held.items()})
+
+    def first_of(self, holder: str) -> _H | None:
+        """Return what a holder has had for longest; None: it has nothing."""
+        return next(iter(self._held.get(holder, ())), None)
+
+    def first_of_most(self) -> _H | None:
+        """Return what the holder of most has had for longest; None: there is none."""
+        if not self._held:
+            return None
+        return next(iter(max(self._held.values(), key=len)))
+
+    def take_turn(self) -> _H | None:
+        """Take the first of one holder, next time of the next; None: there is none."""
+        if not self._held:
+            return None
+        holder = next(iter(self._held))
+        one = next(iter(self._held[holder]))
+        # Its turn comes again after everybody else's.
+        self._held[holder] = self._held.pop(holder)
+        self.discard(one)
+        return one

@@ -2,8 +2,8 @@
 
 uvicorn waits for ever for the head of a request, for its body, and for a peer that
 does not read, and counts nobody's connections. Here each of these waits ends, and who
-opens connections without end takes places from itself. What comes before, the TLS
-handshake, is bounded in `handshakes`: a connection gets here when it is done.
+opens connections without end takes places from itself. What comes before, its turn and
+the TLS handshake, is bounded in `entrance`: a connection gets here when it is done.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dicom_node.config import WebSettings
-from dicom_node.shares import choose_to_end
-from dicom_node.web.handshakes import CountedListener
 from dicom_node.web.lingering import LingeringTransport
+from dicom_node.web.places import Places, Stage
 
 __all__ = ["BoundedProtocol", "make_protocol"]
 
@@ -46,8 +45,8 @@ class BoundedProtocol(H11Protocol):
 
     max_connections: ClassVar[int]
     timeout_s: ClassVar[float]
-    listener: ClassVar[CountedListener | None] = None
-    """What counts handshakes; None: TLS is not spoken."""
+    places: ClassVar[Places[BoundedProtocol]]
+    """Every open connection of the server."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -69,16 +68,6 @@ class BoundedProtocol(H11Protocol):
         return self.conn.their_state is h11.IDLE
 
     @property
-    def is_being_answered(self) -> bool:
-        """Whether the node has all of a request and works on it."""
-        return not (self.is_waiting or self._is_receiving)
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether it takes no place any more."""
-        return self._lingering.is_ended
-
-    @property
     def address(self) -> str:
         """Where it comes from; empty when it was gone at once."""
         return self.client[0] if self.client else ""
@@ -90,24 +79,21 @@ class BoundedProtocol(H11Protocol):
             transport,
             has_more_to_come=lambda: self.conn.their_state in _UNREAD,
             resume_reading=self.flow.resume_reading,
+            when_ended=lambda: self.places.free(self),
             patience_s=self.timeout_s,
         )
-        if self.listener is not None:
-            self.listener.is_heard(transport.get_extra_info("socket").fileno())
         self._look_again = self.loop.call_later(self.timeout_s / _STEPS, self._look)
-        others = [
-            one
-            for one in self.connections
-            if isinstance(one, BoundedProtocol) and one is not self and not one.is_ended
-        ]
-        if len(others) >= self.max_connections:
-            self._displace(others)
+        if len(self.places) >= self.max_connections and not self._displace_another():
+            self.transport.abort()
+            return
+        self.places.put(self, self.address, stage=Stage.WAITING)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop looking at it."""
         if self._look_again is not None:
             self._look_again.cancel()
         self._lingering.lost()
+        self.places.free(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -117,6 +103,7 @@ class BoundedProtocol(H11Protocol):
             self._lingering.forget(len(data))
             return  # its answer says already what is thought of it
         super().data_received(data)
+        self._note_stage()
         self._was_held_up |= self.flow.read_paused
         if self._is_receiving and not self._was_receiving:
             self._begin_window(self._count_unsent())
@@ -140,19 +127,25 @@ class BoundedProtocol(H11Protocol):
                 # RFC 9112 9.3.2: whoever sends ahead must be ready to ask again.
                 self.transport.close()
         super().on_response_complete()
+        self._note_stage()
 
-    def _displace(self, others: list[BoundedProtocol]) -> None:
-        waiting = [one for one in others if one.is_waiting]
-        yields = choose_to_end(
-            waiting, lambda one: one.address, rank=lambda one: one.waits_since
-        ) or choose_to_end(
-            others,
-            lambda one: one.address,
-            rank=lambda one: (one.is_being_answered, one.waits_since),
-            newcomer=self.address,
-        )
+    def _displace_another(self) -> bool:
+        """Make room for this one; return False when it is itself one too many."""
+        yields = self.places.choose_to_end(newcomer=self.address)
         log.warning("http_connection_displaced", is_newcomer=yields is None)
-        (yields or self).transport.abort()
+        if yields is None:
+            return False
+        yields.transport.abort()
+        return True
+
+    def _note_stage(self) -> None:
+        if self.is_waiting:
+            stage = Stage.WAITING
+        elif self._is_receiving:
+            stage = Stage.RECEIVING
+        else:
+            stage = Stage.ANSWERING
+        self.places.move(self, stage)
 
     def _look(self) -> None:
         """Cut it when the peer let the node wait for too long."""
@@ -209,5 +202,6 @@ def make_protocol(settings: WebSettings) -> type[BoundedProtocol]:
         {
             "max_connections": settings.max_connections,
             "timeout_s": settings.read_timeout_s,
+            "places": Places[BoundedProtocol](),
         },
     )

@@ -30,6 +30,8 @@ class LingeringTransport(asyncio.Transport):
         Whether the peer is still sending something, when it is closed.
     resume_reading : callable
         Reads again where reading was paused.
+    when_ended : callable
+        Called when nothing is read from it any more.
     patience_s : float
         How long it reads on at most, in seconds.
 
@@ -41,22 +43,19 @@ class LingeringTransport(asyncio.Transport):
         *,
         has_more_to_come: Callable[[], bool],
         resume_reading: Callable[[], None],
+        when_ended: Callable[[], None],
         patience_s: float,
     ) -> None:
         super().__init__()
         self._transport = transport
         self._has_more_to_come = has_more_to_come
         self._resume_reading = resume_reading
+        self._when_ended = when_ended
         self._patience_s = patience_s
         self._end: asyncio.TimerHandle | None = None
         self._left_bytes = _MOST_BYTES
         self.lingers = False
         """Whether it was closed, and reads on."""
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether nothing is read from it any more."""
-        return self._transport.is_closing()
 
     def close(self) -> None:
         """Send what was written and end, at the latest when patience does."""
@@ -64,20 +63,19 @@ class LingeringTransport(asyncio.Transport):
             return
         if self._transport.is_closing() or not self._has_more_to_come():
             self._transport.close()
+            self._when_ended()
             return
         self.lingers = True
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._resume_reading()
-        self._end = asyncio.get_running_loop().call_later(
-            self._patience_s, self._transport.abort
-        )
+        self._end = asyncio.get_running_loop().call_later(self._patience_s, self.abort)
 
     def forget(self, size: int) -> None:
         """Count what came after the answer, in bytes; too much ends it at once."""
         self._left_bytes -= size
         if self._left_bytes < 0:
-            self._transport.abort()
+            self.abort()
 
     def lost(self) -> None:
         """Wait no more: the peer has ended it."""
@@ -91,6 +89,7 @@ class LingeringTransport(asyncio.Transport):
     def abort(self) -> None:
         """End at once."""
         self._transport.abort()
+        self._when_ended()
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Write, unless it was closed."""

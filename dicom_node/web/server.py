@@ -17,13 +17,16 @@ from dicom_node.config import WebSettings
 from dicom_node.errors import SettingsError
 from dicom_node.tls import ServerFiles, ServerTls
 from dicom_node.web.connections import make_protocol
-from dicom_node.web.handshakes import CountedListener
+from dicom_node.web.entrance import Entrance
 from dicom_node.web.parts import WebParts
 
 __all__ = ["WebServer"]
 
 _START_S = 10.0
 _TICK_S = 1.0
+_BACKLOG = 2048
+"""Connections that the system keeps until the loop takes them."""
+
 _GRACE_S = 3
 """What is being answered may take this long when the node stops."""
 
@@ -55,13 +58,12 @@ class WebServer:
         files = ServerFiles.of(settings)
         self.tls = None if files is None else ServerTls(files)
         """How TLS is spoken; None: it is not."""
-        self._protocol = make_protocol(settings)
         self._server = _CalmServer(
             uvicorn.Config(
                 app,
                 ssl_context_factory=None if self.tls is None else _https(self.tls),
-                http=self._protocol,
-                # Another loop would not ask `CountedListener` to accept.
+                http=make_protocol(settings),
+                # What is bounded here was measured on this loop.
                 loop="asyncio",
                 log_config=None,
                 access_log=False,
@@ -70,7 +72,8 @@ class WebServer:
                 # Whoever connects could say in X-Forwarded-For to be this machine.
                 proxy_headers=False,
                 timeout_graceful_shutdown=_GRACE_S,
-            )
+            ),
+            settings,
         )
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -94,19 +97,15 @@ class WebServer:
         host, port = self._settings.host, self._settings.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._socket = socket.create_server((host, port), family=family)
+            self._socket = socket.create_server(
+                (host, port), family=family, backlog=_BACKLOG
+            )
         except OSError as error:
             msg = f"cannot listen on {host}:{port}: {error.strerror}"
             raise SettingsError(msg) from error
         # Connections inherit it. asyncio sets it only on sockets that name TCP, and the
         # body of an answer would wait 40 ms for the client to acknowledge its head.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.tls is not None:
-            self._socket = self._protocol.listener = CountedListener(
-                self._socket,
-                most=self._settings.max_connections,
-                timeout_s=self._settings.read_timeout_s,
-            )
         if self._parts is not None:
             self._parts.start()
         self._thread = threading.Thread(
@@ -132,10 +131,15 @@ class WebServer:
 
 
 class _CalmServer(uvicorn.Server):
-    """uvicorn that wakes once a second, for the date, and not ten times."""
+    """uvicorn behind an `Entrance`, which wakes once a second and not ten times."""
 
     _is_ending: asyncio.Event | None = None
     _loop: asyncio.AbstractEventLoop | None = None
+
+    def __init__(self, config: uvicorn.Config, settings: WebSettings) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._entrances: list[Entrance] = []
 
     def ask_to_end(self) -> None:
         """End soon; from any thread."""
@@ -143,6 +147,38 @@ class _CalmServer(uvicorn.Server):
         if self._loop is not None and self._is_ending is not None:
             with suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(self._is_ending.set)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take connections of the sockets that listen."""
+        await self.lifespan.startup()
+        self.servers = []  # those of the loop, which take everybody at once
+        self._entrances = [
+            Entrance(
+                one,
+                make_protocol=self._make_protocol,
+                tls=self.config.ssl,
+                most=self._settings.max_connections,
+                timeout_s=self._settings.read_timeout_s,
+            )
+            for one in sockets or ()
+        ]
+        for entrance in self._entrances:
+            entrance.open()
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, and end what is open."""
+        for entrance in self._entrances:
+            entrance.close()
+        await super().shutdown(sockets)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        return made
 
     async def main_loop(self) -> None:
         """Serve until it is asked to end."""
