@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from dicom_node.rules import PRIORITIES
 
-__all__ = ["FIRST", "PATIENCE_S", "place_in_line", "row_of"]
+__all__ = ["FIRST", "PATIENCE_S", "end_of_row", "place_in_line", "row_of"]
 
 FIRST = 1
 """The place of what a person asked for: before everything else."""
@@ -51,6 +51,11 @@ def place_in_line(
     seconds = int((queued_at - _EPOCH).total_seconds() + patience_s)
     row = PRIORITIES[priority] - PRIORITIES["urgent"]
     return FIRST + 1 + row * _ROOM + min(max(seconds, 0), _ROOM - 1)
+
+
+def end_of_row(row: int) -> int:
+    """Return the last place of a priority, which `row_of` gives."""
+    return FIRST + (row + 1) * _ROOM if row >= 0 else FIRST
 
 
 def row_of(place: int) -> int:

@@ -93,12 +93,19 @@ class Steps:
         """Process a version; return how it is tried again, None: it is over."""
         self._wait_while_paused()
         choice = self._chooser.recall(version_id)
-        with self._enter(choice):
-            return self._process(version_id, run, attempt, began_at)
+        with self._enter(choice) as may_begin:
+            if may_begin:
+                return self._process(version_id, run, attempt, began_at)
+        return {
+            "began_at": began_at,
+            "priority": choice.place,
+            "queue": self.queue_of(choice),
+            "delay_s": 0.0,
+        }
 
-    def _enter(self, choice: Choice) -> AbstractContextManager[None]:
+    def _enter(self, choice: Choice) -> AbstractContextManager[bool]:
         if self._lanes is None:
-            return nullcontext()
+            return nullcontext(True)
         return self._lanes.enter(choice.place, pictures=choice.pictures)
 
     def _process(

@@ -15,7 +15,14 @@ from dicom_node.workflows.engine import first_id, newest, next_id
 from dicom_node.workflows.order import FIRST
 from dicom_node.workflows.watching import ring
 
-__all__ = ["CRASHED", "PROCESS_QUEUE", "forget_ended", "hurry", "submit"]
+__all__ = [
+    "CRASHED",
+    "PROCESS_QUEUE",
+    "forget_ended",
+    "has_queued",
+    "hurry",
+    "submit",
+]
 
 PROCESS_QUEUE = "process"
 """Where versions wait for the worker; see `lanes` for those of few pictures."""
@@ -99,6 +106,28 @@ def hurry(name: str) -> None:
     if found is not None:
         DBOS.set_workflow_delay(found.workflow_id, delay_seconds=0.0)
         ring()
+
+
+def has_queued(queue: str, *, until: int) -> bool:
+    """Return whether work waits in a queue whose place is at most ``until``.
+
+    Raises
+    ------
+    StoreError
+        The workflow database could not answer.
+
+    """
+    try:
+        return any(
+            0 < one.priority <= until
+            for one in DBOS.list_queued_workflows(
+                queue_name=queue, status="ENQUEUED", load_input=False
+            )
+            if one.priority is not None
+        )
+    except (SQLAlchemyError, dbos_error.DBOSException) as error:
+        msg = f"the queue could not be read ({type(error).__name__})"
+        raise StoreError(msg) from error
 
 
 def forget_ended(*, before: datetime) -> int:

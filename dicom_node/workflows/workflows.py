@@ -47,6 +47,7 @@ from dicom_node.workflows.submitting import (
     CRASHED,
     PROCESS_QUEUE,
     forget_ended,
+    has_queued,
     hurry,
     submit,
 )
@@ -124,7 +125,7 @@ class Workflows:
             chooser=self._chooser,
             clock=clock,
             is_stopping=self._is_stopping,
-            lanes=Lanes(self._is_stopping) if _has_lanes(settings) else None,
+            lanes=_make_lanes(settings, self._is_stopping),
         )
         self._retriever: Retriever | None = None
 
@@ -203,11 +204,8 @@ class Workflows:
         watch, self._watch = self._watch, None
         watch.stop()
         expect_interruptions(is_ending=True)
-        DBOS.destroy(
-            destroy_registry=True,
-            # DBOS would wait a second even when there is nothing to wait for.
-            workflow_completion_timeout_sec=grace_s if self._steps.running else 0,
-        )
+        watch.wait_for_work(grace_s)
+        DBOS.destroy(destroy_registry=True)
 
     def resume(self, *, only_overdue: bool = False) -> dict[str, int]:
         """Queue what the store says is undone; doing so twice changes nothing.
@@ -364,6 +362,10 @@ class Workflows:
         )
 
 
-def _has_lanes(settings: NodeSettings) -> bool:
-    # Workers elsewhere have a model each; and by arrival nobody passes anybody.
-    return not settings.workers.enabled and settings.schedule.order == "cost"
+def _make_lanes(settings: NodeSettings, is_stopping: threading.Event) -> Lanes | None:
+    if settings.workers.enabled or settings.schedule.order != "cost":
+        # Workers elsewhere have a model each; and by arrival nobody passes anybody.
+        return None
+    return Lanes(
+        is_stopping, has_small=lambda until: has_queued(SMALL_QUEUE, until=until)
+    )

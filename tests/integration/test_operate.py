@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dbos import DBOS
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from structlog.testing import capture_logs
@@ -18,6 +20,7 @@ from dicom_node.deliver import send_objects
 from dicom_node.errors import SettingsError
 from dicom_node.operate import read_remaining, set_draining, set_paused
 from dicom_node.service import NodeService
+from dicom_node.workflows.lanes import SMALL_QUEUE
 from tests.builders.process import wait_until
 from tests.builders.study_processor import QuickProcessor
 
@@ -72,13 +75,22 @@ def settings_in(folder: Path, **changes: Any) -> NodeSettings:
 
 
 @contextmanager
-def running(settings: NodeSettings) -> Iterator[tuple[NodeService, ModelProcessor]]:
-    processor = ModelProcessor()
+def running(
+    settings: NodeSettings, processor: ModelProcessor | None = None
+) -> Iterator[tuple[NodeService, ModelProcessor]]:
+    processor = processor or ModelProcessor()
     with NodeService(settings, processor=processor) as node:
         yield node, processor
 
 
-def send(node: NodeService, folder: Path, study: str, description: str = "") -> bool:
+def send(
+    node: NodeService,
+    folder: Path,
+    study: str,
+    description: str = "",
+    *,
+    frames: int = 1,
+) -> bool:
     ds = Dataset()
     ds.SOPClassUID = CTImageStorage
     ds.SOPInstanceUID = f"{study}.1.1"
@@ -86,6 +98,7 @@ def send(node: NodeService, folder: Path, study: str, description: str = "") -> 
     ds.SeriesInstanceUID = f"{study}.1"
     ds.Modality = "CT"
     ds.StudyDescription = description
+    ds.NumberOfFrames = frames
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
@@ -141,6 +154,44 @@ def test_a_paused_node_receives_and_processes_the_urgent_first_when_it_goes_on(
         "1.2",
     ]
     assert processor.models == {"1.1": None, "1.2": "second", "1.3": None}
+
+
+class HeldProcessor(ModelProcessor):
+    """Works on study 1.1 until it is told to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends = threading.Event()
+
+    def process(self, ready: Any, **options: Any) -> Any:
+        made = super().process(ready, **options)
+        if ready.study_instance_uid == "1.1":
+            self.ends.wait(60)
+        return made
+
+
+def test_an_urgent_radiograph_passes_one_that_must_wait_for_an_urgent_ct(
+    tmp_path: Path,
+) -> None:
+    processor = HeldProcessor()
+
+    def is_under_way(queue: str) -> bool:
+        return bool(DBOS.list_workflows(queue_name=queue, status="PENDING"))
+
+    with running(settings_in(tmp_path), processor) as (node, _):
+        send(node, tmp_path, "1.1", "stroke", frames=300)
+        wait_until(lambda: processor.processed, timeout_s=30, what="the CT")
+        send(node, tmp_path, "1.2", "screening")
+        wait_until(
+            lambda: is_under_way(SMALL_QUEUE), timeout_s=30, what="the first radiograph"
+        )
+        send(node, tmp_path, "1.3", "stroke")
+        wait_for_states(node, s1_1="processing", s1_2="ready", s1_3="done")
+        processor.ends.set()
+        wait_for_states(node, s1_1="done", s1_2="done", s1_3="done")
+
+    done = [one.study_instance_uid for one in processor.processed]
+    assert done == ["1.1", "1.3", "1.2"]
 
 
 def test_a_pause_outlasts_a_restart(tmp_path: Path) -> None:
@@ -212,7 +263,7 @@ def test_draining_does_not_wait_for_a_destination_that_is_away(tmp_path: Path) -
         left = read_remaining(settings)
 
     assert left.undelivered > 0
-    assert str(left).endswith("are undelivered (waiting for pacs)")
+    assert str(left).endswith("is undelivered (waiting for pacs)")
 
 
 def test_a_node_with_a_rule_that_cannot_be_understood_does_not_start(

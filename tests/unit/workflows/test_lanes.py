@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dicom_node.errors import StoreError
 from dicom_node.grounding_process import SMALL_PICTURES
 from dicom_node.workflows.lanes import Lanes, is_small
-from dicom_node.workflows.order import place_in_line, row_of
+from dicom_node.workflows.order import end_of_row, place_in_line, row_of
 from tests.builders.process import wait_until
 from tests.builders.stores import NOON
 
@@ -26,7 +26,7 @@ def probing_lanes() -> Lanes:
     """Lanes of a node that stops: what would wait is refused at once."""
     is_stopping = threading.Event()
     is_stopping.set()
-    return Lanes(is_stopping)
+    return Lanes(is_stopping, has_small=lambda _: False)
 
 
 @given(st.lists(VERSIONS, max_size=20))
@@ -66,10 +66,12 @@ def test_the_priority_of_a_place_is_that_it_was_given_for(priority: str) -> None
     rows = {"requested": -1, "urgent": 0, "normal": 1, "low": 2}
 
     assert row_of(place_of(priority, 300)) == rows[priority]
+    last = end_of_row(rows[priority])
+    assert (row_of(last), row_of(last + 1)) == (rows[priority], rows[priority] + 1)
 
 
 def test_who_waits_begins_when_the_large_one_ends() -> None:
-    lanes = Lanes(threading.Event())
+    lanes = Lanes(threading.Event(), has_small=lambda _: False)
     begun = threading.Event()
 
     def do_small() -> None:
@@ -82,3 +84,28 @@ def test_who_waits_begins_when_the_large_one_ends() -> None:
         assert not begun.wait(0.3)
     wait_until(begun.is_set, timeout_s=30.0, what="the small one")
     small.join()
+
+
+def test_a_small_one_that_waits_gives_way_to_what_need_not_wait() -> None:
+    urgent = place_of("urgent", 1)
+    queued: list[int] = []
+    lanes = Lanes(
+        threading.Event(), has_small=lambda until: any(one <= until for one in queued)
+    )
+    told: list[bool] = []
+
+    def do_small() -> None:
+        with lanes.enter(place_of("low", 1), pictures=1) as may_begin:
+            told.append(may_begin)
+
+    with lanes.enter(place_of("urgent", 300), pictures=300):
+        small = threading.Thread(target=do_small)
+        small.start()
+        queued.append(place_of("normal", 1))
+        small.join(1.5)
+        still_waits = small.is_alive()
+        queued.append(urgent)
+        small.join(30.0)
+
+    assert still_waits
+    assert told == [False]
