@@ -115,7 +115,9 @@ def unsigned_short(ds: Dataset, keyword: str) -> int:
         It is absent, or no such number.
 
     """
-    value = ds[keyword].value if keyword in ds and ds[keyword].VR == "US" else None
+    tag = _tag_of(keyword)
+    element = ds[tag] if tag in ds.keys() else None  # noqa: SIM118 - see `value_of`
+    value = element.value if element is not None and element.VR == "US" else None
     if not isinstance(value, int) or not 1 <= value <= 0xFFFF:
         raise PixelDecodingError(f"{keyword} is not a number from 1 to 65535")
     return value

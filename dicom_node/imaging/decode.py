@@ -20,7 +20,7 @@ from pydicom.uid import UID, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
 from dicom_node.errors import PixelDecodingError
 from dicom_node.imaging.codestream import codestream_size
-from dicom_node.imaging.dataset import unsigned_short
+from dicom_node.imaging.dataset import unsigned_short, value_of
 from dicom_node.imaging.fast_codecs import FAST_PLUGIN, add_fast_codecs
 from dicom_node.imaging.grey import GreyScale, darken_outside
 
@@ -79,7 +79,7 @@ def check_pixels(ds: Dataset, *, max_pixels_bytes: int) -> None:
         high = ds.get("HighBit", stored - 1)
         if not isinstance(high, int) or stored > allocated or high >= allocated:
             raise PixelDecodingError("bits stored do not fit into bits allocated")
-    frames = int(ds.get("NumberOfFrames") or 1)
+    frames = int(value_of(ds, "NumberOfFrames") or 1)
     decoded = rows * columns * samples * max(frames, 1) * max(allocated // 8, 1)
     if decoded > max_pixels_bytes:
         msg = f"the pixels take {decoded} bytes, more than {max_pixels_bytes}"
@@ -173,9 +173,10 @@ def _decode(decoder: Decoder, ds: Dataset, number: int) -> npt.NDArray[Any]:
     if syntax in _FAST and ds.SamplesPerPixel == 1:
         # What it does not read, rarer processes of JPEG among it, others may.
         with suppress(RuntimeError):
-            return decoder.as_array(
+            array, _ = decoder.as_array(
                 ds, index=number - 1, decoding_plugin=FAST_PLUGIN
-            )[0]
+            )
+            return array
     # YBR becomes RGB here; for JPEG 2000 the codestream decides, not the header.
     array, _ = decoder.as_array(ds, index=number - 1, decoding_plugin=plugin)
     return array
@@ -250,12 +251,12 @@ def _rescale(ds: Dataset, number: int) -> tuple[float, float]:
         ("SharedFunctionalGroupsSequence", 0),
         ("PerFrameFunctionalGroupsSequence", number - 1),
     ):
-        groups = ds.get(keyword) or []
+        groups = value_of(ds, keyword) or []
         if index < len(groups):
             candidates[:0] = groups[index].get("PixelValueTransformationSequence") or []
     for candidate in candidates:
-        slope = _number(candidate.get("RescaleSlope"))
-        intercept = _number(candidate.get("RescaleIntercept"))
+        slope = _number(value_of(candidate, "RescaleSlope"))
+        intercept = _number(value_of(candidate, "RescaleIntercept"))
         if slope and intercept is not None:
             return slope, intercept
     return 1.0, 0.0
