@@ -99,9 +99,12 @@ def _level(reader: PixelReader, files: Files) -> None:
     (series,), _ = find_series(files.instances)
     reader.start()
     reader.read(series)
-    with contextlib.suppress(PermissionError):
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    with contextlib.suppress(OSError):
         for pid in reader.pids:
-            os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0))
+            os.setpriority(os.PRIO_PROCESS, pid, mine)
+            # Their sessions have a weight of their own (sched(7), autogroup).
+            Path(f"/proc/{pid}/autogroup").write_text(str(mine), encoding="ascii")
 
 
 def _known_files(files: Files, reader: PixelReader, tell: Tell, repeats: int) -> Case:
