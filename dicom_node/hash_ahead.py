@@ -31,6 +31,8 @@ class HashAhead:
 
     Raises
     ------
+    MemoryError
+        There is no room for a block.
     OSError
         The file cannot be opened.
     RuntimeError
@@ -42,8 +44,9 @@ class HashAhead:
         self._digest = digest
         self._done = self._written = offset
         self._is_ending = False
-        self._failure: OSError | None = None
+        self._failure: BaseException | None = None
         self._changed = threading.Condition()
+        self._block = memoryview(bytearray(_BLOCK_BYTES))
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="hash", daemon=True)
         try:
@@ -65,12 +68,16 @@ class HashAhead:
         Raises
         ------
         OSError
-            The file could not be read.
+            The file could not be read, or not to this length.
+        MemoryError
+            There was no room.
 
         """
         self._end(size_bytes)
         if self._failure is not None:
             raise self._failure
+        if self._done != size_bytes:  # a hash of less would name other bytes
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         return self._digest
 
     def abandon(self) -> None:
@@ -85,17 +92,15 @@ class HashAhead:
         self._thread.join()
 
     def _run(self) -> None:
-        view = memoryview(bytearray(_BLOCK_BYTES))
         try:
             while (left := self._wait()) > 0:
-                wanted = view[: min(left, _BLOCK_BYTES)]
+                wanted = self._block[: min(left, _BLOCK_BYTES)]
                 count = os.preadv(self._descriptor, [wanted], self._done)
                 if not count:
-                    self._failure = OSError(errno.EIO, os.strerror(errno.EIO))
                     return  # the file is shorter than what was written
                 self._digest.update(wanted[:count])
                 self._done += count
-        except OSError as error:
+        except BaseException as error:  # noqa: BLE001 - raised by `finish`
             self._failure = error
         finally:
             os.close(self._descriptor)

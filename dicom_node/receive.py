@@ -6,6 +6,7 @@ from the table in `conformance.profile`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -224,6 +225,7 @@ class Reception:
         self._ahead: HashAhead | None = None
         self._meta_bytes = 0
         self._head = bytearray()
+        self._hashes_ahead_at: float = _LARGE_BYTES
         self._digest = instance_hash(
             sop_class_uid=request.sop_class_uid,
             sop_instance_uid=request.sop_instance_uid,
@@ -246,10 +248,8 @@ class Reception:
                 self._ahead.advance(self._writer.size_bytes)
                 return
             self._digest.update(data)
-            if self._writer.size_bytes >= _LARGE_BYTES:
-                self._ahead = HashAhead(
-                    self._writer.path, self._digest, offset=self._writer.size_bytes
-                )
+            if self._writer.size_bytes >= self._hashes_ahead_at:
+                self._hash_ahead(self._writer)
         except Exception as error:  # noqa: BLE001 - a door: it becomes a status
             self._fail(error)
 
@@ -296,6 +296,12 @@ class Reception:
         writer.keep()
         self._writer = None
         return answer
+
+    def _hash_ahead(self, writer: SpoolWriter) -> None:
+        try:
+            self._ahead = HashAhead(writer.path, self._digest, offset=writer.size_bytes)
+        except RuntimeError:  # No room for a thread: this one goes on alone.
+            self._hashes_ahead_at = math.inf
 
     def _read_header(self, writer: SpoolWriter) -> InstanceHeader:
         request = self._request

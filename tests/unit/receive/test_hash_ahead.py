@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance.profile import Status
 from dicom_node import receive
 from dicom_node.hash_ahead import HashAhead
 from dicom_node.receive import InstanceReceiver, StoreAnswer, StoreRequest
@@ -57,6 +58,22 @@ def test_a_file_that_is_shorter_than_told_is_an_error(tmp_path: Path) -> None:
     assert not _hashers()
 
 
+def test_a_thread_that_ends_early_gives_no_hash_of_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise MemoryError
+
+    path = tmp_path / "part"
+    path.write_bytes(bytes(3 * MIB))
+    monkeypatch.setattr("dicom_node.hash_ahead.os.preadv", fail)
+    ahead = HashAhead(path, hashlib.sha256(), offset=0)
+
+    with pytest.raises(MemoryError):
+        ahead.finish(3 * MIB)
+    assert not _hashers()
+
+
 def _receive(tmp_path: Path, *, is_whole: bool = True) -> StoreAnswer | None:
     data = encode_data_set(make_instance("1.2.3.9", ImageComments="x" * 9_000))
     with Store(f"sqlite:///{tmp_path / 'node.sqlite'}") as store:
@@ -100,3 +117,38 @@ def test_an_abandoned_large_instance_leaves_neither_thread_nor_file(
 
     assert not _hashers()
     assert not list((tmp_path / "incoming").iterdir())
+
+
+def test_a_large_instance_for_which_no_thread_is_left_is_kept_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> HashAhead:
+        raise RuntimeError("can't start new thread")
+
+    inline = _receive(tmp_path / "inline")
+    monkeypatch.setattr(receive, "_LARGE_BYTES", 2000)
+    monkeypatch.setattr(receive, "HashAhead", fail)
+
+    alone = _receive(tmp_path / "alone")
+
+    assert inline is not None
+    assert alone is not None
+    assert inline.instance is not None
+    assert alone.instance is not None
+    assert alone.instance.sha256 == inline.instance.sha256
+
+
+def test_an_instance_whose_hash_failed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(receive, "_LARGE_BYTES", 2000)
+    monkeypatch.setattr("dicom_node.hash_ahead.os.preadv", fail)
+
+    answer = _receive(tmp_path)
+
+    assert answer is not None
+    assert answer.status == Status.OUT_OF_RESOURCES
+    assert answer.instance is None
