@@ -183,7 +183,9 @@ class Assembler:
         opened = []
         with self._lock:
             self._released_at = {
-                uid: at for uid, at in self._released_at.items() if now - at < _SETTLE
+                uid: at
+                for uid, at in self._released_at.items()
+                if abs(now - at) < _SETTLE
             }
         collecting = self._store.collecting_studies()
         with self._lock:

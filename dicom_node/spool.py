@@ -35,6 +35,7 @@ from dicom_node.spare_files import SpareFiles
 
 __all__ = ["Spool", "SpoolWriter", "proven_sha256"]
 
+_FOLDERS = ("incoming", "instances", "spare")
 _PART = ".part"
 _FOLDER_MODE = 0o700
 _PREFIX = bytes(128) + b"DICM"
@@ -83,7 +84,7 @@ class Spool:
         self._unsettled: set[Path] = set()
         self._spares = SpareFiles(data_dir / "spare")
         try:
-            make_durable(data_dir, "incoming", "instances", "spare")
+            make_durable(data_dir, *_FOLDERS)
         except OSError as error:
             is_file = isinstance(error, FileExistsError)
             what = "it is not a folder" if is_file else error.strerror
@@ -104,7 +105,11 @@ class Spool:
             if self._suspicion is not None:
                 self._probe()
             path = self._incoming / f"{secrets.token_hex(16)}{_PART}"
-            self._spares.take(path)
+            try:
+                self._spares.take(path)
+            except FileNotFoundError:  # Somebody tidied the empty folder away.
+                self._probe()
+                self._spares.take(path)
             return SpoolWriter(self, path)
         except OSError as error:
             self.distrust(error)
@@ -205,6 +210,9 @@ class Spool:
         try on the same file would seem to succeed.
         """
         self._suspicion = _cause(error)
+        if error.errno == errno.ENOENT:
+            with self._lock:
+                self._synced_folders.clear()  # Somebody may have tidied one away.
 
     def trouble(self) -> str | None:
         """Say why the disk takes no file; it is tried when it has failed before."""
@@ -228,6 +236,7 @@ class Spool:
                 self._synced_folders.add(folder)
 
     def _probe(self) -> None:
+        make_durable(self.data_dir, *_FOLDERS)
         write_whole(
             self._incoming / f"{secrets.token_hex(16)}{_PART}", b"probe"
         ).unlink()

@@ -115,6 +115,17 @@ def test_a_study_is_complete_after_the_quiet_time_and_not_before(
     assert assembler.evaluate() == ()
 
 
+def test_a_clock_set_back_after_a_release_does_not_hold_the_study(
+    assembler: Peers, clock: FakeClock
+) -> None:
+    assembler.comes_over("A", received(1))
+    clock.advance(2 * QUIET_S)
+    assembler.ends("A")
+    clock.advance(-3600)
+
+    assert len(assembler.evaluate()) == 1
+
+
 def test_the_first_study_on_its_way_is_told_of_once(
     store: Store, hooks: Recorder, clock: FakeClock
 ) -> None:

@@ -270,3 +270,31 @@ def test_a_spare_folder_that_was_tidied_away_is_made_durable_again(
     spool.open().abort()
 
     assert synced == [tmp_path, tmp_path / "spare"]
+
+
+@pytest.mark.parametrize("name", ["incoming", "spare", "instances/ab"])
+def test_an_empty_folder_that_was_tidied_away_is_made_again(
+    spool: Spool, name: str
+) -> None:
+    first = spool.open()
+    first.write(bytes(200))
+    (spool.data_dir / first.commit(SHA)).unlink()
+    for one in (spool.data_dir / name).iterdir():
+        one.unlink()
+    (spool.data_dir / name).rmdir()
+
+    kept = 0
+    for _ in range(2):  # where it is seen only at the end, the first is refused
+        try:
+            writer = spool.open()
+            writer.write(bytes(200))
+            path = writer.commit(SHA)
+        except OutOfResourcesError:
+            continue
+        assert (spool.data_dir / path).exists()
+        writer.keep()
+        kept += 1
+
+    assert kept >= 1
+    assert spool.trouble() is None
+    assert len(list((spool.data_dir / "spare").iterdir())) <= 96
