@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -134,10 +134,15 @@ class PixelReader:
 
     def start(self) -> None:
         """Start the processes, so that the first `read` does not wait for them."""
-        children = [self._children.get() for _ in self._all]
-        for child in children:
-            child.start()
-            self._children.put(child)
+        for _ in self._all:
+            try:
+                child = self._children.get_nowait()
+            except Empty:
+                return  # whoever uses the others starts them
+            try:
+                child.start()
+            finally:
+                self._children.put(child)
 
     def close(self) -> None:
         """End the processes, and what is being read; a later `read` starts anew."""

@@ -154,10 +154,20 @@ class PipelineProcessor:
     def expect(self) -> None:
         """Load in the background what makes results: a study is on its way.
 
-        They take a third of the node's memory, which a node at rest does without;
-        while a study is received and its quiet time passes, there is time for them.
+        They take a third of the node's memory, and the processes that decode as much
+        again, which a node at rest does without; while a study is received and its
+        quiet time passes, there is time for them.
         """
-        threading.Thread(target=_load_rooms, name="warm-up-rooms", daemon=True).start()
+        threading.Thread(
+            target=self._warm_up, name="warm-up-rooms", daemon=True
+        ).start()
+
+    def _warm_up(self) -> None:
+        with self._lock:
+            if not self._is_stopped.is_set():
+                # They load what they need while this process does.
+                self._open_reader().start()
+        _load_rooms()
 
     def stop(self) -> None:
         """End the rooms' processes."""
@@ -278,22 +288,29 @@ class PipelineProcessor:
 
     def _open(self, model: str | None) -> Rooms:
         # Imported here: what receives must listen before all this is loaded.
-        from dicom_node.imaging import PixelReader
         from dicom_node.pipeline import Rooms
         from dicom_node.reports import DocumentReader
 
         grounder = self._remote(model) or self._open_grounder(model)
         with self._lock:
-            if self._reader is None:
-                self._reader = PixelReader(
-                    self._settings.limits,
-                    scratch_dir=scratch_folder(self._settings.node.data_dir),
-                )
             if self._documents is None:
                 self._documents = DocumentReader()
             return Rooms(
-                reader=self._reader, grounder=grounder, documents=self._documents
+                reader=self._open_reader(),
+                grounder=grounder,
+                documents=self._documents,
             )
+
+    def _open_reader(self) -> PixelReader:
+        """Return who decodes; the caller has the lock."""
+        from dicom_node.imaging import PixelReader
+
+        if self._reader is None:
+            self._reader = PixelReader(
+                self._settings.limits,
+                scratch_dir=scratch_folder(self._settings.node.data_dir),
+            )
+        return self._reader
 
     def _open_grounder(self, model: str | None) -> Grounder:
         with self._lock:

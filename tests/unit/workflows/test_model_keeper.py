@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from structlog.testing import capture_logs
 from dicom_node.config import Engine, ModelSettings, NodeSettings
 from dicom_node.errors import WorkerLostError
 from dicom_node.grounding import GroundingWorker, ModelIdentity
+from dicom_node.imaging import find_series
 from dicom_node.study_files import gather_studies
 from dicom_node.workflows import PipelineProcessor, pipeline_processor
 from tests.builders.dicom_series import make_ct_series
@@ -85,6 +87,41 @@ def test_a_model_that_is_lost_is_loaded_again_without_any_work(
         wait_for_model(processor)
 
     assert worker.pid is None
+
+
+def test_who_decodes_is_started_when_a_study_is_on_its_way_and_ends_with_the_node(
+    tmp_path: Path,
+) -> None:
+    made = make_ct_series(tmp_path / "study", slices=2)
+    (series,), _ = find_series(made.instances)
+    processor = PipelineProcessor(NodeSettings(node={"data_dir": tmp_path}))
+
+    processor.expect()
+    wait_until(
+        lambda: processor._reader is not None and processor._reader.pids,
+        timeout_s=30,
+        what="the processes",
+    )
+    reader = processor._reader
+    assert reader is not None
+    wait_until(
+        lambda: len(reader.pids) == len(reader._all), timeout_s=30, what="all of them"
+    )
+    started = set(reader.pids)
+    reader.read(series)
+    processor.expect()
+    join_all("warm-up-rooms")
+    assert set(reader.pids) == started
+    processor.stop()
+    processor.expect()
+    join_all("warm-up-rooms")
+    assert reader.pids == ()
+
+
+def join_all(name: str) -> None:
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join()
 
 
 class LosingGrounder:
