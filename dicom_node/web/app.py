@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from collections.abc import Iterator
+
+from fastapi import APIRouter, FastAPI
 
 from dicom_node import __version__
 from dicom_node.inbox import ReportInbox
@@ -78,40 +80,40 @@ def make_app(parts: WebParts) -> FastAPI:
     app.add_middleware(HangUp)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(ClientAddress, trusted=settings.web.trusted_proxies)
-    for router in (
-        make_health_router(),
-        make_people_router(),
-        make_oidc_router(),
-        make_studies_router(),
-        make_results_router(),
-        make_timeline_router(),
-        make_images_router(),
-        make_corrections_router(),
-        make_corrected_router(),
-        make_operations_router(),
-        make_reports_router(),
-        make_openapi_router(),
-        make_pages_router(read_static()),
-    ):
-        app.include_router(router)
-    app.include_router(
-        make_fhir_router(
-            ReportInbox(parts.store, clock=parts.now),
-            now=parts.now,
-            read_report=parts.store.reports.get,
-            counters=parts.counters,
-            read_pdf=parts.read_pdf,
-        )
-    )
-    if parts.dicomweb is not None:
-        app.include_router(
-            make_dicomweb_router(
-                parts.dicomweb, viewer=require("viewer"), sender=require("sender")
-            )
-        )
-    if settings.web.viewer_dir is not None:
-        app.include_router(
-            make_viewer_router(settings.web.viewer_dir, access=require("viewer"))
-        )
+    # Included, every router would be looked through for each request, and every route
+    # made a second time for the first.
+    app.router.routes += [
+        route for router in _routers(parts) for route in router.routes
+    ]
     describe_access(app)
     return app
+
+
+def _routers(parts: WebParts) -> Iterator[APIRouter]:
+    yield make_health_router()
+    yield make_people_router()
+    yield make_oidc_router()
+    yield make_studies_router()
+    yield make_results_router()
+    yield make_timeline_router()
+    yield make_images_router()
+    yield make_corrections_router()
+    yield make_corrected_router()
+    yield make_operations_router()
+    yield make_reports_router()
+    yield make_openapi_router()
+    yield make_pages_router(read_static())
+    yield make_fhir_router(
+        ReportInbox(parts.store, clock=parts.now),
+        now=parts.now,
+        read_report=parts.store.reports.get,
+        counters=parts.counters,
+        read_pdf=parts.read_pdf,
+    )
+    if parts.dicomweb is not None:
+        yield make_dicomweb_router(
+            parts.dicomweb, viewer=require("viewer"), sender=require("sender")
+        )
+    viewer_dir = parts.settings.web.viewer_dir
+    if viewer_dir is not None:
+        yield make_viewer_router(viewer_dir, access=require("viewer"))

@@ -68,17 +68,17 @@ def make_pages_router(static: StaticFiles) -> APIRouter:
         _add_page(router, static, route=route, name=name)
 
     @router.get("/sign-in", dependencies=[Depends(allow_anyone())])
-    def sign_in() -> Response:
+    async def sign_in() -> Response:
         """Return the page by which people sign in."""
         return _html(static, "sign-in.html")
 
     @router.get("/favicon.ico", dependencies=[Depends(allow_anyone())])
-    def favicon() -> Response:
+    async def favicon() -> Response:
         """Return the icon, for browsers that ask for it by this name."""
         return RedirectResponse("/static/icon.svg")
 
     @router.get("/static/{name:path}", dependencies=[Depends(allow_anyone())])
-    def asset(
+    async def asset(
         request: Request, name: Annotated[str, PathParameter(max_length=256)]
     ) -> Response:
         """Return a file of the pages."""
