@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from dicom_node.web.segments import SegmentReader
 from dicom_node.web.sessions import Sessions, read_secret
 from dicom_node.web.shown import SeriesFinder
 from dicom_node.web.study_detail import ReportTexts
+from dicom_node.web.warm_up import WarmUp
 
 if TYPE_CHECKING:
     from dicom_node.grounder import ModelIdentity
@@ -70,6 +70,7 @@ class WebParts:
     segments: SegmentReader
     corrected: CorrectedResults
     changes: Changes
+    warm_up: WarmUp
     dicomweb: DicomwebService | None = None
     counters: Counters | None = None
     """Counts reports that come in; None: nobody counts."""
@@ -79,14 +80,15 @@ class WebParts:
     """Where people sign in; None: with a password of this node."""
 
     def start(self) -> None:
-        """Get ready in the background for the first study and its first frame."""
+        """Get ready in the background for the first page and its first frame."""
         self.frames.start()
-        threading.Thread(target=_warm_up, name="warm-up-pages", daemon=True).start()
+        self.warm_up.start()
 
     def close(self) -> None:
         """End what answers for long, so that the server can stop."""
         self.changes.close()
         self.frames.close()
+        self.warm_up.close()
 
 
 def make_parts(
@@ -168,18 +170,15 @@ def make_parts(
         segments=SegmentReader(),
         corrected=CorrectedResults(),
         changes=Changes(store.details),
+        warm_up=WarmUp(store),
         dicomweb=dicomweb,
         counters=counters,
         read_pdf=read_pdf,
     )
 
 
-def _warm_up() -> None:
-    # What the first study's page would wait for.
-    import dicom_node.reports  # noqa: F401
-
-
-def _parts(request: Request) -> WebParts:
+async def _parts(request: Request) -> WebParts:
+    # What is no coroutine is called in a thread of its own.
     parts: WebParts = request.app.state.parts
     return parts
 

@@ -106,8 +106,6 @@ class WebServer:
         # Connections inherit it. asyncio sets it only on sockets that name TCP, and the
         # body of an answer would wait 40 ms for the client to acknowledge its head.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._parts is not None:
-            self._parts.start()
         self._thread = threading.Thread(
             target=self._server.run,
             kwargs={"sockets": [self._socket]},
@@ -118,6 +116,8 @@ class WebServer:
         deadline = time.monotonic() + _START_S
         while not self._server.started and time.monotonic() < deadline:
             time.sleep(0.01)
+        if self._parts is not None:
+            self._parts.start()
 
     def stop(self) -> None:
         """Stop listening and end."""
