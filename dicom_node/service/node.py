@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TAKEN_OVER", "NodeService"]
 
-_SIGNAL_LOOK_S = 0.2
+_SIGNAL_LOOK_S = 1.0
 """How often the main thread looks for a signal that came just before its wait."""
 
 _DRAIN_LOOK_S = 0.5
@@ -380,10 +380,9 @@ class NodeService:
             clear_scratch(self._data_dir)
             self.start()
             # A signal that comes just before a wait does not end it: look now and then.
-            while asked.empty():
+            while not _is_asked(asked):
                 if self._claim.is_taken_over:
                     self._leave()
-                time.sleep(_SIGNAL_LOOK_S)
             self.stop()
         # Everything is durable and closed. A library's thread that waits for a peer,
         # the model or its own queue would hold the process.
@@ -516,6 +515,14 @@ class _Hooks:
     def study_requested(self, study: CollectingStudy) -> None:
         """Put to work at once what a study still has to do."""
         self._workflows().study_requested(study)
+
+
+def _is_asked(asked: SimpleQueue[int]) -> bool:
+    try:
+        asked.get(timeout=_SIGNAL_LOOK_S)
+    except Empty:
+        return False
+    return True
 
 
 def _check_rules(settings: NodeSettings) -> None:

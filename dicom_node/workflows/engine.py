@@ -25,6 +25,9 @@ __all__ = [
 POLLING_S = 0.2
 """How often a queue is looked at while something happens."""
 
+_UNUSED_S = 1.0
+"""How often the engine looks for messages between workflows: ours send none."""
+
 log = structlog.get_logger(__name__)
 
 _VERSION = "1"
@@ -59,7 +62,7 @@ def engine_configuration(settings: NodeSettings, engine: Engine | None) -> DBOSC
         serializer=DBOSPortableJSONSerializer(),
         use_listen_notify=False,
         log_level="WARNING",
-        notification_listener_polling_interval_sec=POLLING_S,
+        notification_listener_polling_interval_sec=_UNUSED_S,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
@@ -17,6 +18,9 @@ __all__ = ["Registered", "register"]
 _RECOVERIES = 50
 """How often a workflow may be found unfinished at start. A study that ends the
 process every time is then failed, and others go on."""
+
+
+_P = ParamSpec("_P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ def register(steps: Steps) -> Registered:
 
     # Functions made anew, so that the process can have one after another.
     @DBOS.workflow(name="process_version", max_recovery_attempts=_RECOVERIES)
+    @_ringing
     def process_version(
         version_id: int, run: int, attempt: int = 0, began_at: str | None = None
     ) -> None:
@@ -70,9 +75,9 @@ def register(steps: Steps) -> Registered:
                 DBOS.enqueue_workflow(
                     queue_of(destination), deliver, study_id, destination, name
                 )
-        ring()
 
     @DBOS.workflow(name="deliver", max_recovery_attempts=_RECOVERIES)
+    @_ringing
     def deliver(study_id: int, destination: str, name: str) -> None:
         again = DBOS.run_step(
             {"name": "deliver"}, steps.deliver, study_id, destination, name
@@ -98,6 +103,7 @@ def register(steps: Steps) -> Registered:
         )
 
     @DBOS.workflow(name="commit", max_recovery_attempts=_RECOVERIES)
+    @_ringing
     def commit(study_id: int, destination: str, name: str) -> None:
         commit_later(
             DBOS.run_step(
@@ -124,3 +130,16 @@ def register(steps: Steps) -> Registered:
                 )
 
     return Registered(process_version, deliver, commit)
+
+
+def _ringing(work: Callable[_P, None]) -> Callable[_P, None]:
+    """Ring when work ends: it has made room in its queue, and may have queued more."""
+
+    @wraps(work)
+    def run(*arguments: _P.args, **options: _P.kwargs) -> None:
+        try:
+            work(*arguments, **options)
+        finally:
+            ring()
+
+    return run

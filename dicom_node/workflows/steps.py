@@ -74,15 +74,12 @@ class Steps:
         lanes: Lanes | None = None,
     ) -> None:
         self._lanes = lanes
-        self.running = 0
-        """How many steps are being done."""
         self._store = store
         self._processing = processing
         self._delivery = delivery
         self._chooser = chooser
         self._clock = clock
         self._is_stopping = is_stopping
-        self._lock = threading.Lock()
         self._has_waiting = threading.Event()
         self._keeping_up: set[str] = set()
         """Destinations for which nothing waits for another try."""
@@ -222,11 +219,7 @@ class Steps:
     @contextmanager
     def _step(self) -> Iterator[None]:
         self._store.check_claim()  # what another node took over is done by it
-        with self._lock:
-            self.running += 1
         try:
             yield
         finally:
-            with self._lock:
-                self.running -= 1
             ring()  # the queue has room for another

@@ -156,6 +156,7 @@ class Workflows:
         expect_interruptions(is_ending=False)
         dbos = DBOS(config=configuration)
         DBOS.listen_queues([])  # `QueueWatch` does
+        QueueWatch.prepare(dbos)
         self._registered = register(self._steps)
         try:
             DBOS.launch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from dicom_node.service.health import worker_trouble
 from dicom_node.store import Store
 from dicom_node.workflows import Workflows, watching
 from dicom_node.workflows.engine import newest, queue_of
-from dicom_node.workflows.submitting import PROCESS_QUEUE, submit
+from dicom_node.workflows.submitting import PROCESS_QUEUE, hurry, submit
 from tests.builders.process import wait_until
 from tests.builders.study_processor import QuickProcessor
 
@@ -73,6 +74,42 @@ def test_work_whose_time_comes_is_begun_though_nothing_else_happens(
         lambda: newest("late").status == "SUCCESS",  # type: ignore[union-attr]
         timeout_s=30,
         what="the work",
+    )
+
+
+def test_work_that_is_brought_forward_is_begun_though_nobody_looks(
+    workflows: Workflows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "IDLE_S", 600.0)
+    monkeypatch.setattr(watching, "_ALERT_S", 0.5)
+    submit(
+        "hurried",
+        queue_of("archive"),
+        workflows._registered.commit,
+        1,
+        "archive",
+        "hurried",
+        delay_s=900.0,
+    )
+
+    hurry("hurried")
+
+    wait_until(
+        lambda: newest("hurried").status == "SUCCESS",  # type: ignore[union-attr]
+        timeout_s=30,
+        what="the work",
+    )
+
+
+def test_the_engine_keeps_no_thread_that_looks_for_what_the_node_does_not_use(
+    workflows: Workflows,
+) -> None:
+    unused = ("(queue_thread)", "(dynamic_scheduler_loop)", "_dbos_internal_queue")
+
+    wait_until(
+        lambda: not [one for one in threading.enumerate() if one.name.endswith(unused)],
+        timeout_s=30,
+        what="their end",
     )
 
 

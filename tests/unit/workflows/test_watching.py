@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 
 import pytest
 
 from dicom_node.workflows import watching
+from dicom_node.workflows.registered import _ringing
 from dicom_node.workflows.watching import IDLE_S, Pause
 
 
@@ -60,6 +62,39 @@ def test_what_is_queued_ends_the_wait_and_keeps_the_next_ones_short(
     pause.wait(0.2)
 
     assert waits.asked == [IDLE_S, 0.0, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("due_in_s", "waits_s"), [(None, IDLE_S), (3600.0, IDLE_S), (4.0, 4.0), (0.0, 0.2)]
+)
+def test_what_is_due_is_not_waited_past(
+    now: list[float], due_in_s: float | None, waits_s: float
+) -> None:
+    pause = Pause(lambda: now[0], due_in_s=lambda: due_in_s)
+    waits = pause._has_rung = Waits()  # type: ignore[assignment]
+    now[0] += 60.0
+
+    pause.wait(0.2)
+    pause.wait(0.0)
+
+    assert waits.asked == [waits_s]
+
+
+@pytest.mark.parametrize("error", [None, ValueError("it fails")])
+def test_work_that_ends_rings(
+    monkeypatch: pytest.MonkeyPatch, now: list[float], error: Exception | None
+) -> None:
+    pause, waits = make_pause(now)
+    monkeypatch.setattr(watching, "_pauses", [pause])
+
+    def work(number: int) -> None:
+        if error is not None:
+            raise error
+
+    with nullcontext() if error is None else pytest.raises(ValueError, match="fails"):
+        _ringing(work)(1)
+
+    assert waits.is_set
 
 
 def test_a_ring_ends_a_wait_that_has_begun() -> None:
