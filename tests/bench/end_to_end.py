@@ -15,7 +15,7 @@ from dicom_node.timeline import VersionMoments, make_spans, seconds_to_result
 from tests.bench.crowd import crowd_table, memory_table, run_crowd
 from tests.bench.interleave import Measured, interleave
 from tests.bench.meeting import Rows, meet, meet_in_turns, meeting_table
-from tests.bench.report import Case, Report, Scale, Table, Tell
+from tests.bench.report import Case, Ceiling, Report, Scale, Table, Tell
 from tests.bench.site import (
     QUIET_S,
     Load,
@@ -127,6 +127,7 @@ def _start(load: Load, work: Path, tell: Tell) -> Case:
         base="python -c 'import pynetdicom'",
         repeats=load.starts,
         tell=tell,
+        ceilings=(Ceiling("dicom-node serve", "median s", 1.0),),
     )
 
 
@@ -135,17 +136,27 @@ def _idle(node: RunningNode, seconds: float) -> Table:
     wait_until(lambda: rests(pids), timeout_s=60, what="the node to rest")
     before = {name: cpu_seconds(pid) for name, pid in pids.items()}
     time.sleep(seconds)
+    rows = [
+        (
+            name,
+            round((cpu_seconds(pid) - before[name]) / seconds * 100, 2),
+            round(resident_mib(pid)),
+        )
+        for name, pid in pids.items()
+    ]
+    together = "together"
     return Table(
         f"A node that has nothing to do, over {seconds:g} s",
         ("process", "% of one core", "resident MiB"),
-        tuple(
+        (
+            *rows,
             (
-                name,
-                round((cpu_seconds(pid) - before[name]) / seconds * 100, 2),
-                round(resident_mib(pid)),
-            )
-            for name, pid in pids.items()
+                together,
+                round(sum(cpu for _, cpu, _ in rows), 2),
+                sum(resident for _, _, resident in rows),
+            ),
         ),
+        (Ceiling(together, "% of one core", 1.0),),
     )
 
 

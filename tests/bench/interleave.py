@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
-from tests.bench.report import Case, Contender, Goal, Sample, Tell
+from tests.bench.report import Case, Ceiling, Contender, Goal, Sample, Tell
 
 __all__ = ["Measured", "interleave", "timed"]
 
@@ -23,6 +23,7 @@ def interleave(
     repeats: int,
     tell: Tell,
     goals: tuple[Goal, ...] = (),
+    ceilings: tuple[Ceiling, ...] = (),
 ) -> Case:
     """Run each contender `repeats` times, forwards and backwards in turn.
 
@@ -41,6 +42,8 @@ def interleave(
         Hears of each repeat.
     goals : tuple of Goal, optional
         What is asked of the ratios.
+    ceilings : tuple of Ceiling, optional
+        What is asked of the figures.
 
     Returns
     -------
@@ -60,6 +63,7 @@ def interleave(
         base,
         tuple(Contender(name, tuple(of)) for name, of in samples.items()),
         goals,
+        ceilings,
     )
 
 

@@ -27,7 +27,7 @@ from tests.bench.receivers import (
     Receiver,
     open_one,
 )
-from tests.bench.report import Case, Goal, Report, Scale, Table, Tell
+from tests.bench.report import Case, Ceiling, Goal, Report, Scale, Table, Tell
 from tests.builders.network import loopback_network
 
 __all__ = ["run"]
@@ -49,6 +49,7 @@ class _Load:
     contenders: tuple[str, ...]
     base: str
     goals: tuple[Goal, ...]
+    ceilings: tuple[Ceiling, ...] = ()
 
 
 _LOADS = (
@@ -91,6 +92,7 @@ _LOADS = (
         (NODE, _PEER, "storescp", STOCK, CEILING, HASHING_CEILING),
         _PEER,
         (Goal(NODE, _PEER, 0.7),),
+        (Ceiling(NODE, "peak MiB", 100.0),),
     ),
 )
 
@@ -180,6 +182,7 @@ def _race(
         repeats=load.repeats if is_full else 1,
         tell=tell,
         goals=load.goals,
+        ceilings=load.ceilings,
     )
 
 
@@ -195,21 +198,28 @@ def _small(
 
     names = _SERVERS if is_full else (NODE, _PEER)
 
-    def race(title: str, what: str, count: int) -> Case:
+    def race(title: str, what: str, count: int, *, at_most_s: float) -> Case:
         return interleave(
             title,
             {name: contender(opened[name], what, count) for name in names},
             base=_PEER,
             repeats=3 if is_full else 1,
             tell=tell,
+            ceilings=(Ceiling(NODE, "median s", at_most_s),),
         )
 
     return (
-        race(f"one C-ECHO, the median of {_ECHOES} in each run", "echo", _ECHOES),
+        race(
+            f"one C-ECHO, the median of {_ECHOES} in each run",
+            "echo",
+            _ECHOES,
+            at_most_s=0.001,
+        ),
         race(
             f"an association is opened, the median of {_OPENED} in each run",
             "associate",
             _OPENED,
+            at_most_s=0.005,
         ),
     )
 

@@ -10,7 +10,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
 
-__all__ = ["Case", "Contender", "Goal", "Report", "Sample", "Scale", "Table", "Tell"]
+__all__ = [
+    "Case",
+    "Ceiling",
+    "Contender",
+    "Goal",
+    "Report",
+    "Sample",
+    "Scale",
+    "Table",
+    "Tell",
+]
 
 
 class Scale(StrEnum):
@@ -87,6 +97,19 @@ class Goal:
 
 
 @dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What a figure may be at most.
+
+    ``name`` is a contender, or what a row of a table begins with; ``column`` is
+    ``"median s"``, a further number of a case, or a column of a table.
+    """
+
+    name: str
+    column: str
+    at_most: float
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One piece of work, done by several contenders in turn.
 
@@ -100,6 +123,8 @@ class Case:
         In the order they are told.
     goals : tuple of Goal
         What is asked of the ratios; told beside them, and asserted by nothing.
+    ceilings : tuple of Ceiling
+        What is asked of the figures themselves.
 
     """
 
@@ -107,23 +132,38 @@ class Case:
     base: str
     contenders: tuple[Contender, ...]
     goals: tuple[Goal, ...] = ()
+    ceilings: tuple[Ceiling, ...] = ()
 
     def ratio(self, name: str, *, to: str) -> float:
         """How many times as fast a contender is as another, by their medians."""
         of = {one.name: one.median_s for one in self.contenders}
         return of[to] / of[name]
 
+    def figure(self, ceiling: Ceiling) -> float | None:
+        """Return what a ceiling is about; None: it was not measured."""
+        one = next(one for one in self.contenders if one.name == ceiling.name)
+        is_time = ceiling.column == "median s"
+        return one.median_s if is_time else one.extra(ceiling.column)
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """Figures that are not a race: a curve, a budget, a breakdown.
 
-    ``rows`` hold one value for each of ``columns``.
+    ``rows`` hold one value for each of ``columns``; ``ceilings`` are what is asked of
+    them.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str | float, ...], ...]
+    ceilings: tuple[Ceiling, ...] = ()
+
+    def figure(self, ceiling: Ceiling) -> float | None:
+        """Return what a ceiling is about; None: it was not measured."""
+        at = self.columns.index(ceiling.column)
+        found = (row[at] for row in self.rows if row[0] == ceiling.name)
+        return next((float(value) for value in found if value != ""), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +204,7 @@ class Report:
                     one["title"],
                     tuple(one["columns"]),
                     tuple(tuple(row) for row in one["rows"]),
+                    _ceilings(one),
                 )
                 for one in document["tables"]
             ),
@@ -181,4 +222,9 @@ def _case(document: Mapping[str, Any]) -> Case:
             for one in document["contenders"]
         ),
         tuple(Goal(**one) for one in document["goals"]),
+        _ceilings(document),
     )
+
+
+def _ceilings(document: Mapping[str, Any]) -> tuple[Ceiling, ...]:
+    return tuple(Ceiling(**one) for one in document.get("ceilings", ()))

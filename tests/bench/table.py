@@ -81,7 +81,19 @@ def _render_case(case: Case) -> str:
             f"- {goal.contender} is {ratio:.2f} times as fast as {goal.peer}; "
             f"asked: {goal.at_least:g}.{verdict}"
         )
-    return "\n".join(lines) + ("\n" if case.goals else "")
+    lines += _verdicts(case)
+    return "\n".join(lines) + ("\n" if case.goals or case.ceilings else "")
+
+
+def _verdicts(of: Case | Table) -> Iterator[str]:
+    for ceiling in of.ceilings:
+        figure = of.figure(ceiling)
+        if figure is not None:
+            verdict = "" if figure <= ceiling.at_most else " **falls short**"
+            yield (
+                f"- {ceiling.name}, {ceiling.column}: {figure:.4g}; asked: at most "
+                f"{ceiling.at_most:g}.{verdict}"
+            )
 
 
 def _row(
@@ -99,6 +111,8 @@ def _row(
 
 def _render_table(table: Table) -> str:
     lines = [f"**{table.title}**", "", *_grid(table.columns, table.rows)]
+    if table.ceilings:
+        lines += ["", *_verdicts(table)]
     return "\n".join(lines) + "\n"
 
 

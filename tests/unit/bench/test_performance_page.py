@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench.interleave import interleave, timed
-from tests.bench.report import Case, Contender, Goal, Report, Sample, Table
+from tests.bench.report import (
+    Case,
+    Ceiling,
+    Contender,
+    Goal,
+    Report,
+    Sample,
+    Table,
+)
 from tests.bench.subjects import SUBJECTS
 from tests.bench.table import PAGE, RECORDS, render_report, render_subject
 
@@ -124,3 +133,25 @@ def test_a_report_is_read_as_it_was_written(
     report.save(path, commit="c")
 
     assert Report.read(json.loads(path.read_text(encoding="utf-8"))) == report
+
+
+@given(seconds=SECONDS, extra=SECONDS, at_most=SECONDS)
+def test_a_figure_above_its_ceiling_is_said_to_fall_short(
+    seconds: float, extra: float, at_most: float
+) -> None:
+    asked = tuple(Ceiling("a", column, at_most) for column in ("median s", "MiB"))
+    case = Case(
+        "work",
+        "a",
+        (Contender("a", (Sample(seconds, 0.0, {"MiB": extra}),)),),
+        ceilings=asked,
+    )
+    table = Table("rest", ("", "MiB"), (("a", extra), ("b", "")), asked[1:])
+    report = Report((case,), (table,))
+
+    text = render_report(report)
+
+    assert text.count("asked: at most") == 3
+    assert text.count("**falls short**") == (seconds > at_most) + 2 * (extra > at_most)
+    document = json.loads(json.dumps(asdict(report)))
+    assert Report.read(document) == report
