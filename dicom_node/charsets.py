@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 
 from pydicom.charset import decode_bytes, default_encoding
 
+from dicom_node.quiet import quiet
+
 __all__ = ["decode_text", "has_controls", "is_mislabelled_utf8", "without_escapes"]
 
 _GB2312 = "\x1b$)A"
+
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
+"""What pydicom puts where bytes are of no character."""
 
 _CONTROLS = frozenset(map(chr, [*range(0x20), *range(0x7F, 0xA0)])) - set("\t\n\f\r")
 """Neither letters nor what ends lines and pages."""
@@ -86,8 +90,8 @@ def _fits(value: bytes, encodings: Sequence[str]) -> bool:
     if list(encodings) == [default_encoding]:
         return False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            return not has_controls(decode_bytes(value, list(encodings), set()))
-    except (LookupError, UnicodeError, ValueError, UserWarning):
+        with quiet():
+            text = decode_bytes(value, list(encodings), set())
+    except (LookupError, UnicodeError, ValueError):
         return False
+    return _REPLACED not in text and not has_controls(text)

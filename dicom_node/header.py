@@ -13,7 +13,6 @@ import hashlib
 import mmap
 import re
 import struct
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ from dicom_node.identity import (
     series_uid_or_derived,
     study_uid_or_derived,
 )
+from dicom_node.quiet import quiet
 
 __all__ = [
     "Envelope",
@@ -433,8 +433,7 @@ def _text(values: Mapping[int, bytes], tag: Tag) -> str:
         return value.decode("ascii")
     names = values.get(Tag.SPECIFIC_CHARACTER_SET, b"").decode("ascii", "replace")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             encodings = convert_encodings(
                 [one.strip(" \0") for one in names.split("\\")]
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from conformance.validators import (
 )
 from dicom_node.errors import InvalidObjectError
 from dicom_node.objects.profiles import ImageLink, find_profile
+from dicom_node.quiet import quiet
 
 if TYPE_CHECKING:
     from dicom_node.records import ImageSeries, ResultObject
@@ -73,8 +73,7 @@ def verify_objects(
 
 def _read(one: ResultObject) -> Dataset:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             ds = dcmread(one.path)
             share_sequences(ds)
             return ds

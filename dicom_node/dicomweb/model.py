@@ -10,7 +10,6 @@ import base64
 import math
 import re
 import struct
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -21,6 +20,7 @@ from pydicom.dataelem import RawDataElement
 
 from dicom_node.charsets import decode_text
 from dicom_node.dicomweb.query import Value
+from dicom_node.quiet import quiet
 
 __all__ = ["BULK_VRS", "BulkUri", "Json", "attribute", "dataset_to_json", "describe"]
 
@@ -208,8 +208,7 @@ def _decode(value: bytes, vr: str, encodings: Sequence[str]) -> str:
         return value.decode("latin-1")
     delimiters = _NAME_DELIMITERS if vr == "PN" else _TEXT_DELIMITERS
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             return decode_text(value, encodings, delimiters)
     except (LookupError, UnicodeError, ValueError):
         return value.decode("latin-1")
@@ -223,8 +222,7 @@ def _encodings(ds: Dataset, outer: Sequence[str]) -> Sequence[str]:
         said = said.decode("ascii", "replace").split("\\")
     names = [said] if isinstance(said, str) else list(said or [""])
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             return list(convert_encodings([str(one).strip(" \0") for one in names]))
     except (LookupError, ValueError):
         return outer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -27,6 +26,7 @@ from pydicom.uid import (
 
 from dicom_node.errors import ImagingError, PixelDecodingError
 from dicom_node.imaging.plain import transfer_syntax_of
+from dicom_node.quiet import quiet
 
 __all__ = [
     "is_deflated",
@@ -50,11 +50,10 @@ _LOCK = threading.RLock()
 def quiet_reading() -> Iterator[None]:
     """Silence what pydicom says about values, which it quotes: they name patients.
 
-    Warnings, the logger and the validation mode belong to the process, so one thread
+    The logger and the validation mode belong to the process, so one thread
     at a time.
     """
-    with _LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _LOCK, quiet():
         mode, was_disabled = settings.reading_validation_mode, logger.disabled
         settings.reading_validation_mode, logger.disabled = IGNORE, True
         try:

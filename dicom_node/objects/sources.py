@@ -6,7 +6,6 @@ Headers are read without pixels and never changed on disk.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from pydicom.valuerep import format_number_as_ds
 from conformance.rules_common import items_of
 from dicom_node.charsets import is_mislabelled_utf8
 from dicom_node.errors import ObjectError
+from dicom_node.quiet import quiet
 
 if TYPE_CHECKING:
     from dicom_node.records import FrameReference, ImageSeries, StudyResult
@@ -122,8 +122,7 @@ def read_header(path: Path, keywords: Sequence[str] | None = None) -> Dataset:
     """
     tags = None if keywords is None else [tag_for_keyword(word) for word in keywords]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             ds = dcmread(
                 path,
                 stop_before_pixels=True,
@@ -268,8 +267,7 @@ def number_of(ds: Dataset, keyword: str) -> float | None:
 def _decimals(ds: Dataset, keyword: str, count: int) -> tuple[str, ...] | None:
     """Read decimal strings verbatim; None unless `count` finite numbers."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             values = list(ds.get(keyword) or ())
             numbers = [float(value) for value in values]
     except UNREADABLE:

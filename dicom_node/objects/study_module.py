@@ -7,12 +7,17 @@ so that a weird source still gives a valid result.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pydicom import Dataset, config
-from pydicom.charset import convert_encodings, decode_bytes, encode_string
+from pydicom.charset import (
+    STAND_ALONE_ENCODINGS,
+    convert_encodings,
+    decode_bytes,
+    encode_string,
+    python_encoding,
+)
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.tag import Tag
@@ -20,6 +25,7 @@ from pydicom.valuerep import DA, TM, validate_value
 
 from dicom_node.charsets import has_controls, without_escapes
 from dicom_node.objects.sources import UNREADABLE
+from dicom_node.quiet import quiet
 
 __all__ = ["copy_study_modules", "plain_sequence"]
 
@@ -93,8 +99,7 @@ def copy_study_modules(source: Dataset, target: Dataset, texts: Iterable[str]) -
 
     """
     copied: list[str] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         for keyword in (*_TYPE_2, *_OPTIONAL):
             value = _clean_value(source, keyword)
             if keyword in target:
@@ -135,8 +140,7 @@ def _complete_deidentification(target: Dataset) -> None:
 
 def plain_sequence(source: Dataset, keyword: str) -> list[Dataset]:
     """Copy a sequence of the source; empty when absent or not valid throughout."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         return _clean_value(source, keyword) or []
 
 
@@ -218,11 +222,12 @@ def _declared_character_set(source: Dataset) -> str | list[str] | None:
     if not value:
         return None
     names = [value] if isinstance(value, str) else [str(name) for name in value]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            convert_encodings(names)
-    except (*UNREADABLE, UserWarning):
+    # What pydicom would mend is not to be copied: another name, or one too many.
+    is_alone = len(names) == 1
+    if not all(
+        name in python_encoding and (is_alone or name not in STAND_ALONE_ENCODINGS)
+        for name in names
+    ):
         return None
     return names[0] if len(names) == 1 else names
 
@@ -235,12 +240,11 @@ def _can_hold(declared: str | list[str], texts: Iterable[str]) -> bool:
 def _survives(text: str, encodings: list[str]) -> bool:
     """Whether a text is the same after encoding and decoding."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with quiet():  # what does not fit is replaced, and differs
             return (
                 decode_bytes(encode_string(text, encodings), encodings, set()) == text
             )
-    except (*UNREADABLE, UserWarning):
+    except UNREADABLE:
         return False
 
 

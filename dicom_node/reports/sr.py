@@ -7,7 +7,6 @@ items, one a paragraph. It is made once and every span counts its characters.
 from __future__ import annotations
 
 import struct
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydicom.errors import InvalidDicomError
 
 from dicom_node.errors import ReceiveError, ReportError
 from dicom_node.header import read_header
+from dicom_node.quiet import quiet
 from dicom_node.records import ReportStatus
 from dicom_node.reports.flat_text import FlatText, clean
 from dicom_node.reports.sections import SectionKind, section_kind
@@ -127,8 +127,7 @@ def read_document(path: Path) -> ReportDocument | None:
         if read_header(path).is_own_result:
             return None
         # pydicom's warnings quote values, which may be about a patient, to stderr.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             ds = pydicom.dcmread(path, stop_before_pixels=True)
             if _concept(ds) in _MEASUREMENT_REPORTS:
                 return None

@@ -6,7 +6,6 @@ it names the procedure.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 
 import pydicom
@@ -14,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import ReceiveError
 from dicom_node.header import read_header
+from dicom_node.quiet import quiet
 from dicom_node.records import Report, StoredInstance
 from dicom_node.reports.flat_text import clean
 from dicom_node.reports.sr import UNREADABLE
@@ -66,8 +66,7 @@ def _values(one: StoredInstance) -> Iterator[tuple[str, str]]:
         if read_header(one.path).is_own_result:
             return
         # pydicom's warnings quote values, which may be about a patient, to stderr.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             ds = pydicom.dcmread(
                 one.path, stop_before_pixels=True, specific_tags=[*_KEYWORDS, _REQUESTS]
             )

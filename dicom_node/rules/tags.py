@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-import warnings
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
 from dicom_node.errors import CannotUnderstandError
+from dicom_node.quiet import quiet
 from dicom_node.records import StoredInstance
 
 __all__ = ["Tags", "kind_of", "read_tags", "study_tags"]
@@ -77,8 +77,7 @@ def read_tags(path: Path) -> Tags:
 
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             ds = pydicom.dcmread(path, stop_before_pixels=True, defer_size=4096)
             return _tags(ds)
     except _UNREADABLE as error:
