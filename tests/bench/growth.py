@@ -73,7 +73,7 @@ def run(scale: Scale, work: Path, tell: Tell) -> Report:
         notes=(
             f"The databases are SQLite files and asked in turn; each study has "
             f"{INSTANCES_OF_A_STUDY} instances, a report, two results at two "
-            "destinations, and its events.",
+            "destinations, and its events; ten reports wait for a study at any size.",
             "Those on PostgreSQL are copies of these, row by row, on a server with "
             "its own settings (its commits are durable), after VACUUM and ANALYZE.",
             f"Over HTTP: the application behind its web server on loopback, each "
