@@ -71,7 +71,7 @@ class Entrance:
         self._loop = asyncio.get_running_loop()
         self._lines: Shares[socket.socket] = Shares()
         self._handshakes: Shares[socket.socket] = Shares()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._let_in_soon: dict[asyncio.Task[None], socket.socket] = {}
         self._again: asyncio.TimerHandle | None = None
         self._is_letting_in = False
         self._turned_away = 0
@@ -88,8 +88,8 @@ class Entrance:
             self._again.cancel()
         while (one := self._lines.take_turn()) is not None:
             one.close()
-        for task in self._tasks:
-            task.cancel()
+        for one in self._let_in_soon.values():
+            _end(one)
 
     def _take(self) -> None:
         for _ in range(_TAKEN_AT_ONCE):
@@ -101,7 +101,7 @@ class Entrance:
                 continue
             except OSError as error:
                 # Out of descriptors or memory: the system would call again at once.
-                log.error("http_connections_not_taken", reason=error.strerror)  # noqa: TRY400
+                log.warning("http_accept_failed", error=error.strerror)
                 self._loop.remove_reader(self._listener)
                 self._again = self._loop.call_later(_RETRY_S, self.open)
                 break
@@ -134,8 +134,8 @@ class Entrance:
             if one is None:
                 break
             task = self._loop.create_task(self._connect(one))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._let_in_soon[task] = one
+            task.add_done_callback(self._let_in_soon.pop)
         self._is_letting_in = bool(self._lines)
         if self._is_letting_in:
             # Behind everything that is ready now.
@@ -168,11 +168,15 @@ class Entrance:
             return
         self._handshakes.discard(one)
         _log_cut(_address_of(one), "there are too many")
-        try:
-            # The event loop closes it when it sees the end.
-            one.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # The peer was quicker.
+        _end(one)
+
+
+def _end(one: socket.socket) -> None:
+    try:
+        # The event loop closes it when it sees the end.
+        one.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # The peer was quicker.
 
 
 def _log_cut(address: str, reason: str) -> None:
