@@ -82,7 +82,7 @@ def read_remaining(settings: NodeSettings) -> Remaining:
     require_database(settings)
     with Store(settings.database_url) as store:
         counts = store.counts()
-        parcels = store.pending_parcels()
+        parcels = store.outbox.pending_parcels()
     waits = (DeliveryState.PENDING, DeliveryState.STORED)
     return Remaining(
         collecting=counts.studies.get(StudyState.COLLECTING, 0),

@@ -104,7 +104,7 @@ def read_corrected(
         kept = read_kept_result(
             document,
             store.details.results(version.id),
-            store.version_instances(version.id, data_dir=data_dir),
+            store.work.version_instances(version.id, data_dir=data_dir),
             content_version=version.content_version,
             data_dir=data_dir,
         )

@@ -279,7 +279,7 @@ class JobProcessor(Collector):
 
     def _prepare(self, version_id: int) -> None:
         try:
-            instances = self._store.version_instances(
+            instances = self._store.work.version_instances(
                 version_id, data_dir=self._data_dir
             )
             keys = tuple(self._area.key_of(one) for one in instances)

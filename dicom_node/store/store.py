@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,20 +13,12 @@ from sqlalchemy import Connection, select, text, update
 from dicom_node.audit import EventKind
 from dicom_node.errors import StoreError
 from dicom_node.records import (
-    ObjectReference,
     ReceivedInstance,
-    ResultObject,
-    StoredInstance,
 )
-from dicom_node.store import decisions as _decisions
 from dicom_node.store import instances as _instances
-from dicom_node.store import outbox as _outbox
 from dicom_node.store import requeue as _requeue
-from dicom_node.store import results as _results
 from dicom_node.store import snapshot as _snapshot
 from dicom_node.store import versions as _versions
-from dicom_node.store import waiting as _waiting
-from dicom_node.store import work as _work
 from dicom_node.store.accesses import AccessStore
 from dicom_node.store.catalogue import CatalogueStore
 from dicom_node.store.commitment_requests import CommitmentRequestStore
@@ -40,6 +32,7 @@ from dicom_node.store.files import FileStore
 from dicom_node.store.jobs import JobStore
 from dicom_node.store.migration import migrate
 from dicom_node.store.pages import PageStore
+from dicom_node.store.parcels import OutboxStore
 from dicom_node.store.remote_studies import RemoteStudyStore
 from dicom_node.store.reports import ReportStore
 from dicom_node.store.retention import RetentionStore
@@ -49,6 +42,7 @@ from dicom_node.store.switches import SwitchStore
 from dicom_node.store.timeline import TimelineStore
 from dicom_node.store.trail import TrailStore
 from dicom_node.store.users import UserStore
+from dicom_node.store.version_work import WorkStore
 from dicom_node.store.workitems import WorkitemStore
 
 __all__ = ["Store"]
@@ -89,6 +83,8 @@ class Store:
         self.commitment_requests = CommitmentRequestStore(self._database)
         self.remotes = RemoteStudyStore(self._database)
         self.files = FileStore(self._database)
+        self.outbox = OutboxStore(self._database)
+        self.work = WorkStore(self._database)
         self.jobs = JobStore(self._database)
         self.retention = RetentionStore(self._database)
         self.retrievals = RetrievalStore(self._database)
@@ -285,225 +281,10 @@ class Store:
                 update(studies).where(studies.c.id == study_id).values(is_forced=False)
             )
 
-    def unfinished_versions(self) -> tuple[_versions.VersionKey, ...]:
-        """Return the versions that wait for a worker or were with one."""
-        with self._database.read() as connection:
-            return _versions.unfinished_versions(connection)
-
-    def study_of(self, version_id: int) -> int:
-        """Return the number of a version's study."""
-        with self._database.read() as connection:
-            return _versions.study_of(connection, version_id)
-
-    def version_instances(
-        self, version_id: int, *, data_dir: Path
-    ) -> tuple[StoredInstance, ...]:
-        """Return what a version holds, without taking it into work."""
-        with self._database.read() as connection:
-            return _work.version_instances(connection, version_id, data_dir=data_dir)
-
-    def version_size(self, version_id: int) -> _work.VersionSize | None:
-        """Return how large a version is; None: there is none of this number."""
-        with self._database.read() as connection:
-            return _work.version_size(connection, version_id)
-
-    def decision(self, version_id: int) -> _decisions.RecordedDecision | None:
-        """Return what was decided about a version; None: nothing yet."""
-        with self._database.read() as connection:
-            return _decisions.read_decision(connection, version_id)
-
-    def record_decision(
-        self,
-        version_id: int,
-        *,
-        run: int,
-        decision: _decisions.RecordedDecision,
-        is_processed: bool,
-        now: datetime,
-    ) -> None:
-        """Record a decision; a version that is not to be processed ends here."""
-        with self._database.write() as connection:
-            _decisions.record_decision(
-                connection,
-                version_id,
-                run=run,
-                decision=decision,
-                is_processed=is_processed,
-                now=now,
-            )
-
-    def start_version(
-        self,
-        version_id: int,
-        *,
-        run: int,
-        fingerprint: str,
-        data_dir: Path,
-        now: datetime,
-        counts_preliminary: bool = True,
-    ) -> _work.Work | None:
-        """Take a version into work; None when there is nothing to do for this run."""
-        with self._database.write() as connection:
-            return _work.start_version(
-                connection,
-                version_id,
-                run=run,
-                fingerprint=fingerprint,
-                data_dir=data_dir,
-                now=now,
-                counts_preliminary=counts_preliminary,
-            )
-
-    def supersede_results(
-        self,
-        version_id: int,
-        *,
-        run: int,
-        fingerprint: str,
-        sop_instance_uids: Sequence[str],
-    ) -> tuple[ObjectReference, ...] | None:
-        """Choose anew what a run supersedes that did not come out as the one before.
-
-        None: its objects name that already, or are those of the run before.
-        """
-        with self._database.write() as connection:
-            return _work.supersede_results(
-                connection,
-                version_id,
-                run=run,
-                fingerprint=fingerprint,
-                sop_instance_uids=sop_instance_uids,
-            )
-
-    def fail_version(
-        self, version_id: int, *, run: int, reason: str, now: datetime
-    ) -> None:
-        """Give a version up; it stays visible and can be requeued."""
-        with self._database.write() as connection:
-            _work.fail_version(connection, version_id, run=run, reason=reason, now=now)
-
-    def note_waiting(self, version_id: int, *, run: int, reason: str) -> None:
-        """Say why a version is not processed yet; its state does not change."""
-        with self._database.write() as connection:
-            _waiting.note_waiting(connection, version_id, run=run, reason=reason)
-
-    def requeue_failed(self, *, reason_prefix: str, now: datetime) -> tuple[str, ...]:
-        """Ask again for the studies that failed for such a reason; return them."""
-        with self._database.write() as connection:
-            return _waiting.requeue_failed(
-                connection, reason_prefix=reason_prefix, now=now
-            )
-
-    def named_results(self, folders: Iterable[str]) -> set[str]:
-        """Return which folders, relative to the data folder, results lie in."""
-        with self._database.read() as connection:
-            return _results.named_results(connection, folders)
-
-    def runs(self) -> tuple[_versions.VersionKey, ...]:
-        """Return every run of every version so far, whatever became of it."""
-        with self._database.read() as connection:
-            return tuple(_versions.all_runs(connection))
-
     def last_reconciled(self) -> Mapping[str, int]:
         """Return what the last comparison of files and rows found; empty: none yet."""
         with self._database.read() as connection:
             return _snapshot.read_last_reconciled(connection)
-
-    def finish_version(
-        self,
-        version_id: int,
-        *,
-        run: int,
-        fingerprint: str,
-        objects: Iterable[ResultObject],
-        result_dir: Path,
-        data_dir: Path,
-        destinations: Mapping[str, str],
-        now: datetime,
-        reason: str | None = None,
-    ) -> tuple[str, ...] | None:
-        """Record a version's results and put them in the outbox.
-
-        Returns the folders of an earlier run that no row names any more; None: this
-        run was superseded and nothing was recorded.
-        """
-        with self._database.write() as connection:
-            return _results.finish_version(
-                connection,
-                version_id,
-                run=run,
-                fingerprint=fingerprint,
-                objects=objects,
-                result_dir=result_dir,
-                data_dir=data_dir,
-                destinations=destinations,
-                now=now,
-                reason=reason,
-            )
-
-    def pending_parcels(
-        self,
-        *,
-        version_id: int | None = None,
-        study_id: int | None = None,
-        destination: str | None = None,
-    ) -> tuple[_outbox.Parcel, ...]:
-        """Return what is undelivered, by version and destination."""
-        with self._database.read() as connection:
-            return _outbox.pending_parcels(
-                connection,
-                version_id=version_id,
-                study_id=study_id,
-                destination=destination,
-            )
-
-    def pending_items(
-        self,
-        version_id: int,
-        destination: str,
-        *,
-        data_dir: Path,
-        is_whole: bool = False,
-    ) -> tuple[_outbox.OutboxItem, ...]:
-        """Return the results of a version that a destination does not have yet.
-
-        ``is_whole``: with those of the newest run that it has.
-        """
-        with self._database.read() as connection:
-            return _outbox.pending_items(
-                connection,
-                version_id,
-                destination,
-                data_dir=data_dir,
-                is_whole=is_whole,
-            )
-
-    def record_attempt(
-        self,
-        parcel: _outbox.Parcel,
-        outcomes: Iterable[_outbox.AttemptOutcome],
-        *,
-        now: datetime,
-        next_attempt_at: datetime,
-        awaits_commitment: bool = False,
-    ) -> None:
-        """Record what a destination answered."""
-        with self._database.write() as connection:
-            _outbox.record_attempt(
-                connection,
-                parcel,
-                outcomes,
-                now=now,
-                next_attempt_at=next_attempt_at,
-                awaits_commitment=awaits_commitment,
-            )
-
-    def abandon_parcel(
-        self, parcel: _outbox.Parcel, *, comment: str, now: datetime
-    ) -> None:
-        """Give up what can never be delivered."""
-        with self._database.write() as connection:
-            _outbox.abandon_parcel(connection, parcel, comment=comment, now=now)
 
     def requeue_study(
         self,

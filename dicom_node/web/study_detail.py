@@ -192,7 +192,7 @@ def _read_documents(parts: WebParts, version: ShownVersion) -> list[ReportAnswer
     # Imported here: the node listens before all this is loaded.
     from dicom_node.reports import find_reports
 
-    instances = parts.store.version_instances(version.id, data_dir=parts.data_dir)
+    instances = parts.store.work.version_instances(version.id, data_dir=parts.data_dir)
     own, _ = find_reports(instances)
     found = [_document(one.source, one.text, one.status) for one in own]
     for prior in parts.store.details.priors(version.id, data_dir=parts.data_dir):

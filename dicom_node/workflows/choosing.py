@@ -75,7 +75,7 @@ class Chooser:
             The database could not answer.
 
         """
-        known = self._store.decision(key.version_id)
+        known = self._store.work.decision(key.version_id)
         if known is not None and not is_requested:
             return self._choice(key.version_id, known)
         decision = self._decide(key)
@@ -85,7 +85,7 @@ class Chooser:
             "requested" if is_requested else decision.priority,
         )
         is_processed = decision.is_processed or is_requested
-        self._store.record_decision(
+        self._store.work.record_decision(
             key.version_id,
             run=key.run,
             decision=recorded,
@@ -110,13 +110,13 @@ class Chooser:
             The database could not answer.
 
         """
-        known = self._store.decision(version_id)
+        known = self._store.work.decision(version_id)
         return self._choice(version_id, known or RecordedDecision(None, None, "normal"))
 
     def _decide(self, key: VersionKey) -> Decision:
         if not self._book:
             return Decision()
-        instances = self._store.version_instances(
+        instances = self._store.work.version_instances(
             key.version_id, data_dir=self._data_dir
         )
         try:
@@ -127,7 +127,7 @@ class Chooser:
             return Decision()
 
     def _choice(self, version_id: int, known: RecordedDecision) -> Choice:
-        size = self._store.version_size(version_id)
+        size = self._store.work.version_size(version_id)
         waits = known.rule in self._off_peak and known.priority != "requested"
         return Choice(
             is_processed=True,

@@ -199,7 +199,7 @@ class Delivery:
             if parcel.destination in self._destinations:
                 delivered += self._send(parcel, delay_s=delay_s)
             else:
-                self._store.abandon_parcel(
+                self._store.outbox.abandon_parcel(
                     parcel,
                     comment="the destination is no longer configured",
                     now=self._clock(),
@@ -221,7 +221,7 @@ class Delivery:
         destination = self._destinations[parcel.destination]
         # A folder is a whole result, there with all that its version has or not at all.
         is_folder = destination.kind == "folder"
-        items = self._store.pending_items(
+        items = self._store.outbox.pending_items(
             parcel.version_id,
             parcel.destination,
             data_dir=self._data_dir,
@@ -240,7 +240,7 @@ class Delivery:
             if not outcomes:
                 return
             now = self._clock()
-            self._store.record_attempt(
+            self._store.outbox.record_attempt(
                 parcel,
                 [_attempt(waiting[one.path], one) for one in outcomes],
                 now=now,
@@ -375,7 +375,9 @@ class Delivery:
             return self._lines.setdefault((study_id, destination), threading.Lock())
 
     def _first(self, study_id: int, destination: str) -> Parcel | None:
-        found = self._store.pending_parcels(study_id=study_id, destination=destination)
+        found = self._store.outbox.pending_parcels(
+            study_id=study_id, destination=destination
+        )
         return found[0] if found else None
 
 

@@ -42,10 +42,10 @@ def remove_unfinished(data_dir: Path, store: Store) -> int:
     """
     folders = [*(data_dir / UNFINISHED).glob("*")]
     results = sorted((data_dir / RESULTS).glob("*"))
-    named = store.named_results([f"{RESULTS}/{one.name}" for one in results])
+    named = store.work.named_results([f"{RESULTS}/{one.name}" for one in results])
     unnamed = [one for one in results if f"{RESULTS}/{one.name}" not in named]
     if unnamed:
-        runs = {folder_name(key) for key in store.runs()}
+        runs = {folder_name(key) for key in store.work.runs()}
         ours = [one for one in unnamed if one.name.partition(".")[0] in runs]
         folders += ours
         _set_aside(data_dir, store, [one for one in unnamed if one not in ours])

@@ -161,7 +161,7 @@ class Processing:
         """Process a version; False: try again later. A door: errors become states."""
         try:
             # A version supersedes what the one before it has made.
-            with self._turn(self._store.study_of(version_id)):
+            with self._turn(self._store.work.study_of(version_id)):
                 self._process_once(version_id, run, model)
         except TakenOverError:
             raise  # nothing can be noted: the work is another node's
@@ -197,7 +197,7 @@ class Processing:
     def _wait(self, version_id: int, run: int, reason: str) -> None:
         log.warning("processing_waits", version=version_id, reason=reason)
         try:
-            self._store.note_waiting(version_id, run=run, reason=reason)
+            self._store.work.note_waiting(version_id, run=run, reason=reason)
         except StoreError as error:
             log.warning("reason_not_recorded", version=version_id, reason=str(error))
 
@@ -208,13 +208,15 @@ class Processing:
         reason = _reason(error)
         # Not its text, which may quote a data set: `audit` writes class and place.
         log.error("study_failed", version=version_id, reason=reason, exc_info=error)
-        self._store.fail_version(version_id, run=run, reason=reason, now=self._clock())
+        self._store.work.fail_version(
+            version_id, run=run, reason=reason, now=self._clock()
+        )
         self._counters.studies.labels("failed").inc()
         return True
 
     def _process_once(self, version_id: int, run: int, model: str | None) -> None:
         fingerprint = self._processor.fingerprint(model)
-        work = self._store.start_version(
+        work = self._store.work.start_version(
             version_id,
             run=run,
             fingerprint=fingerprint,
@@ -231,7 +233,7 @@ class Processing:
         for parent in (folder.parent, part.parent):
             _remove_tries(parent, name, epoch)
         objects = self._make(work, part, work.predecessors, model)
-        replaced = self._store.supersede_results(
+        replaced = self._store.work.supersede_results(
             version_id,
             run=run,
             fingerprint=fingerprint,
@@ -244,7 +246,7 @@ class Processing:
         _sync_tree(part)
         part.rename(folder)
         sync_path(folder.parent)
-        obsolete = self._store.finish_version(
+        obsolete = self._store.work.finish_version(
             version_id,
             run=run,
             fingerprint=fingerprint,

@@ -131,7 +131,7 @@ class Steps:
         if self._has_waiting.is_set():
             # What was away is back: the others need not wait for their time.
             self._has_waiting.clear()
-            for key in self._store.unfinished_versions():
+            for key in self._store.work.unfinished_versions():
                 if key.version_id != version_id:
                     hurry(work_name(key))
         return None
@@ -157,11 +157,11 @@ class Steps:
     def new_parcels(self, version_id: int) -> list[tuple[int, str, str]]:
         """Return study, destination and name of what is to be delivered now."""
         # What waits for an earlier version's parcel is sent by whoever sends that.
-        made = self._store.pending_parcels(version_id=version_id)
+        made = self._store.outbox.pending_parcels(version_id=version_id)
         of_study = [
             parcel
             for study_id in {one.study_id for one in made}
-            for parcel in self._store.pending_parcels(study_id=study_id)
+            for parcel in self._store.outbox.pending_parcels(study_id=study_id)
         ]
         line = first_in_line(of_study)
         for one in line:
@@ -190,7 +190,7 @@ class Steps:
             return
         self._keeping_up.add(destination)
         now = self._clock()
-        waiting = self._store.pending_parcels(destination=destination)
+        waiting = self._store.outbox.pending_parcels(destination=destination)
         for parcel in first_in_line(waiting):
             if parcel.study_id != study_id and parcel.next_attempt_at > now:
                 hurry(parcel_name(parcel))

@@ -177,7 +177,7 @@ class Workflows:
         ]
         # Also what goes to a destination that was removed since must end somewhere.
         names = {one.name for one in self._settings.destinations}
-        names |= {one.destination for one in self._store.pending_parcels()}
+        names |= {one.destination for one in self._store.outbox.pending_parcels()}
         names |= {one.destination for one in self._store.commitments.waiting()}
         queues += [
             DBOS.register_queue(
@@ -224,14 +224,14 @@ class Workflows:
 
         """
         if not only_overdue:
-            self._store.requeue_failed(reason_prefix=NO_MODEL, now=self._clock())
-        undone = self._store.unfinished_versions()
+            self._store.work.requeue_failed(reason_prefix=NO_MODEL, now=self._clock())
+        undone = self._store.work.unfinished_versions()
         for key in undone:
             self.version_ready(key)
             if not only_overdue:
                 hurry(work_name(key))
         latest = self._clock() - _OVERDUE
-        pending = first_in_line(self._store.pending_parcels())
+        pending = first_in_line(self._store.outbox.pending_parcels())
         for parcel in pending:
             if not only_overdue or parcel.next_attempt_at < latest:
                 self._submit_parcel(parcel)
@@ -299,7 +299,7 @@ class Workflows:
             delay_s=choice.delay_s,
         )
         if state == CRASHED:
-            self._store.fail_version(
+            self._store.work.fail_version(
                 key.version_id,
                 run=key.run,
                 reason="processing it ended the node again and again",
@@ -312,11 +312,11 @@ class Workflows:
 
     def study_requested(self, study: CollectingStudy) -> None:
         """Do at once what is still to be done for a study."""
-        for key in self._store.unfinished_versions():
+        for key in self._store.work.unfinished_versions():
             if key.study_instance_uid == study.study_instance_uid:
                 self.version_ready(key, is_requested=True)
                 hurry(work_name(key))
-        parcels = self._store.pending_parcels(study_id=study.study_id)
+        parcels = self._store.outbox.pending_parcels(study_id=study.study_id)
         for parcel in first_in_line(parcels):
             self._submit_parcel(parcel)
             hurry(parcel_name(parcel))
@@ -326,7 +326,7 @@ class Workflows:
 
     def _submit_first(self, study_id: int, destination: str) -> None:
         try:
-            found = self._store.pending_parcels(
+            found = self._store.outbox.pending_parcels(
                 study_id=study_id, destination=destination
             )
             for parcel in first_in_line(found):

@@ -64,7 +64,7 @@ def run_crowd(load: Load, work: Path, tell: Tell) -> Crowd:
                     file.unlink()
         tell(f"{len(studies)} studies are received")
         wait_until(
-            lambda: len(store.unfinished_versions()) == len(studies),
+            lambda: len(store.work.unfinished_versions()) == len(studies),
             timeout_s=120,
             what="all versions",
         )

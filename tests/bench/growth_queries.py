@@ -176,8 +176,8 @@ def _resume(one: Filled) -> object:
     store = one.store
     return (
         store.collecting_studies(),
-        store.unfinished_versions(),
-        store.pending_parcels(),
+        store.work.unfinished_versions(),
+        store.outbox.pending_parcels(),
     )
 
 
@@ -205,7 +205,7 @@ QUERIES = (
     Query(
         "parcels that wait for one destination",
         True,
-        lambda one: one.store.pending_parcels(destination="pacs"),
+        lambda one: one.store.outbox.pending_parcels(destination="pacs"),
     ),
     Query("page: newest studies", True, _list()),
     Query("page: studies in one state", True, _list(state="failed")),

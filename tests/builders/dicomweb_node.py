@@ -86,7 +86,7 @@ class DicomwebNode:
                 ).hexdigest(),
             )
             assert key is not None
-            work = self.store.start_version(
+            work = self.store.work.start_version(
                 key.version_id,
                 run=key.run,
                 fingerprint="test",
@@ -94,7 +94,7 @@ class DicomwebNode:
                 now=NOON,
             )
             assert work is not None
-            done = self.store.finish_version(
+            done = self.store.work.finish_version(
                 key.version_id,
                 run=key.run,
                 fingerprint="test",

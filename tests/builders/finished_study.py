@@ -110,7 +110,7 @@ def finish_study(
         version_of=lambda hashes: hashlib.sha256("".join(hashes).encode()).hexdigest(),
     )
     assert key is not None
-    work = store.start_version(
+    work = store.work.start_version(
         key.version_id, run=key.run, fingerprint="f", data_dir=data_dir, now=now
     )
     assert work is not None
@@ -124,7 +124,7 @@ def finish_study(
             profiles=(profile,),
             report_text=REPORT,
         )
-    store.finish_version(
+    store.work.finish_version(
         key.version_id,
         run=key.run,
         fingerprint="f",

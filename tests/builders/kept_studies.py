@@ -77,7 +77,7 @@ class Place:
 
     def start(self, version_id: int, *, at: datetime = NOON, run: int = 1) -> None:
         assert (
-            self.store.start_version(
+            self.store.work.start_version(
                 version_id, run=run, fingerprint="f", data_dir=self.data_dir, now=at
             )
             is not None
@@ -85,7 +85,7 @@ class Place:
 
     def finish(self, version_id: int, *, at: datetime = NOON, run: int = 1) -> None:
         folder = self.data_dir / "results" / str(version_id)
-        self.store.finish_version(
+        self.store.work.finish_version(
             version_id,
             run=run,
             fingerprint="f",
@@ -97,11 +97,11 @@ class Place:
         )
 
     def deliver(self, *, at: datetime = NOON, is_delivered: bool = True) -> None:
-        for parcel in self.store.pending_parcels():
-            items = self.store.pending_items(
+        for parcel in self.store.outbox.pending_parcels():
+            items = self.store.outbox.pending_items(
                 parcel.version_id, parcel.destination, data_dir=self.data_dir
             )
-            self.store.record_attempt(
+            self.store.outbox.record_attempt(
                 parcel,
                 [AttemptOutcome(one.delivery_id, is_delivered, 0, "") for one in items],
                 now=at,

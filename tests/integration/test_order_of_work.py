@@ -57,7 +57,8 @@ def bring(node: NodeService, folder: Path, uid: str, *, slices: int) -> None:
     send(node, *(write_ct(folder, number, study=uid) for number in range(slices)))
     wait_for(
         lambda: (
-            uid in {one.study_instance_uid for one in node.store.unfinished_versions()}
+            uid
+            in {one.study_instance_uid for one in node.store.work.unfinished_versions()}
         ),
         "its version",
     )
@@ -77,7 +78,7 @@ def test_a_small_study_overtakes_unless_who_comes_first_goes_first(
             what="the request to be taken up",
         )
         processor.gate.set()
-        wait_for(lambda: not node.store.unfinished_versions(), "all of it")
+        wait_for(lambda: not node.store.work.unfinished_versions(), "all of it")
 
     done = list(dict.fromkeys(one.study_instance_uid for one in processor.processed))
     # What a person asks for goes first, whichever the order.
@@ -96,10 +97,10 @@ def test_a_radiograph_passes_a_study_under_way_unless_who_comes_first_goes_first
         bring(node, tmp_path, "1.2", slices=1)
         if order == "cost":
             wait_for(
-                lambda: len(node.store.unfinished_versions()) == 1, "the small one"
+                lambda: len(node.store.work.unfinished_versions()) == 1, "the small one"
             )
         processor.gate.set()
-        wait_for(lambda: not node.store.unfinished_versions(), "all of it")
+        wait_for(lambda: not node.store.work.unfinished_versions(), "all of it")
 
     done = [one.study_instance_uid for one in processor.processed]
     assert done == (["1.2", "1.1"] if order == "cost" else ["1.1", "1.2"])

@@ -145,8 +145,8 @@ def test_what_failed_for_the_model_or_waits_is_processed_at_the_next_start(
             lambda: len(states(node)) == 2 and reasons(node) == {WAITS},
             "the reasons",
         )
-        failed = node.store.unfinished_versions()[0]
-        node.store.fail_version(
+        failed = node.store.work.unfinished_versions()[0]
+        node.store.work.fail_version(
             failed.version_id,
             run=failed.run,
             reason=WAITS,

@@ -217,7 +217,7 @@ def test_a_worker_makes_the_same_bytes_wherever_the_files_are(
         made_again = node.process(expected.ready, out_dir=out_dir, predecessors=BEFORE)
         cached = [one.name for one in (tmp_path / "worker").glob("images/*")]
         left = list((tmp_path / "worker").iterdir())
-        store.fail_version(1, run=1, reason="", now=NOON)
+        store.work.fail_version(1, run=1, reason="", now=NOON)
         node.tidy()
 
     assert tree(out_dir) == expected.files
@@ -320,7 +320,7 @@ def test_what_fails_with_a_worker_fails_here_in_the_same_way(
                 one.write_bytes(b"?")
         assert len(process()) == 1
         assert len(runner.processed) == 9
-        store.fail_version(1, run=1, reason="", now=NOON)
+        store.work.fail_version(1, run=1, reason="", now=NOON)
         left = [one.name for one in (tmp_path / "files").rglob("*") if one.is_file()]
         assert len(left) > len(ready.instances)
         node.tidy()

@@ -266,10 +266,10 @@ def test_a_request_for_a_finished_study_is_handed_on_once(
     assembler.comes(received(1))
     clock.advance(QUIET_S)
     (key,) = assembler.evaluate()
-    store.start_version(
+    store.work.start_version(
         key.version_id, run=1, fingerprint="m", data_dir=Path("/d"), now=NOON
     )
-    store.fail_version(key.version_id, run=1, reason="no model", now=NOON)
+    store.work.fail_version(key.version_id, run=1, reason="no model", now=NOON)
     store.requeue_study("1.2.3", destinations={}, now=NOON)
 
     opened = assembler.evaluate()

@@ -119,7 +119,7 @@ class AssemblyMachine(RuleBasedStateMachine):
         self.told.clear()
         self.start_node()
         # As the durable work does at a start.
-        self.told.extend(self.store.unfinished_versions())
+        self.told.extend(self.store.work.unfinished_versions())
 
     @rule()
     def it_is_evaluated(self) -> None:
@@ -144,12 +144,12 @@ class AssemblyMachine(RuleBasedStateMachine):
         self.forced.clear()
         assert set(opened) <= set(self.told)
 
-    @precondition(lambda self: self.store.unfinished_versions())
+    @precondition(lambda self: self.store.work.unfinished_versions())
     @rule()
     def a_version_is_processed(self) -> None:
-        key = self.store.unfinished_versions()[0]
+        key = self.store.work.unfinished_versions()[0]
         uid = key.study_instance_uid
-        work = self.store.start_version(
+        work = self.store.work.start_version(
             key.version_id,
             run=key.run,
             fingerprint="m",
@@ -163,7 +163,7 @@ class AssemblyMachine(RuleBasedStateMachine):
         hashes = [one.sha256 for one in work.ready.instances]
         assert content_version(hashes) == key.content_version
         number = key.version_id
-        self.store.finish_version(
+        self.store.work.finish_version(
             key.version_id,
             run=key.run,
             fingerprint="m",
@@ -179,7 +179,7 @@ class AssemblyMachine(RuleBasedStateMachine):
     def every_version_that_waits_was_told_to_the_worker(self) -> None:
         waiting = {
             (one.version_id, one.run)
-            for one in self.store.unfinished_versions()
+            for one in self.store.work.unfinished_versions()
             if one.run == 1
         }
         assert waiting <= {(one.version_id, one.run) for one in self.told}

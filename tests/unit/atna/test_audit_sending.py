@@ -279,7 +279,7 @@ def test_results_that_are_given_up_are_told_for_each_destination(store: Store) -
     (study,) = store.collecting_studies()
     for name in ("pacsA", "pacsB"):
         parcel = Parcel(study.study_id, 1, name, 0, 1, NOON)
-        store.abandon_parcel(parcel, comment="not configured", now=NOON)
+        store.outbox.abandon_parcel(parcel, comment="not configured", now=NOON)
 
     bench.run()
     bench.now = QUIET_S

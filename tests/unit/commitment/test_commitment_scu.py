@@ -61,11 +61,11 @@ class Sender:
         )
         assert key is not None
         folder = self.folder / str(number)
-        self.store.start_version(
+        self.store.work.start_version(
             key.version_id, run=1, fingerprint="m", data_dir=self.folder, now=self.now
         )
         made = [_document(folder, f"2.25.{number}{one}") for one in range(objects)]
-        self.store.finish_version(
+        self.store.work.finish_version(
             key.version_id,
             run=1,
             fingerprint="m",
@@ -79,7 +79,7 @@ class Sender:
 
     def deliver(self) -> DeliveryOutcome:
         """Send what is pending first."""
-        parcel = self.store.pending_parcels()[0]
+        parcel = self.store.outbox.pending_parcels()[0]
         return self.delivery.deliver(1, "pacs", parcel_name(parcel))
 
     def commit(self) -> None:
@@ -461,13 +461,13 @@ def test_a_destination_that_never_reports_is_given_up_after_a_week(
 def test_a_peer_that_went_away_is_asked_when_it_is_back(tmp_path: Path) -> None:
     with sender(tmp_path, free_port()) as node:
         uids = node.make_version(1)
-        (parcel,) = node.store.pending_parcels()
+        (parcel,) = node.store.outbox.pending_parcels()
         # The peer stored everything and went away before it was asked.
-        node.store.record_attempt(
+        node.store.outbox.record_attempt(
             parcel,
             [
                 AttemptOutcome(one.delivery_id, True, 0, "")
-                for one in node.store.pending_items(1, "pacs", data_dir=tmp_path)
+                for one in node.store.outbox.pending_items(1, "pacs", data_dir=tmp_path)
             ],
             now=NOON,
             next_attempt_at=NOON,
@@ -496,7 +496,7 @@ def test_a_superseded_version_is_not_sent_after_the_newer_one(tmp_path: Path) ->
 
         assert archive.stored == [old, new]
         assert node.states() == {"dead": 1, "stored": 1}
-        assert not node.store.pending_parcels()
+        assert not node.store.outbox.pending_parcels()
 
 
 def test_a_study_asked_for_again_is_asked_about_and_not_sent(tmp_path: Path) -> None:

@@ -118,11 +118,11 @@ class DeliveryMachine(RuleBasedStateMachine):
             waiting.study_id, now=self.now, version_of=content_version
         )
         assert key is not None
-        self.store.start_version(
+        self.store.work.start_version(
             key.version_id, run=1, fingerprint="m", data_dir=self.folder, now=self.now
         )
         folder = self.folder / str(self.versions)
-        self.store.finish_version(
+        self.store.work.finish_version(
             key.version_id,
             run=1,
             fingerprint="m",
@@ -139,7 +139,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule(answer=ANSWERS, asked=ASKED)
     def deliver(self, answer: str, asked: str) -> None:
         self.answer, self.asked = answer, asked
-        for parcel in first_in_line(self.store.pending_parcels()):
+        for parcel in first_in_line(self.store.outbox.pending_parcels()):
             self.delivery.deliver(1, "pacs", parcel_name(parcel))
 
     @rule(asked=ASKED, wait_s=st.sampled_from([0, 10, 200]))
@@ -206,7 +206,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     def nothing_is_lost(self) -> None:
         if hasattr(self, "store"):
             assert len(self._states()) == self.versions * self.objects
-            pending = {one.version_id for one in self.store.pending_parcels()}
+            pending = {one.version_id for one in self.store.outbox.pending_parcels()}
             stored = {one.version_id for one in self.store.commitments.waiting()}
             states = set(self._states().values())
             assert ("pending" in states) == bool(pending)

@@ -76,7 +76,7 @@ def test_what_is_delivered_after_the_backup_is_sent_again_with_the_same_bytes(
 ) -> None:
     place.receive(1)
     version = place.process()
-    sent = place.store.pending_items(version, "pacs", data_dir=place.data_dir)
+    sent = place.store.outbox.pending_items(version, "pacs", data_dir=place.data_dir)
     make_backup(settings_of(place.data_dir), tmp_path / "copy")
     place.deliver()
 
@@ -84,7 +84,7 @@ def test_what_is_delivered_after_the_backup_is_sent_again_with_the_same_bytes(
     restore_backup(settings_of(elsewhere), tmp_path / "copy")
 
     with Store(f"sqlite:///{elsewhere / 'node.sqlite'}") as restored:
-        again = restored.pending_items(version, "pacs", data_dir=elsewhere)
+        again = restored.outbox.pending_items(version, "pacs", data_dir=elsewhere)
     assert [(one.sop_instance_uid, one.sha256) for one in again] == [
         (one.sop_instance_uid, one.sha256) for one in sent
     ]

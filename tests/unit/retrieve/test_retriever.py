@@ -88,11 +88,11 @@ def test_our_own_results_in_an_archive_are_not_asked_for(
     store: Store, tmp_path: Path
 ) -> None:
     key = open_version(store, "1.2.3")
-    store.start_version(
+    store.work.start_version(
         key.version_id, run=1, fingerprint="f", data_dir=tmp_path, now=NOON
     )
     made = result_object(tmp_path / "results" / "a")
-    store.finish_version(
+    store.work.finish_version(
         key.version_id,
         run=1,
         fingerprint="f",
@@ -148,7 +148,7 @@ def test_what_a_person_asked_for_stays_asked_for_when_more_is_fetched(
     store: Store,
 ) -> None:
     key = open_version(store, "1.2.3")
-    store.record_decision(
+    store.work.record_decision(
         key.version_id,
         run=key.run,
         decision=RecordedDecision(None, None, "requested"),

@@ -34,7 +34,7 @@ def finish(
         version_of=content_version,
     )
     assert key is not None
-    store.start_version(
+    store.work.start_version(
         key.version_id, run=key.run, fingerprint="f", data_dir=tmp_path, now=NOON
     )
     result_dir = tmp_path / "results" / folder
@@ -45,7 +45,7 @@ def finish(
     objects.append(
         result_object(result_dir, 100 + numbers[0], profile="default", content=b"x")
     )
-    done = store.finish_version(
+    done = store.work.finish_version(
         key.version_id,
         run=key.run,
         fingerprint="f",

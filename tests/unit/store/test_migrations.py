@@ -97,7 +97,7 @@ def test_rows_of_every_old_schema_are_kept(
         assert len(store.snapshot().studies) == 2
         assert store.counts().instances == (0 if revision >= "0005" else 2)
         assert store.collecting_studies() == ()
-        assert store.unfinished_versions() == ()
+        assert store.work.unfinished_versions() == ()
 
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []

@@ -18,7 +18,7 @@ def at(seconds: float) -> datetime:
 def start(
     store: Store, key: VersionKey, folder: Path, *, run: int, now: datetime
 ) -> None:
-    store.start_version(
+    store.work.start_version(
         key.version_id, run=run, fingerprint="m", data_dir=folder, now=now
     )
 
@@ -26,7 +26,7 @@ def start(
 def finish(
     store: Store, key: VersionKey, folder: Path, *, run: int, now: datetime
 ) -> None:
-    store.finish_version(
+    store.work.finish_version(
         key.version_id,
         run=run,
         fingerprint="m",

@@ -32,17 +32,17 @@ def run(
             connection.exec_driver_sql(
                 f"UPDATE versions SET run = {number}, state = 'ready'"
             )
-    work = store.start_version(
+    work = store.work.start_version(
         key.version_id, run=number, fingerprint="m", data_dir=folder, now=NOON
     )
     assert work is not None
-    chosen = store.supersede_results(
+    chosen = store.work.supersede_results(
         key.version_id,
         run=number,
         fingerprint="m",
         sop_instance_uids=[f"2.25.{one}" for one in made],
     )
-    store.finish_version(
+    store.work.finish_version(
         key.version_id,
         run=number,
         fingerprint="m",
@@ -94,7 +94,7 @@ def test_a_later_version_supersedes_the_newest_run_only(
     later = store.open_version(study.study_id, now=NOON, version_of=content_version)
     assert later is not None
 
-    work = store.start_version(
+    work = store.work.start_version(
         later.version_id, run=1, fingerprint="m", data_dir=tmp_path, now=NOON
     )
 

@@ -63,7 +63,7 @@ def open_version(store: Store, study: str = "1.2.3") -> VersionKey:
 def start(
     store: Store, key: VersionKey, *, run: int = 1, counts_preliminary: bool = True
 ) -> Work:
-    work = store.start_version(
+    work = store.work.start_version(
         key.version_id,
         run=run,
         fingerprint="f",
@@ -176,12 +176,12 @@ def test_a_version_gives_way_only_to_a_newer_one(store: Store) -> None:
     put(store, "1.2.3")
     key = open_version(store)
     assert not store.retrievals.give_way(key, now=NOON)
-    assert store.unfinished_versions() == (key,)
+    assert store.work.unfinished_versions() == (key,)
 
     put(store, "1.2.3", number=2)
     assert store.retrievals.give_way(key, now=NOON + timedelta(seconds=1))
 
-    assert store.unfinished_versions() == ()
+    assert store.work.unfinished_versions() == ()
     assert open_version(store).version_id != key.version_id
 
 
@@ -199,7 +199,7 @@ def test_a_workitem_is_noted_once_and_knows_the_output_of_its_study(
 
     key = open_version(store)
     start(store, key)
-    store.finish_version(
+    store.work.finish_version(
         key.version_id,
         run=1,
         fingerprint="f",

@@ -172,8 +172,8 @@ class ReportMachine(RuleBasedStateMachine):
 
     @rule(finishes=st.booleans())
     def the_oldest_work_is_done(self, *, finishes: bool) -> None:
-        for key in self.store.unfinished_versions()[:1]:
-            work = self.store.start_version(
+        for key in self.store.work.unfinished_versions()[:1]:
+            work = self.store.work.start_version(
                 key.version_id,
                 run=key.run,
                 fingerprint="model-1",
@@ -189,7 +189,7 @@ class ReportMachine(RuleBasedStateMachine):
                 continue
             self.results += 1
             folder = self.folder / f"run-{self.results}"
-            self.store.finish_version(
+            self.store.work.finish_version(
                 key.version_id,
                 run=key.run,
                 fingerprint="model-1",

@@ -423,7 +423,7 @@ def test_a_start_after_a_crash_between_the_passes_deletes_the_files(
 
     assert not any(path.exists() for path in images)
     assert (found.reindexed, found.missing, found.unreadable) == (0, 0, 0)
-    assert place.store.named_results(["results/1"]) == set()
+    assert place.store.work.named_results(["results/1"]) == set()
 
 
 def test_a_start_after_a_crash_forgets_what_a_remote_had_sent(place: Place) -> None:
@@ -450,7 +450,7 @@ def test_a_study_without_its_images_is_not_processed_again(place: Place) -> None
     outcome = place.store.requeue_study("1.2.3", destinations={"pacs": "default"})
 
     assert outcome is RequeueOutcome.REMOVED
-    assert place.store.unfinished_versions() == ()
+    assert place.store.work.unfinished_versions() == ()
 
 
 def test_results_that_are_made_again_are_kept_again(place: Place) -> None:

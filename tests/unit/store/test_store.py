@@ -45,7 +45,7 @@ def open_next(store: Store, *, after_s: float = 60.0) -> VersionKey:
 
 
 def start(store: Store, key: VersionKey, *, fingerprint: str = "model-1") -> Work:
-    work = store.start_version(
+    work = store.work.start_version(
         key.version_id,
         run=key.run,
         fingerprint=fingerprint,
@@ -59,7 +59,7 @@ def start(store: Store, key: VersionKey, *, fingerprint: str = "model-1") -> Wor
 def finish(
     store: Store, key: VersionKey, folder: Path, *, number: int = 1, **changes: str
 ) -> None:
-    store.finish_version(
+    store.work.finish_version(
         key.version_id,
         run=key.run,
         fingerprint=changes.get("fingerprint", "model-1"),
@@ -238,12 +238,12 @@ def test_a_version_that_nobody_began_is_superseded_by_the_next(store: Store) -> 
     store.record_instance(received(2))
     second = open_next(store)
 
-    nothing = store.start_version(
+    nothing = store.work.start_version(
         first.version_id, run=1, fingerprint="m", data_dir=Path("/data"), now=NOON
     )
 
     assert nothing is None
-    assert [one.version_id for one in store.unfinished_versions()] == [
+    assert [one.version_id for one in store.work.unfinished_versions()] == [
         second.version_id
     ]
     assert start(store, second).predecessors == ()
@@ -271,7 +271,7 @@ def test_a_second_run_by_the_same_model_supersedes_what_the_first_did(
     finish(store, key, tmp_path)
     deliver_all(store, key, tmp_path)
     store.requeue_study("1.2.3", destinations=TO_PACS, now=NOON)
-    again = store.unfinished_versions()[0]
+    again = store.work.unfinished_versions()[0]
 
     assert start(store, again).predecessors == ()
     assert start(store, again, fingerprint="model-2").predecessors[
@@ -288,12 +288,12 @@ def test_results_with_one_uid_and_two_contents_are_refused(
     finish(store, key, tmp_path)
     deliver_all(store, key, tmp_path)
     store.requeue_study("1.2.3", destinations=TO_PACS, now=NOON)
-    again = store.unfinished_versions()[0]
+    again = store.work.unfinished_versions()[0]
     start(store, again)
     other = result_object(tmp_path / "other", 1, content=b"other bytes")
 
     with pytest.raises(StoreError, match="other bytes"):
-        store.finish_version(
+        store.work.finish_version(
             again.version_id,
             run=again.run,
             fingerprint="model-1",
@@ -313,16 +313,16 @@ def test_a_result_is_in_the_outbox_once_per_destination(
     start(store, key)
     finish(store, key, tmp_path)
 
-    (parcel,) = store.pending_parcels()
-    (item,) = store.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
+    (parcel,) = store.outbox.pending_parcels()
+    (item,) = store.outbox.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
     deliver_all(store, key, tmp_path)
     store.requeue_study("1.2.3", destinations=TO_PACS, now=NOON)
-    again = store.unfinished_versions()[0]
+    again = store.work.unfinished_versions()[0]
     start(store, again)
     finish(store, again, tmp_path)
 
     assert item.path.read_bytes() == b"result"
-    assert store.pending_parcels() == ()
+    assert store.outbox.pending_parcels() == ()
     assert store.counts().deliveries == {("pacs", "delivered"): 1}
 
 
@@ -332,7 +332,7 @@ def test_only_what_a_destination_lacks_stays_pending(
     store.record_instance(received(1))
     key = open_next(store)
     start(store, key)
-    store.finish_version(
+    store.work.finish_version(
         key.version_id,
         run=1,
         fingerprint="m",
@@ -346,10 +346,10 @@ def test_only_what_a_destination_lacks_stays_pending(
         destinations=TO_PACS,
         now=NOON,
     )
-    (parcel,) = store.pending_parcels()
-    items = store.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
+    (parcel,) = store.outbox.pending_parcels()
+    items = store.outbox.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
 
-    store.record_attempt(
+    store.outbox.record_attempt(
         parcel,
         [
             AttemptOutcome(items[0].delivery_id, True, 0, ""),
@@ -359,10 +359,10 @@ def test_only_what_a_destination_lacks_stays_pending(
         next_attempt_at=NOON + timedelta(seconds=5),
     )
 
-    left = store.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
+    left = store.outbox.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
     assert [one.sop_instance_uid for one in items] == ["2.25.1", "2.25.2"]
     assert [one.sop_instance_uid for one in left] == ["2.25.2"]
-    assert store.pending_parcels()[0].attempts == 1
+    assert store.outbox.pending_parcels()[0].attempts == 1
     assert store.snapshot().studies[0].deliveries[0].last_status == 0xA700
 
 
@@ -376,10 +376,10 @@ def test_a_delivery_is_given_up_after_seven_days_and_not_before(
     key = open_next(store)
     start(store, key)
     finish(store, key, tmp_path)
-    (parcel,) = store.pending_parcels()
-    (item,) = store.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
+    (parcel,) = store.outbox.pending_parcels()
+    (item,) = store.outbox.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
 
-    store.record_attempt(
+    store.outbox.record_attempt(
         parcel,
         [AttemptOutcome(item.delivery_id, False, None, "no answer")],
         now=NOON + timedelta(days=days),
@@ -396,12 +396,12 @@ def test_a_destination_fails_from_when_it_lacks_a_result_that_was_tried(
     key = open_next(store)
     start(store, key)
     finish(store, key, tmp_path)
-    (parcel,) = store.pending_parcels()
-    (item,) = store.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
+    (parcel,) = store.outbox.pending_parcels()
+    (item,) = store.outbox.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
     later = NOON + timedelta(minutes=15)
 
     untried = store.details.failing_destinations(before=later)
-    store.record_attempt(
+    store.outbox.record_attempt(
         parcel,
         [AttemptOutcome(item.delivery_id, False, None, "no answer")],
         now=NOON,
@@ -420,8 +420,8 @@ def test_what_is_dead_is_delivered_again_on_request(
     key = open_next(store)
     start(store, key)
     finish(store, key, tmp_path)
-    (parcel,) = store.pending_parcels()
-    store.abandon_parcel(parcel, comment="not configured", now=NOON)
+    (parcel,) = store.outbox.pending_parcels()
+    store.outbox.abandon_parcel(parcel, comment="not configured", now=NOON)
     dead = store.counts().deliveries
 
     outcome = store.requeue_study("1.2.3", destinations=TO_PACS, now=NOON)
@@ -439,14 +439,14 @@ def test_what_a_removed_destination_lacks_keeps_no_study_from_a_second_run(
     key = open_next(store)
     start(store, key)
     finish(store, key, tmp_path)
-    (parcel,) = store.pending_parcels()
-    store.abandon_parcel(parcel, comment="not configured", now=NOON)
+    (parcel,) = store.outbox.pending_parcels()
+    store.outbox.abandon_parcel(parcel, comment="not configured", now=NOON)
 
     outcome = store.requeue_study("1.2.3", destinations={}, now=NOON)
 
     assert outcome is RequeueOutcome.PROCESS_AGAIN
     assert store.counts().deliveries == {("pacs", "dead"): 1}
-    assert store.unfinished_versions() == (replace(key, run=2),)
+    assert store.work.unfinished_versions() == (replace(key, run=2),)
 
 
 @pytest.mark.parametrize("was_delivered", [True, False])
@@ -460,8 +460,8 @@ def test_a_destination_that_is_new_gets_the_newest_results_on_request(
     if was_delivered:
         deliver_all(store, key, tmp_path)
     else:
-        (parcel,) = store.pending_parcels()
-        store.abandon_parcel(parcel, comment="not configured", now=NOON)
+        (parcel,) = store.outbox.pending_parcels()
+        store.outbox.abandon_parcel(parcel, comment="not configured", now=NOON)
     before = store.counts().deliveries
     asked = {"archive": "default", "viewer": "ohif"}
 
@@ -496,14 +496,14 @@ def test_a_failed_version_says_why_and_runs_again_on_request(store: Store) -> No
     store.record_instance(received(1))
     key = open_next(store)
     start(store, key)
-    store.fail_version(key.version_id, run=1, reason="no model", now=NOON)
+    store.work.fail_version(key.version_id, run=1, reason="no model", now=NOON)
     failed = store.snapshot().studies[0]
 
     outcome = store.requeue_study("1.2.3", destinations=TO_PACS, now=NOON)
 
     assert (failed.state, failed.reason) == (StudyState.FAILED, "no model")
     assert outcome is RequeueOutcome.PROCESS_AGAIN
-    assert store.unfinished_versions() == (replace(key, run=2),)
+    assert store.work.unfinished_versions() == (replace(key, run=2),)
 
 
 def test_a_request_for_an_unknown_study_is_refused(store: Store) -> None:
@@ -592,21 +592,21 @@ def test_a_superseded_run_writes_nothing(store: Store, tmp_path: Path) -> None:
     store.record_instance(received(1))
     key = open_next(store)
     start(store, key)
-    store.fail_version(key.version_id, run=1, reason="slow", now=NOON)
+    store.work.fail_version(key.version_id, run=1, reason="slow", now=NOON)
     store.requeue_study("1.2.3", destinations=TO_PACS, now=NOON)
 
     finish(store, key, tmp_path)
 
     assert store.snapshot().studies[0].state == StudyState.READY
     assert store.counts().deliveries == {}
-    assert store.unfinished_versions()[0].run == 2
+    assert store.work.unfinished_versions()[0].run == 2
     assert VersionState.READY == "ready"
 
 
 def deliver_all(store: Store, key: VersionKey, folder: Path) -> None:
-    (parcel,) = store.pending_parcels(version_id=key.version_id)
-    items = store.pending_items(parcel.version_id, "pacs", data_dir=folder)
-    store.record_attempt(
+    (parcel,) = store.outbox.pending_parcels(version_id=key.version_id)
+    items = store.outbox.pending_items(parcel.version_id, "pacs", data_dir=folder)
+    store.outbox.record_attempt(
         parcel,
         [AttemptOutcome(one.delivery_id, True, 0, "") for one in items],
         now=NOON,

@@ -57,7 +57,7 @@ def open_version(store: Store, **options: Any) -> VersionKey | None:
 
 def start(store: Store, key: VersionKey | None) -> Work:
     assert key is not None
-    work = store.start_version(
+    work = store.work.start_version(
         key.version_id,
         run=key.run,
         fingerprint="model-1",
@@ -71,7 +71,7 @@ def start(store: Store, key: VersionKey | None) -> Work:
 def process(store: Store, folder: Path, *, number: int) -> Work:
     """Open, start and finish a version with one result."""
     work = start(store, open_version(store))
-    store.finish_version(
+    store.work.finish_version(
         work.key.version_id,
         run=work.key.run,
         fingerprint="model-1",

@@ -241,10 +241,10 @@ def test_the_metrics_count_studies_in_which_nothing_could_be_grounded(
     (study,) = site.store.collecting_studies()
     key = site.store.open_version(study.study_id, now=NOON, version_of=content_version)
     assert key is not None
-    site.store.start_version(
+    site.store.work.start_version(
         key.version_id, run=1, fingerprint="f", data_dir=tmp_path, now=NOON
     )
-    site.store.finish_version(
+    site.store.work.finish_version(
         key.version_id,
         run=1,
         fingerprint="f",

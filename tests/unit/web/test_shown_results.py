@@ -55,7 +55,7 @@ def run_again(site: Site, study: FinishedStudy) -> None:
     assert before is not None
     store.requeue_study(study.uid, destinations={}, now=now)
     run = store.details.versions(before.study_id)[0].run
-    work = store.start_version(
+    work = store.work.start_version(
         study.version_id, run=run, fingerprint="f", data_dir=site.data_dir, now=now
     )
     assert work is not None
@@ -74,7 +74,7 @@ def run_again(site: Site, study: FinishedStudy) -> None:
         for one in (*phrase["outlines"], *phrase["regions"]):
             one["series"] = 1
     (folder / "result.json").write_text(json.dumps(document), encoding="utf-8")
-    store.finish_version(
+    store.work.finish_version(
         study.version_id,
         run=run,
         fingerprint="f",
@@ -208,7 +208,7 @@ def test_what_was_deleted_is_said_to_be_gone(
 ) -> None:
     frames = f"/studies/{study.uid}/series/0/frames/0"
     assert web.get(frames).status_code == 200
-    site.store.record_attempt(
+    site.store.outbox.record_attempt(
         *_delivered(site.store, study), now=NOON, next_attempt_at=NOON
     )
 
@@ -233,6 +233,8 @@ def test_what_was_deleted_is_said_to_be_gone(
 def _delivered(
     store: Store, study: FinishedStudy
 ) -> tuple[Parcel, list[AttemptOutcome]]:
-    (parcel,) = store.pending_parcels()
-    items = store.pending_items(study.version_id, parcel.destination, data_dir=Path())
+    (parcel,) = store.outbox.pending_parcels()
+    items = store.outbox.pending_items(
+        study.version_id, parcel.destination, data_dir=Path()
+    )
     return parcel, [AttemptOutcome(one.delivery_id, True, 0, "") for one in items]

@@ -123,7 +123,7 @@ def test_a_study_that_a_rule_leaves_out_ends_there_and_says_why(store, tmp_path)
     assert not choice.is_processed
     assert state(store) == StudyState.IGNORED
     assert store.snapshot().studies[0].reason == "the rule rule leaves it out"
-    assert store.unfinished_versions() == ()
+    assert store.work.unfinished_versions() == ()
 
 
 def test_a_study_that_a_person_asks_for_passes_every_rule(store, tmp_path):
@@ -132,7 +132,7 @@ def test_a_study_that_a_person_asks_for_passes_every_rule(store, tmp_path):
     chooser = Chooser(chosen, store, clock=lambda: local("12:00"))
     chooser.choose(key)
     store.requeue_study(key.study_instance_uid, destinations={}, now=NOON)
-    (again,) = store.unfinished_versions()
+    (again,) = store.work.unfinished_versions()
 
     choice = chooser.choose(again, is_requested=True)
 

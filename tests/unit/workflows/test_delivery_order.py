@@ -75,10 +75,10 @@ def make_version(store: Store, folder: Path, number: int, study: str = "1.2.3") 
     (waiting,) = store.collecting_studies()
     key = store.open_version(waiting.study_id, now=NOON, version_of=content_version)
     assert key is not None
-    store.start_version(
+    store.work.start_version(
         key.version_id, run=1, fingerprint="m", data_dir=folder, now=NOON
     )
-    store.finish_version(
+    store.work.finish_version(
         key.version_id,
         run=1,
         fingerprint="m",
@@ -99,7 +99,7 @@ def test_a_version_waits_until_the_one_before_is_delivered(
 ) -> None:
     for number in (1, 2):
         make_version(store, tmp_path, number)
-    first, second = store.pending_parcels(destination="pacs")
+    first, second = store.outbox.pending_parcels(destination="pacs")
 
     out_of_turn = try_it(delivery, second)
     peer.is_away = True
@@ -121,7 +121,7 @@ def test_a_version_waits_for_no_other_study(
     make_version(store, tmp_path, 1)
     make_version(store, tmp_path, 2, study="1.2.9")
 
-    _, other = store.pending_parcels(destination="pacs")
+    _, other = store.outbox.pending_parcels(destination="pacs")
     try_it(delivery, other)
 
     assert peer.arrived == ["2.25.2"]
@@ -132,8 +132,8 @@ def test_a_version_follows_one_that_is_dead(
 ) -> None:
     for number in (1, 2):
         make_version(store, tmp_path, number)
-    first, second = store.pending_parcels(destination="pacs")
-    store.abandon_parcel(first, comment="given up", now=NOON)
+    first, second = store.outbox.pending_parcels(destination="pacs")
+    store.outbox.abandon_parcel(first, comment="given up", now=NOON)
 
     try_it(delivery, second)
 
@@ -150,7 +150,7 @@ def test_a_version_that_is_made_while_the_one_before_is_sent_follows_it(
         make_version(store, tmp_path, 2)
 
     peer.meanwhile = once
-    (first,) = store.pending_parcels(destination="pacs")
+    (first,) = store.outbox.pending_parcels(destination="pacs")
     try_it(delivery, first)
 
     assert peer.arrived == ["2.25.1", "2.25.2"]
@@ -161,7 +161,7 @@ def test_what_is_refused_for_good_does_not_hold_a_newer_version_back(
 ) -> None:
     peer.refused = {"2.25.1"}
     make_version(store, tmp_path, 1)
-    (first,) = store.pending_parcels(destination="pacs")
+    (first,) = store.outbox.pending_parcels(destination="pacs")
     alone = try_it(delivery, first)
     make_version(store, tmp_path, 2)
     peer.is_away = True
@@ -189,7 +189,7 @@ def test_what_is_damaged_does_not_hold_a_newer_version_back(
         make_version(store, tmp_path, number)
     (tmp_path / "1" / "1.dcm").unlink()
 
-    first, _ = store.pending_parcels(destination="pacs")
+    first, _ = store.outbox.pending_parcels(destination="pacs")
     try_it(delivery, first)
 
     assert peer.arrived == ["2.25.2"]
@@ -200,11 +200,11 @@ def test_what_was_given_up_never_comes_after_what_supersedes_it(
 ) -> None:
     for number in (1, 2):
         make_version(store, tmp_path, number)
-    for parcel in store.pending_parcels(destination="pacs"):
-        store.abandon_parcel(parcel, comment="given up", now=NOON)
+    for parcel in store.outbox.pending_parcels(destination="pacs"):
+        store.outbox.abandon_parcel(parcel, comment="given up", now=NOON)
 
     store.requeue_study("1.2.3", destinations={"pacs": "default"}, now=NOON)
-    for parcel in first_in_line(store.pending_parcels(destination="pacs")):
+    for parcel in first_in_line(store.outbox.pending_parcels(destination="pacs")):
         try_it(delivery, parcel)
 
     assert peer.arrived == ["2.25.2"]
@@ -214,7 +214,7 @@ def test_a_try_that_another_one_overtook_sends_nothing(
     tmp_path: Path, store: Store, peer: FakePeer, delivery: Delivery
 ) -> None:
     make_version(store, tmp_path, 1)
-    (parcel,) = store.pending_parcels(destination="pacs")
+    (parcel,) = store.outbox.pending_parcels(destination="pacs")
     peer.is_away = True
     try_it(delivery, parcel)
     peer.is_away = False
@@ -230,7 +230,7 @@ def test_all_versions_for_a_destination_that_was_removed_are_given_up(
     for number in (1, 2):
         make_version(store, tmp_path, number)
 
-    first, _ = store.pending_parcels(destination="gone")
+    first, _ = store.outbox.pending_parcels(destination="gone")
     try_it(delivery, first)
 
     assert store.counts().deliveries["gone", "dead"] == 2
@@ -241,7 +241,7 @@ def test_only_the_first_of_each_line_may_go(tmp_path: Path, store: Store) -> Non
         make_version(store, tmp_path, number)
     make_version(store, tmp_path, 3, study="1.2.9")
 
-    found = first_in_line(store.pending_parcels())
+    found = first_in_line(store.outbox.pending_parcels())
 
     assert sorted((one.version_id, one.destination) for one in found) == [
         (1, "gone"),
@@ -255,7 +255,7 @@ def test_no_lock_is_kept_for_what_is_done(
     tmp_path: Path, store: Store, peer: FakePeer, delivery: Delivery
 ) -> None:
     make_version(store, tmp_path, 1)
-    (parcel,) = store.pending_parcels(destination="pacs")
+    (parcel,) = store.outbox.pending_parcels(destination="pacs")
 
     try_it(delivery, parcel)
 

@@ -29,10 +29,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
             waiting.study_id, now=NOON, version_of=content_version
         )
         assert key is not None
-        opened.start_version(
+        opened.work.start_version(
             key.version_id, run=1, fingerprint="m", data_dir=tmp_path, now=NOON
         )
-        opened.finish_version(
+        opened.work.finish_version(
             key.version_id,
             run=1,
             fingerprint="m",
@@ -57,7 +57,7 @@ def delivery(tmp_path: Path, store: Store) -> Delivery:
 
 
 def deliver(store: Store, delivery: Delivery) -> None:
-    for parcel in store.pending_parcels():
+    for parcel in store.outbox.pending_parcels():
         delivery.deliver(1, "share", parcel_name(parcel))
 
 
@@ -76,7 +76,7 @@ def test_an_error_between_two_tries_makes_no_second_folder(
     monkeypatch: pytest.MonkeyPatch,
     at: int,
 ) -> None:
-    real, calls = store.record_attempt, 0
+    real, calls = store.outbox.record_attempt, 0
 
     def fail(*arguments: Any, **options: Any) -> None:
         nonlocal calls
@@ -85,7 +85,7 @@ def test_an_error_between_two_tries_makes_no_second_folder(
             raise StoreError
         real(*arguments, **options)
 
-    monkeypatch.setattr(store, "record_attempt", fail)
+    monkeypatch.setattr(store.outbox, "record_attempt", fail)
     try:
         deliver(store, delivery)
     except StoreError:

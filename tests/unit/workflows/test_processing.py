@@ -224,12 +224,12 @@ def test_only_what_failed_for_the_model_is_taken_up_again(
     processor.failure = failure
     processing.process(key.version_id, 1, is_last=True)
 
-    found = store.requeue_failed(reason_prefix=NO_MODEL, now=NOON)
+    found = store.work.requeue_failed(reason_prefix=NO_MODEL, now=NOON)
 
     is_model = isinstance(failure, ModelLoadError)
     assert found == (("1.2.3",) if is_model else ())
-    assert [one.run for one in store.unfinished_versions()] == [2] * is_model
-    assert store.requeue_failed(reason_prefix=NO_MODEL, now=NOON) == ()
+    assert [one.run for one in store.work.unfinished_versions()] == [2] * is_model
+    assert store.work.requeue_failed(reason_prefix=NO_MODEL, now=NOON) == ()
 
 
 def test_a_file_that_is_gone_fails_the_study_at_once(
@@ -271,7 +271,7 @@ def test_the_results_of_a_run_that_was_superseded_are_thrown_away_and_not_counte
 
     def overtaken(*arguments: Any, **named: Any) -> Sequence[ResultObject]:
         objects = make(*arguments, **named)
-        store.fail_version(key.version_id, run=1, reason="slow", now=NOON)
+        store.work.fail_version(key.version_id, run=1, reason="slow", now=NOON)
         store.requeue_study("1.2.3", destinations={}, now=NOON)
         return objects
 

@@ -54,10 +54,10 @@ def make_steps(store: Store, delivery: SaidBefore) -> Steps:
 
 
 def fail(store: Store, parcel: Parcel, *, until: datetime) -> None:
-    items = store.pending_items(
+    items = store.outbox.pending_items(
         parcel.version_id, parcel.destination, data_dir=Path("/")
     )
-    store.record_attempt(
+    store.outbox.record_attempt(
         parcel,
         [AttemptOutcome(one.delivery_id, False, None, "away") for one in items],
         now=NOON,
@@ -70,10 +70,10 @@ def test_what_waits_is_hurried_once_when_its_destination_answers_again(
 ) -> None:
     for number in (1, 2, 3):
         make_version(store, tmp_path, number, study=f"1.2.{number}")
-    waiting = store.pending_parcels(destination="pacs")
+    waiting = store.outbox.pending_parcels(destination="pacs")
     for parcel in waiting:
         fail(store, parcel, until=NOON + timedelta(seconds=300))
-    first, second, third = store.pending_parcels(destination="pacs")
+    first, second, third = store.outbox.pending_parcels(destination="pacs")
     delivery = SaidBefore()
     steps = make_steps(store, delivery)
 
@@ -93,11 +93,11 @@ def test_a_newer_version_lets_the_older_one_be_tried_at_once(
     tmp_path: Path, store: Store, hurried: list[str]
 ) -> None:
     make_version(store, tmp_path, 1)
-    (parcel,) = store.pending_parcels(destination="pacs")
+    (parcel,) = store.outbox.pending_parcels(destination="pacs")
     fail(store, parcel, until=NOON + timedelta(seconds=300))
-    (older,) = store.pending_parcels(destination="pacs")
+    (older,) = store.outbox.pending_parcels(destination="pacs")
     make_version(store, tmp_path, 2)
-    newest = store.pending_parcels(destination="pacs")[-1]
+    newest = store.outbox.pending_parcels(destination="pacs")[-1]
 
     make_steps(store, SaidBefore()).new_parcels(newest.version_id)
 

@@ -94,12 +94,12 @@ def process(
     assert study.is_forced
     key = store.open_version(study.study_id, now=NOON, version_of=content_version)
     assert key is not None
-    work = store.start_version(
+    work = store.work.start_version(
         key.version_id, run=1, fingerprint="f", data_dir=folder, now=NOON
     )
     assert work is not None
     made = result_object(folder / "results" / "a", profile="default")
-    store.finish_version(
+    store.work.finish_version(
         key.version_id,
         run=1,
         fingerprint="f",
@@ -159,8 +159,8 @@ def test_work_is_complete_when_the_destination_has_the_results(
         worker.look()
         assert server.state() == "IN PROGRESS"
 
-        (parcel,) = store.pending_parcels()
-        items = store.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
+        (parcel,) = store.outbox.pending_parcels()
+        items = store.outbox.pending_items(parcel.version_id, "pacs", data_dir=tmp_path)
         deliver(store, parcel, items)
         worker.look()
 
@@ -171,7 +171,7 @@ def test_work_is_complete_when_the_destination_has_the_results(
 
 
 def deliver(store: Store, parcel: Any, items: Any) -> None:
-    store.record_attempt(
+    store.outbox.record_attempt(
         parcel,
         [AttemptOutcome(one.delivery_id, True, 0, "") for one in items],
         now=NOON,
@@ -233,7 +233,9 @@ def test_a_study_that_fails_cancels_its_work(store: Store, tmp_path: Path) -> No
         (study,) = store.collecting_studies()
         key = store.open_version(study.study_id, now=NOON, version_of=content_version)
         assert key is not None
-        store.fail_version(key.version_id, run=1, reason="no series fits", now=NOON)
+        store.work.fail_version(
+            key.version_id, run=1, reason="no series fits", now=NOON
+        )
         worker.look()
 
         assert server.state() == "CANCELED"
@@ -352,8 +354,8 @@ def test_work_whose_results_were_given_up_is_canceled_with_that_reason(
         worker = performer(server, store, destinations=[PACS])
         worker.look()
         process(store, tmp_path, destinations={"pacs": "default"})
-        (parcel,) = store.pending_parcels()
-        store.abandon_parcel(parcel, comment="gone", now=NOON)
+        (parcel,) = store.outbox.pending_parcels()
+        store.outbox.abandon_parcel(parcel, comment="gone", now=NOON)
         worker.look()
 
         assert (server.state(), state_of(store)) == ("CANCELED", "canceled")
