@@ -14,9 +14,9 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
-from pynetdicom.presentation import build_context
 
 from conformance.commitment import (
     STORAGE_COMMITMENT_SOP_CLASS_UID,
@@ -43,8 +43,10 @@ from dicom_node.errors import (
 )
 from dicom_node.header import instance_sha256, read_header
 from dicom_node.normalized import NormalizedAnswer, NormalizedRequest, Report
-from dicom_node.scu import Timeouts, associate
 from dicom_node.store import CommitmentTask, KeptInstance, Store
+
+if TYPE_CHECKING:
+    from dicom_node.scu import Timeouts
 
 __all__ = ["CommitmentService", "check_references", "peer_of"]
 
@@ -134,7 +136,7 @@ class CommitmentService:
         self._store = store
         self._clock = clock
         self._on_report = on_report
-        self._timeouts = timeouts or Timeouts(response_s=30.0)
+        self._timeouts = timeouts
         self._data_dir = settings.node.data_dir.resolve()
         self._wake = threading.Event()
         self._is_stopping = threading.Event()
@@ -327,6 +329,11 @@ class CommitmentService:
 
     def _send(self, report: CommitmentReport, peer: DicomPeer) -> str:
         """Send a report on an association of ours; return why it was not taken."""
+        # Imported here: what receives must listen before all this is loaded.
+        from pynetdicom.presentation import build_context
+
+        from dicom_node.scu import Timeouts, associate
+
         syntaxes = next(
             one.transfer_syntaxes
             for one in SCU_CONTEXTS
@@ -339,7 +346,7 @@ class CommitmentService:
                 [context],
                 peer,
                 ae_title=self._settings.node.ae_title,
-                timeouts=self._timeouts,
+                timeouts=self._timeouts or Timeouts(response_s=30.0),
                 stored_classes=[STORAGE_COMMITMENT_SOP_CLASS_UID],
             ) as link:
                 status = link.association.send_n_event_report(

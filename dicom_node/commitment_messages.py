@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import pydicom.uid
 from pydicom.dataset import Dataset
-from pynetdicom.dsutils import decode, encode
 
 from conformance.commitment import EventType, FailureReason
 from dicom_node.data_set import scan_data_set
@@ -141,6 +140,9 @@ def decode_data_set(data: bytes, transfer_syntax_uid: str) -> Dataset:
         It cannot be parsed, or nests too deep.
 
     """
+    # Imported here: what receives must listen before all this is loaded.
+    from pynetdicom.dsutils import decode
+
     syntax = pydicom.uid.UID(transfer_syntax_uid)
     # The library recurses into sequences: the walk bounds their depth first.
     scan_data_set(
@@ -166,6 +168,8 @@ def encode_data_set(ds: Dataset, transfer_syntax_uid: str) -> bytes:
         A value in it cannot be encoded.
 
     """
+    from pynetdicom.dsutils import encode
+
     syntax = pydicom.uid.UID(transfer_syntax_uid)
     data = encode(ds, syntax.is_implicit_VR, syntax.is_little_endian)
     if data is None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import and_, delete, exists, func, not_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 
 from dicom_node.store.database import Database
 from dicom_node.store.schema import JobState, VersionState, jobs, studies, versions
@@ -77,6 +76,9 @@ class JobStore:
 
     def open(self, job: Job) -> None:
         """Ask for a job; one that is asked for, runs or is done stays as it is."""
+        # Imported here: a node on SQLite starts without it.
+        from sqlalchemy.dialects.postgresql import insert
+
         values = {
             "state": JobState.OPEN,
             "losses": 0,

@@ -614,7 +614,8 @@ def test_a_damaged_name_of_the_node_is_told(tmp_path: Path, damage: bytes) -> No
 _LOADED_LATER = (
     *("torch", "transformers", "highdicom", "reportlab", "SimpleITK", "scipy"),
     *("fhir.resources", "rule_engine", "fastapi", "uvicorn", "dicom_node.web.app"),
-    *("psycopg", "cryptography", "dbos"),
+    *("psycopg", "sqlalchemy.dialects.postgresql", "cryptography", "dbos"),
+    "pynetdicom",
 )
 """What makes results, judges rules or shows pages. (Pillow is loaded by pydicom.)"""
 

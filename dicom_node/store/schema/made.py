@@ -61,8 +61,8 @@ versions = Table(
     Index(
         "ix_versions_with_reason",
         "state",
+        # On PostgreSQL as well, by its migration; see `received.studies`.
         sqlite_where=text("reason IS NOT NULL"),
-        postgresql_where=text("reason IS NOT NULL"),
     ),
     sqlite_autoincrement=True,
 )

@@ -55,8 +55,9 @@ studies = Table(
     Index(
         "ix_studies_forced",
         "is_forced",
+        # On PostgreSQL as well, by its migration: an argument of that dialect would
+        # load it at every start.
         sqlite_where=text("is_forced IS 1"),
-        postgresql_where=text("is_forced IS true"),
     ),
     Index(None, "accession_number"),
     Index(None, "patient_id", "study_date"),
@@ -141,8 +142,7 @@ reports = Table(
         "ix_reports_waiting",
         "waits",
         "id",
-        sqlite_where=text("waits IS 1"),
-        postgresql_where=text("waits IS true"),
+        sqlite_where=text("waits IS 1"),  # on PostgreSQL as above
     ),
     Index(None, "study_instance_uid"),
     Index(None, "accession_number"),
