@@ -25,6 +25,8 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 
+from dicom_node.imaging.codestream import codestream_size
+
 __all__ = ["FAST_PLUGIN", "add_fast_codecs", "decode_frame", "is_available"]
 
 FAST_PLUGIN = "imagecodecs"
@@ -74,8 +76,12 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
         It cannot be decoded, or is not what its data set says.
 
     """
+    size = (runner.rows, runner.columns)
+    # A decoder looks for a size beyond bytes where `codestream_size` gives up.
+    if codestream_size(src) != size:
+        raise RuntimeError("the frame does not say its size, or another")
     array = _CODECS[runner.transfer_syntax](src)
-    if array.shape != (runner.rows, runner.columns):
+    if array.shape != size:
         raise RuntimeError("the frame is not what its header says")
     # As wide as the codestream's precision asks for.
     runner.set_option("bits_allocated", 8 * array.itemsize)

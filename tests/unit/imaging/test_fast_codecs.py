@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from imagecodecs import jpeg8_encode
+from imagecodecs import jpeg8_decode, jpeg8_encode
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
@@ -91,6 +91,18 @@ def test_colour_where_grey_is_said_is_an_error(syntax):
         get_decoder(syntax).as_array(ds, decoding_plugin=FAST_PLUGIN)
     with pytest.raises((RuntimeError, ValueError)):
         decode(ds)
+
+
+def test_a_frame_that_hides_its_size_is_not_handed_to_a_fast_decoder():
+    stored = noise(np.uint8, 8)
+    codestream = jpeg8_encode(stored, lossless=True, bitspersample=8)
+    hidden = codestream[:2] + b"\0" + codestream[2:]  # libjpeg-turbo reads on
+    np.testing.assert_array_equal(jpeg8_decode(hidden), stored)
+
+    ds = wrap(stored, hidden, JPEGLosslessSV1)
+
+    with pytest.raises(RuntimeError, match="does not say its size"):
+        get_decoder(JPEGLosslessSV1).as_array(ds, decoding_plugin=FAST_PLUGIN)
 
 
 @pytest.mark.peers
