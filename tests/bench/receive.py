@@ -127,6 +127,8 @@ def run(scale: Scale, work: Path, tell: Tell) -> Report:
             "and log on. Its studies do not become quiet, so that no processing "
             "mingles; storescp has TCP_NODELAY=1, without which each object costs "
             "44 ms.",
+            "The node starts with a database that is there, and Python's receivers "
+            "without libraries that only the tests install.",
             "Before each run of each receiver the system's dirty pages are written, "
             "so that nobody pays for what another left.",
         ),

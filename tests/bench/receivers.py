@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.config import load_settings
+from dicom_node.store import Store
 from tests.bench.sending import CALLED, Answers
 from tests.bench.usage import cpu_seconds, forget_peak, peak_mib
 from tests.builders.node import write_settings
@@ -37,6 +39,7 @@ HASHING_CEILING = "ceiling with SHA-256"
 _STORESCP = Path("/usr/bin/storescp")
 _ORTHANC_PROGRAM = Path("/usr/sbin/Orthanc")
 _SENT_S = 300
+_AS_INSTALLED = (sys.executable, "-m", "tests.bench.as_installed")
 _NO_NAGLE = {"TCP_NODELAY": "1"}
 """DCMTK as Debian builds it leaves Nagle's algorithm on: 40 ms for each object."""
 
@@ -112,14 +115,7 @@ def _storescp(*options: str) -> Callable[[int, Path], Sequence[str | Path]]:
 
 def _module(name: str, *options: str) -> Callable[[int, Path], Sequence[str | Path]]:
     def command(port: int, folder: Path) -> Sequence[str | Path]:
-        return [
-            sys.executable,
-            "-m",
-            f"tests.bench.{name}",
-            str(port),
-            folder,
-            *options,
-        ]
+        return [*_AS_INSTALLED, f"tests.bench.{name}", str(port), folder, *options]
 
     return command
 
@@ -150,7 +146,10 @@ def _node(port: int, folder: Path) -> Sequence[str | Path]:
     text = config.read_text(encoding="utf-8")
     reserve = "min_free_bytes = 1048576"
     config.write_text(text.replace("min_free_bytes = 0", reserve), encoding="utf-8")
-    return [sys.executable, "-m", "tests.builders.quick_node", config]
+    # Its database is there, as at every start but the first.
+    with Store(load_settings(config, {}).database_url) as store:
+        store.migrate()
+    return [*_AS_INSTALLED, "tests.builders.quick_node", config]
 
 
 RECEIVERS: Mapping[str, Callable[[int, Path], Sequence[str | Path]]] = {
