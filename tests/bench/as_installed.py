@@ -16,7 +16,8 @@ NOT_INSTALLED = ("attr", "requests")
 """No requirement of the node, nor of what it requires."""
 
 if __name__ == "__main__":
-    # None: what imports it is told that there is no such module.
-    sys.modules.update(dict.fromkeys(NOT_INSTALLED))
+    for one in NOT_INSTALLED:
+        # None: what imports it is told that there is no such module.
+        sys.modules[one] = None  # type: ignore[assignment]
     sys.argv = sys.argv[1:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
