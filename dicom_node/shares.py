@@ -122,7 +122,9 @@ class Shares(Generic[_H]):
         """Return what the holder of most has had for longest; None: there is none."""
         if not self._held:
             return None
-        return next(iter(max(self._held.values(), key=len)))
+        return self.first_of(
+            max(self._held, key=lambda holder: len(self._held[holder]))
+        )
 
     def take_turn(self) -> _H | None:
         """Take the first of one holder, next time of the next; None: there is none."""
