@@ -108,7 +108,7 @@ def processing_points(scale: Scale, work: Path, tell: Tell) -> tuple[Points, ...
     few = 50 if is_full else 4
     studies = {
         slices: _make_study(work / f"ct-{slices}", slices, side)
-        for slices in ((50, 100, 200, 300) if is_full else (4, 8))
+        for slices in ((50, 150, 300, 1000) if is_full else (4, 8))
     }
     with PixelReader(LimitSettings(), processes=1) as reader:
         rooms = Rooms(reader, _Anything())  # type: ignore[arg-type]
@@ -170,7 +170,7 @@ def _model_points(tell: Tell, *, is_full: bool, repeats: int) -> tuple[Points, .
         side = 512 if is_full else 64
         stacks = {
             slices: draw_ct(slices, slice_mm=1.0, side=side)
-            for slices in ((20, 40, 80) if is_full else (4, 8))
+            for slices in ((20, 80, 300, 1000) if is_full else (4, 8))
         }
         many = tuple(f"{which} {one}" for which in ("left", "right") for one in _ORGANS)
         first = next(iter(stacks))
