@@ -313,7 +313,7 @@ def test_nothing_is_left_behind_when_the_report_cannot_be_made(
         assert (out / "seg-1.dcm").is_file()
         raise error
 
-    monkeypatch.setattr("dicom_node.objects.make_report", fail)
+    monkeypatch.setattr("dicom_node.objects.sr.make_report", fail)
 
     with pytest.raises((ObjectError, OSError)):
         make_objects(result, out_dir=out)
