@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select
+from sqlalchemy import ColumnElement, Select, case
 
-__all__ = ["has_some"]
+__all__ = ["has_none", "has_some"]
 
 
 def has_some(rows: Select[Any]) -> ColumnElement[bool]:
@@ -23,3 +23,13 @@ def has_some(rows: Select[Any]) -> ColumnElement[bool]:
 
     """
     return rows.offset(0).exists()
+
+
+def has_none(rows: Select[Any]) -> ColumnElement[bool]:
+    """Return the claim that there are no such rows, which most of a page pass.
+
+    PostgreSQL expects every second row to pass the opposite of `has_some`, so that ten
+    such claims leave too few for a page: it would look at all rows and sort them. Of
+    two numbers it expects that they differ.
+    """
+    return case((has_some(rows), 1), else_=0) != 1

@@ -14,12 +14,12 @@ from sqlalchemy import (
     Select,
     and_,
     func,
-    not_,
     or_,
     select,
+    union,
 )
 
-from dicom_node.store.lookups import has_some
+from dicom_node.store.lookups import has_none
 from dicom_node.store.outbox import GIVE_UP_AFTER
 from dicom_node.store.schema import (
     DeliveryState,
@@ -46,8 +46,8 @@ __all__ = [
     "is_failed",
     "is_finished",
     "is_quiet",
-    "newer_images",
-    "newer_results",
+    "no_newer_images",
+    "no_newer_results",
     "size_of",
 ]
 
@@ -69,6 +69,9 @@ _REMOTE_OPEN = ("sending", "sent")
 _ENDED = (WorkitemState.COMPLETED, WorkitemState.CANCELED, WorkitemState.LOST)
 _AT_WORK = (VersionState.READY, VersionState.PROCESSING)
 _DONE = (StudyState.DONE, StudyState.IGNORED, StudyState.IDLE)
+_NOT_DONE = tuple(one for one in StudyState if one not in _DONE)
+"""What a study is not in: SQLite would look nearly all studies up by their state, and
+sort them, where it can walk from the oldest."""
 
 
 def is_quiet() -> ColumnElement[bool]:
@@ -76,25 +79,21 @@ def is_quiet() -> ColumnElement[bool]:
     own = _versions()
     return and_(
         studies.c.is_forced.is_(False),
-        studies.c.state.in_([*_DONE, StudyState.FAILED]),
-        not_(has_some(own.where(versions.c.state.in_(_AT_WORK)))),
-        not_(
-            has_some(
-                select(workitems.c.id).where(
-                    or_(
-                        workitems.c.study_id == studies.c.id,
-                        workitems.c.study_instance_uid == studies.c.study_instance_uid,
-                    ),
-                    workitems.c.state.not_in(_ENDED),
-                )
+        studies.c.state.not_in([one for one in _NOT_DONE if one != StudyState.FAILED]),
+        has_none(own.where(versions.c.state.in_(_AT_WORK))),
+        has_none(
+            select(workitems.c.id).where(
+                or_(
+                    workitems.c.study_id == studies.c.id,
+                    workitems.c.study_instance_uid == studies.c.study_instance_uid,
+                ),
+                workitems.c.state.not_in(_ENDED),
             )
         ),
-        not_(
-            has_some(
-                own.join(
-                    remote_studies, remote_studies.c.version_id == versions.c.id
-                ).where(remote_studies.c.state.in_(_REMOTE_OPEN))
-            )
+        has_none(
+            own.join(
+                remote_studies, remote_studies.c.version_id == versions.c.id
+            ).where(remote_studies.c.state.in_(_REMOTE_OPEN))
         ),
     )
 
@@ -103,42 +102,44 @@ def is_finished() -> ColumnElement[bool]:
     """Return the claim that a study is processed, or left out, and delivered."""
     return and_(
         is_quiet(),
-        studies.c.state.in_(_DONE),
-        not_(has_some(_deliveries().where(deliveries.c.state != _DELIVERED))),
+        studies.c.state.not_in(_NOT_DONE),
+        has_none(_deliveries().where(deliveries.c.state != _DELIVERED)),
     )
 
 
 def is_failed() -> ColumnElement[bool]:
     """Return the claim that a study failed, or results of it were given up."""
+    failed = studies.alias("failed")
     return and_(
         is_quiet(),
-        or_(
-            studies.c.state == StudyState.FAILED,
-            has_some(_deliveries().where(deliveries.c.state == DeliveryState.DEAD)),
+        # They are few among many: looked for by what failed, and not study by study.
+        studies.c.id.in_(
+            union(
+                select(failed.c.id).where(failed.c.state == StudyState.FAILED),
+                select(versions.c.study_id)
+                .join(deliveries, deliveries.c.version_id == versions.c.id)
+                .where(deliveries.c.state == DeliveryState.DEAD),
+            )
         ),
-        not_(
-            has_some(
-                _deliveries().where(
-                    deliveries.c.state.in_(
-                        [DeliveryState.PENDING, DeliveryState.STORED]
-                    )
-                )
+        has_none(
+            _deliveries().where(
+                deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.STORED])
             )
         ),
     )
 
 
-def newer_images(before: datetime) -> ColumnElement[bool]:
-    """Return the claim that an image or report of a study came since then."""
-    return or_(
-        has_some(
+def no_newer_images(before: datetime) -> ColumnElement[bool]:
+    """Return the claim that no image or report of a study came since then."""
+    return and_(
+        has_none(
             select(instances.c.id).where(
                 instances.c.study_id == studies.c.id,
                 instances.c.removed_at.is_(None),
                 instances.c.received_at >= before,
             )
         ),
-        has_some(
+        has_none(
             select(reports.c.id).where(
                 reports.c.study_id == studies.c.id, reports.c.received_at >= before
             )
@@ -146,11 +147,11 @@ def newer_images(before: datetime) -> ColumnElement[bool]:
     )
 
 
-def newer_results(before: datetime) -> ColumnElement[bool]:
-    """Return the claim that results of a study were made, tried or taken since."""
-    return or_(
-        has_some(_versions().where(versions.c.finished_at >= before)),
-        has_some(
+def no_newer_results(before: datetime) -> ColumnElement[bool]:
+    """Return the claim that no results of a study were made, tried or taken since."""
+    return and_(
+        has_none(_versions().where(versions.c.finished_at >= before)),
+        has_none(
             _deliveries().where(
                 or_(
                     deliveries.c.delivered_at >= before,

@@ -29,8 +29,8 @@ from dicom_node.store.removable import (
     is_failed,
     is_finished,
     is_quiet,
-    newer_images,
-    newer_results,
+    no_newer_images,
+    no_newer_results,
     size_of,
 )
 from dicom_node.store.removal import mark_images, mark_reports, mark_results
@@ -319,10 +319,14 @@ def _conditions(rule: RemovalRule) -> list[ColumnElement[bool]]:
         if StudyPart.IMAGES in rule.parts:
             conditions += [
                 studies.c.last_received_at < rule.before,
-                not_(newer_images(rule.before)),
+                no_newer_images(rule.before),
             ]
         if StudyPart.RESULTS in rule.parts or rule.is_of_failed:
-            conditions.append(not_(newer_results(rule.before)))
+            conditions += [
+                # None was made before the first image came: most are told by this.
+                studies.c.first_received_at < rule.before,
+                no_newer_results(rule.before),
+            ]
     return conditions
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-__all__ = ["Asked", "listen", "read_whole", "reads_ahead"]
+__all__ = ["Asked", "listen", "read_whole", "reads_ahead", "sorts_all"]
 
 _SCAN = re.compile(r"SCAN (\w+)|Seq Scan on (\w+)")
 _SORT = re.compile(r"USE TEMP B-TREE FOR (GROUP|ORDER) BY|Sort Key|Aggregate")
@@ -73,14 +73,9 @@ def read_whole(engine: Engine, asked: Asked) -> frozenset[str]:
     On PostgreSQL: those that no index can serve, however small they are.
     """
     is_sqlite = engine.dialect.name == "sqlite"
-    with engine.connect() as connection:
-        if not is_sqlite:
-            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        rows = connection.exec_driver_sql(
-            ("EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN ") + asked.statement,
-            asked.values,
-        ).all()
-    plan = "\n".join(str(row[-1]) for row in rows)
+    plan = _plan(
+        engine, asked, *() if is_sqlite else ("SET LOCAL enable_seqscan = off",)
+    )
     if "LIMIT" in asked.statement and not _SORT.search(plan):
         return frozenset()
     return frozenset(one[0] or one[1] for one in _SCAN.findall(plan))
@@ -94,10 +89,31 @@ def reads_ahead(engine: Engine, asked: Asked) -> bool:
     """
     if engine.dialect.name == "sqlite" or "LIMIT" not in asked.statement:
         return False
+    return _AHEAD.search(_thousandfold_plan(engine, asked)) is not None
+
+
+def sorts_all(engine: Engine, asked: Asked) -> bool:
+    """Tell whether every row of an answer is found before the first one of a page.
+
+    On PostgreSQL: if there were a thousand times the rows.
+    """
+    if engine.dialect.name == "sqlite":
+        return "USE TEMP B-TREE FOR ORDER BY" in _plan(engine, asked)
+    return re.search(r"->  Sort\b", _thousandfold_plan(engine, asked)) is not None
+
+
+def _plan(engine: Engine, asked: Asked, *before: str) -> str:
+    is_sqlite = engine.dialect.name == "sqlite"
     with engine.connect() as connection:
-        connection.exec_driver_sql(_THOUSANDFOLD)
+        for statement in before:
+            connection.exec_driver_sql(statement)
         rows = connection.exec_driver_sql(
-            f"EXPLAIN {asked.statement}", asked.values
+            ("EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN ") + asked.statement,
+            asked.values,
         ).all()
         connection.rollback()
-    return _AHEAD.search("\n".join(str(row[0]) for row in rows)) is not None
+    return "\n".join(str(row[-1]) for row in rows)
+
+
+def _thousandfold_plan(engine: Engine, asked: Asked) -> str:
+    return _plan(engine, asked, _THOUSANDFOLD)

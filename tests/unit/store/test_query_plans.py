@@ -18,9 +18,12 @@ from sqlalchemy import (
     select,
 )
 
+from dicom_node.store import Store
 from dicom_node.store.database import Database
 from dicom_node.store.lookups import has_some
 from dicom_node.store.prepared import PreparedLook
+from dicom_node.store.removable import StudyPart
+from dicom_node.store.retention import RemovalRule
 from dicom_node.store.schema import (
     deliveries,
     events,
@@ -32,7 +35,7 @@ from dicom_node.store.schema import (
 )
 from tests.bench.growth_queries import QUERIES, opened
 from tests.bench.growth_rows import NOW, fill
-from tests.builders.query_plans import listen, read_whole, reads_ahead
+from tests.builders.query_plans import listen, read_whole, reads_ahead, sorts_all
 
 COUNT = 1000
 LARGE = {
@@ -109,6 +112,21 @@ def test_an_answer_for_every_study_before_a_page_of_them_is_seen(
     # SQLite looks it up for each row in turn, however it is asked.
     ahead = [reads_ahead(database.engine, one) for one in heard]
     assert ahead == [not database.is_sqlite, False]
+
+
+def test_a_round_of_retention_begins_with_the_oldest_study_at_once(
+    filled: str, database: Database
+) -> None:
+    with Store(filled) as store, listen(store._database.engine) as heard:
+        for parts in ([StudyPart.IMAGES], [StudyPart.RESULTS], StudyPart):
+            store.retention.candidates(
+                RemovalRule("age", frozenset(parts), NOW), limit=500
+            )
+
+    assert len(heard) == 3
+    for asked in heard:
+        assert not reads_ahead(database.engine, asked), asked.statement
+        assert not sorts_all(database.engine, asked), asked.statement
 
 
 def counted(connection: Connection) -> dict[tuple[str, str, str], tuple[int, int]]:
