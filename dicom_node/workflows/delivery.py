@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import structlog
@@ -21,17 +22,12 @@ from dicom_node.audit import Counters, EventKind
 from dicom_node.backoff import delivery_delay_s
 from dicom_node.commitment_messages import CommitmentReport
 from dicom_node.config import DestinationSettings, NodeSettings
-from dicom_node.deliver import (
-    CommitmentAsked,
-    Sendable,
-    SendOutcome,
-    ask_for_commitment,
-    send,
-)
 from dicom_node.identity import derive_uid
-from dicom_node.scu import has_address
 from dicom_node.store import AttemptOutcome, OutboxItem, Parcel, Store
 from dicom_node.workflows.names import commitment_name, parcel_name
+
+if TYPE_CHECKING:
+    from dicom_node.deliver import CommitmentAsked, SendOutcome
 
 __all__ = ["Delivery", "DeliveryOutcome", "first_in_line"]
 
@@ -184,6 +180,8 @@ class Delivery:
 
         Archives report under other AE titles than those that they are called by.
         """
+        from dicom_node.scu import has_address
+
         return tuple(
             one.name
             for one in self._destinations.values()
@@ -219,6 +217,9 @@ class Delivery:
         bytes: the receiver has it already.
         """
         destination = self._destinations[parcel.destination]
+        # What calls peers is loaded with the first result: a node at rest calls nobody.
+        from dicom_node.deliver import Sendable, SendOutcome, send
+
         # A folder is a whole result, there with all that its version has or not at all.
         is_folder = destination.kind == "folder"
         items = self._store.outbox.pending_items(
@@ -290,6 +291,8 @@ class Delivery:
                 self._commit(one)
 
     def _commit(self, parcel: Parcel) -> None:
+        from dicom_node.deliver import ask_for_commitment
+
         destination = self._destinations.get(parcel.destination)
         now = self._clock()
         if destination is None or destination.kind != "dimse":

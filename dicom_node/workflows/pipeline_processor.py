@@ -152,7 +152,7 @@ class PipelineProcessor:
         self._keeper.start()
 
     def expect(self) -> None:
-        """Load in the background what makes results: a study is on its way.
+        """Load in the background what makes results, and sends them: a study comes.
 
         They take a third of the node's memory, and the processes that decode as much
         again, which a node at rest does without; while a study is received and its
@@ -325,6 +325,7 @@ class PipelineProcessor:
 
 
 def _load_rooms() -> None:
+    import dicom_node.deliver
     import dicom_node.objects.archive
     import dicom_node.objects.sr
     import dicom_node.pipeline  # noqa: F401

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 from dbos import DBOS
@@ -22,7 +23,6 @@ from dicom_node.audit import Counters
 from dicom_node.commitment_messages import CommitmentReport
 from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
-from dicom_node.retrieve import Retriever
 from dicom_node.store import CollectingStudy, Parcel, Store, VersionKey
 from dicom_node.store.switches import DRAINING, PAUSED
 from dicom_node.workflows.choosing import Chooser
@@ -52,6 +52,9 @@ from dicom_node.workflows.submitting import (
     submit,
 )
 from dicom_node.workflows.watching import QueueWatch
+
+if TYPE_CHECKING:
+    from dicom_node.retrieve import Retriever
 
 __all__ = ["DRAINING", "PAUSED", "Workflows"]
 

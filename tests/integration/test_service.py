@@ -655,7 +655,7 @@ NodeService(NodeSettings.model_validate_json({settings.model_dump_json()!r})).st
 
 
 def test_a_node_at_rest_has_not_loaded_what_makes_results() -> None:
-    names = ("highdicom", "pydicom.sr", "scipy", "reportlab", "dicom_node.pipeline")
+    names = ("highdicom", "pydicom.sr", "scipy", "reportlab", "pynetdicom", "httpx")
     code = f"""
 import sys
 import dicom_node.service.node, dicom_node.service.web_door, dicom_node.grounding

@@ -26,7 +26,6 @@ from dicom_node.config import NodeSettings
 from dicom_node.deliver import CommitmentAsked, SendOutcome
 from dicom_node.identity import content_version
 from dicom_node.store import Store
-from dicom_node.workflows import delivery as module
 from dicom_node.workflows.delivery import Delivery, first_in_line
 from dicom_node.workflows.names import commitment_name, parcel_name
 from tests.builders.stores import NOON, received, result_object
@@ -66,8 +65,8 @@ class DeliveryMachine(RuleBasedStateMachine):
             }
         )
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(module, "send", self._send)
-        self.patch.setattr(module, "ask_for_commitment", self._ask)
+        self.patch.setattr("dicom_node.deliver.send", self._send)
+        self.patch.setattr("dicom_node.deliver.ask_for_commitment", self._ask)
         self._start()
 
     def _start(self) -> None:

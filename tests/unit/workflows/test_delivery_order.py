@@ -55,7 +55,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def peer(monkeypatch: pytest.MonkeyPatch) -> FakePeer:
     fake = FakePeer()
-    monkeypatch.setattr("dicom_node.workflows.delivery.send", fake.send)
+    monkeypatch.setattr("dicom_node.deliver.send", fake.send)
     return fake
 
 
