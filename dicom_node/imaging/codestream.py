@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["codestream_size"]
+__all__ = ["codestream_precision", "codestream_size"]
 
 _SOC_SIZ = b"\xff\x4f\xff\x51"
 """Start of a JPEG 2000 codestream and its size marker (ISO/IEC 15444-1 A.5.1)."""
@@ -45,7 +45,41 @@ def codestream_size(frame: bytes) -> tuple[int, int] | None:
     return None
 
 
+def codestream_precision(frame: bytes) -> int | None:
+    """Return of how many bits the unsigned samples of a grey frame are.
+
+    Parameters
+    ----------
+    frame : bytes
+        One compressed frame.
+
+    Returns
+    -------
+    int, optional
+        None: there are several components, signed ones, or none that can be found.
+
+    """
+    start = frame.find(_SOC_SIZ, 0, _JP2_SEARCH_BYTES)
+    if start >= 0 and len(frame) >= start + 43:
+        components, depth = struct.unpack_from(">HB", frame, start + 40)
+        return depth + 1 if components == 1 and depth < 0x80 else None
+    position = _start_of_frame(frame) if frame[:2] == b"\xff\xd8" else None
+    if position is None or position + 10 > len(frame):
+        return None
+    precision, _, _, components = struct.unpack_from(">BHHB", frame, position + 4)
+    return precision if components == 1 else None
+
+
 def _jpeg_size(frame: bytes) -> tuple[int, int] | None:
+    position = _start_of_frame(frame)
+    if position is None:
+        return None
+    rows, columns = struct.unpack_from(">2H", frame, position + 5)
+    return rows, columns
+
+
+def _start_of_frame(frame: bytes) -> int | None:
+    """Return where the marker of JPEG's frame header is, all of it there."""
     position = 2
     while position + 9 <= len(frame):
         if frame[position] != 0xFF:
@@ -54,8 +88,7 @@ def _jpeg_size(frame: bytes) -> tuple[int, int] | None:
         if marker == 0xFF:  # fill byte
             position += 1
         elif marker in _START_OF_FRAME:
-            rows, columns = struct.unpack_from(">2H", frame, position + 5)
-            return rows, columns
+            return position
         elif marker in _WITHOUT_LENGTH:
             position += 2
         else:

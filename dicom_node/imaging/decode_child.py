@@ -28,7 +28,8 @@ from dicom_node.imaging.decode import (
     decode_frames,
     decode_stored,
 )
-from dicom_node.imaging.plain import read_plain_image
+from dicom_node.imaging.plain import PlainImage, read_plain_image
+from dicom_node.imaging.plain_coded import CodedImage, read_coded_image
 
 __all__ = ["main"]
 
@@ -97,7 +98,10 @@ def _frames(image: Answer, max_pixels_bytes: int) -> Iterator[tuple[int, Frame]]
 def _read_plain(path: str, max_pixels_bytes: int) -> Frame | None:
     file = os.open(path, os.O_RDONLY)
     try:
+        image: PlainImage | CodedImage | None
         image = read_plain_image(file, max_pixels_bytes=max_pixels_bytes)
+        if image is None:
+            image = read_coded_image(file, max_pixels_bytes=max_pixels_bytes)
         if image is None:
             return None
         stored, values = _room(image.shape)

@@ -27,7 +27,13 @@ from pydicom.uid import (
 
 from dicom_node.imaging.codestream import codestream_size
 
-__all__ = ["FAST_PLUGIN", "add_fast_codecs", "decode_frame", "is_available"]
+__all__ = [
+    "FAST_PLUGIN",
+    "add_fast_codecs",
+    "decode_frame",
+    "decode_grey",
+    "is_available",
+]
 
 FAST_PLUGIN = "imagecodecs"
 """Its name among pydicom's."""
@@ -76,13 +82,41 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
         It cannot be decoded, or is not what its data set says.
 
     """
-    size = (runner.rows, runner.columns)
-    # A decoder looks for a size beyond bytes where `codestream_size` gives up.
-    if codestream_size(src) != size:
-        raise RuntimeError("the frame does not say its size, or another")
-    array = _CODECS[runner.transfer_syntax](src)
-    if array.shape != size:
-        raise RuntimeError("the frame is not what its header says")
+    array = decode_grey(src, runner.transfer_syntax, size=(runner.rows, runner.columns))
     # As wide as the codestream's precision asks for.
     runner.set_option("bits_allocated", 8 * array.itemsize)
     return array.tobytes()
+
+
+def decode_grey(
+    frame: bytes, transfer_syntax_uid: str, *, size: tuple[int, int]
+) -> npt.NDArray[Any]:
+    """Decode a grey frame.
+
+    Parameters
+    ----------
+    frame : bytes
+        One compressed frame.
+    transfer_syntax_uid : str
+        One for which `is_available`.
+    size : tuple of int
+        Rows and columns that it must have.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(rows, columns)``, as wide as the codestream's precision asks for.
+
+    Raises
+    ------
+    RuntimeError
+        It cannot be decoded, or is not of this size.
+
+    """
+    # A decoder looks for a size beyond bytes where `codestream_size` gives up.
+    if codestream_size(frame) != size:
+        raise RuntimeError("the frame does not say its size, or another")
+    array = _CODECS[UID(transfer_syntax_uid)](frame)
+    if array.shape != size:
+        raise RuntimeError("the frame is not what its header says")
+    return array

@@ -21,7 +21,13 @@ import numpy.typing as npt
 
 from dicom_node.imaging.grey import GreyScale
 
-__all__ = ["PlainImage", "read_plain_image", "transfer_syntax_of"]
+__all__ = [
+    "FoundPixels",
+    "PlainImage",
+    "find_pixels",
+    "read_plain_image",
+    "transfer_syntax_of",
+]
 
 _HEAD_BYTES = 1 << 16
 """How much of a file is read to find its pixels; what comes before them is smaller."""
@@ -35,6 +41,8 @@ _VRS = _LONG_VRS | frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
 )
 """PS3.5 6.2 and 7.1.2."""
+
+_PIXEL_VRS = frozenset({b"OW", b"OB"})
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
@@ -71,6 +79,7 @@ _NOT_PLAIN = frozenset(
         0x00283000,  # Modality LUT Sequence
         0x52009229,  # Shared Functional Groups Sequence
         0x52009230,  # Per-Frame Functional Groups Sequence
+        0x7FE00001,  # Extended Offset Table
         0x7FE00008,  # Float Pixel Data
         0x7FE00009,  # Double Float Pixel Data
     }
@@ -127,6 +136,26 @@ class PlainImage:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class FoundPixels:
+    """What a plain file says of its pixels.
+
+    Attributes
+    ----------
+    transfer_syntax_uid : bytes
+        Every one but Implicit VR and Big Endian has this form.
+    image : PlainImage
+        Its values as they are when nothing has compressed them.
+    length : int
+        Of the Pixel Data in bytes; 0xFFFFFFFF: they are encapsulated.
+
+    """
+
+    transfer_syntax_uid: bytes
+    image: PlainImage
+    length: int
+
+
 def transfer_syntax_of(head: bytes) -> str | None:
     """Return what the file meta information names; None: it cannot be told here.
 
@@ -153,24 +182,38 @@ def read_plain_image(file: int, *, max_pixels_bytes: int) -> PlainImage | None:
         Larger images are declined.
 
     """
+    found = find_pixels(file)
+    if found is None or found.transfer_syntax_uid != _EXPLICIT_LITTLE:
+        return None
+    image, length = found.image, found.length
+    needed = image.shape[0] * image.shape[1] * image.dtype.itemsize
+    size = os.fstat(file).st_size
+    # Elements behind the pixels may say other things of them.
+    if not needed <= min(length, max_pixels_bytes) or image.offset + length != size:
+        return None
+    return image
+
+
+def find_pixels(file: int) -> FoundPixels | None:
+    """Find the pixels of one grey frame in a plain file; None: it is not one.
+
+    Parameters
+    ----------
+    file : int
+        Descriptor of the file.
+
+    """
     head = os.pread(file, _HEAD_BYTES, 0)
     meta, position = _meta(head)
     vr, syntax = meta.get(_TRANSFER_SYNTAX, (b"", b""))
-    if vr != b"UI" or syntax.rstrip(b"\0 ") != _EXPLICIT_LITTLE:
-        return None
-    found = _walk(head, position)
+    found = _walk(head, position) if vr == b"UI" else None
     if found is None:
         return None
     elements, offset, length = found
     image = _describe(elements, offset)
     if image is None:
         return None
-    needed = image.shape[0] * image.shape[1] * image.dtype.itemsize
-    size = os.fstat(file).st_size
-    # Elements behind the pixels may say other things of them.
-    if not needed <= min(length, max_pixels_bytes) or offset + length != size:
-        return None
-    return image
+    return FoundPixels(syntax.rstrip(b"\0 "), image, length)
 
 
 def _meta(head: bytes) -> tuple[Elements, int]:
@@ -227,8 +270,7 @@ def _walk(head: bytes, position: int) -> tuple[Elements, int, int] | None:
             position += 4
         if not around:
             if tag == _PIXEL_DATA:
-                is_words = vr in {b"OW", b"OB"} and length != _UNDEFINED
-                return (elements, position, length) if is_words else None
+                return (elements, position, length) if vr in _PIXEL_VRS else None
             if tag in _WANTED:
                 elements[tag] = (vr, head[position : position + length])
             last = tag
