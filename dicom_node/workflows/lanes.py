@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dicom_node.errors import StoreError
 from dicom_node.grounding_process import SMALL_PICTURES
 from dicom_node.workflows.order import end_of_row, row_of
 
@@ -68,13 +67,8 @@ class Lanes:
         Yields
         ------
         bool
-            Whether it begins; False: another that waits for its lane may begin at
-            once, so this one is to go back to its queue.
-
-        Raises
-        ------
-        StoreError
-            The node stops meanwhile: the next start does it.
+            Whether it begins. False: it is to go back to its queue, because another
+            that waits there may begin at once, or the node stops.
 
         """
         is_large = not is_small(pictures)
@@ -98,7 +92,7 @@ class Lanes:
                         self._large = place
                     return True
                 if self._is_stopping.is_set():
-                    raise StoreError("the node stops while work waits for its lane")
+                    return False
                 self._changed.wait(_LOOK_S)
                 large = self._large
             looks += 1

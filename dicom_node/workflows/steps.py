@@ -88,11 +88,14 @@ class Steps:
         self, version_id: int, run: int, attempt: int, began_at: str | None
     ) -> dict[str, Any] | None:
         """Process a version; return how it is tried again, None: it is over."""
-        self._wait_while_paused()
+        goes_on = self._wait_while_paused()
         choice = self._chooser.recall(version_id)
-        with self._enter(choice) as may_begin:
-            if may_begin:
-                return self._process(version_id, run, attempt, began_at)
+        if goes_on:
+            with self._enter(choice) as may_begin:
+                if may_begin:
+                    return self._process(version_id, run, attempt, began_at)
+        # Back to its queue. A node that stops fails nothing here: the next start would
+        # find that failure first, and the work a minute later.
         return {
             "began_at": began_at,
             "priority": choice.place,
@@ -141,11 +144,13 @@ class Steps:
         has_lane = self._lanes is not None and is_small(choice.pictures)
         return SMALL_QUEUE if has_lane else PROCESS_QUEUE
 
-    def _wait_while_paused(self) -> None:
+    def _wait_while_paused(self) -> bool:
+        """Return whether work goes on; False: the node stops."""
         # All that the queue lets begin waits here, so nothing else is begun.
         while self._is_paused():
             if self._is_stopping.wait(_LOOK_S):
-                raise StoreError("the node stops while work is paused")
+                return False
+        return True
 
     def _is_paused(self) -> bool:
         try:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from dicom_node.store import AttemptOutcome, Parcel, Store
+from dicom_node.workflows.choosing import Choice
 from dicom_node.workflows.delivery import DeliveryOutcome
 from dicom_node.workflows.names import parcel_name
 from dicom_node.workflows.steps import Steps
+from dicom_node.workflows.submitting import PROCESS_QUEUE
 from tests.builders.stores import NOON
 from tests.unit.workflows.test_delivery_order import make_version
 
@@ -63,6 +65,33 @@ def fail(store: Store, parcel: Parcel, *, until: datetime) -> None:
         now=NOON,
         next_attempt_at=until,
     )
+
+
+def test_a_paused_version_goes_back_to_its_queue_when_the_node_stops(
+    store: Store,
+) -> None:
+    store.switches.set("paused", True, by="terminal")
+    unused: Any = SimpleNamespace()
+    chooser: Any = SimpleNamespace(
+        recall=lambda _: Choice(True, None, place=7, delay_s=0.0, pictures=1)
+    )
+    is_stopping = threading.Event()
+    is_stopping.set()
+    steps = Steps(
+        store,
+        unused,
+        unused,
+        chooser=chooser,
+        clock=lambda: NOON,
+        is_stopping=is_stopping,
+    )
+
+    assert steps.process(1, 1, 0, None) == {
+        "began_at": None,
+        "priority": 7,
+        "queue": PROCESS_QUEUE,
+        "delay_s": 0.0,
+    }
 
 
 def test_what_waits_is_hurried_once_when_its_destination_answers_again(
