@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import structlog
+from starlette.concurrency import run_in_threadpool
 
 from dicom_node.errors import StoreError
 from dicom_node.store import Store
@@ -51,7 +53,12 @@ class WarmUp:
             self._thread.join(_PATIENCE_S)
 
     def _run(self) -> None:
-        for step in (self._ask_who_signs_in, self._list_studies, _load_reports):
+        for step in (
+            _use_a_thread,
+            self._ask_who_signs_in,
+            self._list_studies,
+            _load_reports,
+        ):
             if self._is_over.is_set():
                 return
             try:
@@ -64,6 +71,12 @@ class WarmUp:
 
     def _list_studies(self) -> None:
         self._store.pages.list_studies(limit=_STUDIES)
+
+
+def _use_a_thread() -> None:
+    # What lends threads to requests is loaded with the first of them, and the loop of
+    # the server would serve nobody meanwhile.
+    asyncio.run(run_in_threadpool(int))
 
 
 def _load_reports() -> None:

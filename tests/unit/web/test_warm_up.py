@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -86,3 +88,25 @@ def test_every_route_stands_in_the_application_itself(tmp_path: Path) -> None:
 
     assert len(routes) > 40
     assert all(isinstance(one, Route) for one in routes)
+
+
+def test_what_lends_threads_to_requests_is_loaded_before_they_come(
+    tmp_path: Path,
+) -> None:
+    # In a process of its own: here other tests have loaded it.
+    code = """
+import sys
+from dicom_node.store import Store
+from dicom_node.web.warm_up import WarmUp
+
+assert "anyio._backends._asyncio" not in sys.modules
+with Store(sys.argv[1]) as store:
+    store.migrate()
+    warm_up = WarmUp(store)
+    warm_up.start()
+    warm_up._thread.join()
+assert "anyio._backends._asyncio" in sys.modules
+assert "dicom_node.reports" in sys.modules
+"""
+    url = f"sqlite:///{tmp_path / 'node.db'}"
+    subprocess.run([sys.executable, "-c", code, url], check=True, timeout=60)
