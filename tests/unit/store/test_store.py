@@ -119,10 +119,13 @@ def test_sqlite_commits_wait_for_the_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.peers
-def test_postgresql_commits_wait_for_the_disk(cluster: PostgresCluster) -> None:
+def test_postgresql_commits_wait_for_the_disk_and_nothing_is_compiled(
+    cluster: PostgresCluster,
+) -> None:
     database = Database(cluster.new_database())
     with database.read() as connection:
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+        assert connection.exec_driver_sql("SHOW jit").scalar() == "off"
     database.close()
 
 
