@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -11,6 +12,10 @@ from dicom_node.shares import Shares, holder_of
 __all__ = ["Places", "Stage"]
 
 _T = TypeVar("_T", bound=Hashable)
+
+_FEW = 6
+"""Connections that a browser opens to one host: who holds no more takes the place of
+whoever waits."""
 
 
 class Stage(enum.Enum):
@@ -55,8 +60,10 @@ class Places(Generic[_T]):
     def choose_to_end(self, *, newcomer: str) -> _T | None:
         """Choose the connection that ends to make room for one more.
 
-        One that waits ends first. Where none does, a newcomer takes a place only from
-        who would still hold as many as it: nobody is cut only to change places.
+        One that waits ends first, but who holds many takes it from itself alone: what
+        others have just opened waits too, until their request is read. Where none
+        waits, a newcomer takes a place only from who would still hold as many as it:
+        nobody is cut only to change places.
 
         Parameters
         ----------
@@ -69,8 +76,13 @@ class Places(Generic[_T]):
             None: the newcomer is one too many.
 
         """
-        found = self._shares[Stage.WAITING].first_of_most()
+        waiting = self._shares[Stage.WAITING]
+        found = waiting.first_of_most()
         if found is not None:
+            counts = sum((one.counts() for one in self._shares.values()), Counter())
+            own, its = holder_of(newcomer), holder_of(self._of[found][0])
+            if counts[own] > max(_FEW, counts[its]):
+                return waiting.first_of(own)
             return found
         receiving, answering = (
             self._shares[Stage.RECEIVING],

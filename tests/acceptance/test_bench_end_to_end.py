@@ -29,7 +29,7 @@ def test_every_study_of_the_benchmark_comes_back_as_results(tmp_path: Path) -> N
     (started,) = report.cases
     assert len(started.contenders) == 2
     idle, stages, met, crowd, memory = report.tables
-    assert {row[0] for row in idle.rows} == {"the node", "the model"}
+    assert {row[0] for row in idle.rows} == {"the node", "the model", "together"}
     told = {str(row[0]) for row in stages.rows}
     assert {"quiet time", "processing: inference", "to pacs: sending"} <= told
     assert [row[0] for row in met.rows] == ["two lanes"]

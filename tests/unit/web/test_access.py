@@ -260,7 +260,7 @@ def test_a_session_that_was_ended_is_good_nowhere(own: Site) -> None:
 
 
 def test_a_session_of_the_provider_ends_sooner(own: Site) -> None:
-    sessions = Sessions("s", own.store.users, lifetime_s=1000, provider_s=0)
+    sessions = Sessions("s", own.store.users, lifetime_s=1000, provider_s=1000)
     user = own.store.users.find("eve")
     assert user is not None
     named = sessions.of_provider(Session("grace", "admin"))

@@ -9,13 +9,15 @@ from dicom_node.shares import choose_to_end
 from dicom_node.web.places import Places, Stage
 
 ADDRESSES = st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"])
-NUMBERS = st.integers(0, 9)
+NUMBERS = st.integers(0, 20)
+FEW = 6
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), NUMBERS, ADDRESSES),
         st.tuples(st.just("move"), NUMBERS, st.sampled_from(Stage)),
         st.tuples(st.just("free"), NUMBERS, st.none()),
-    )
+    ),
+    max_size=60,
 )
 
 
@@ -41,26 +43,45 @@ def test_who_ends_is_whom_a_look_at_every_place_would_choose(
 
     waiting = [one for one in held if held[one][1] is Stage.WAITING]
     assert len(places) == len(held)
+    totals = {holder: len(own) for holder, own in _by_holder(list(held), held).items()}
+    holds = totals.get(_holder(newcomer), 0)
     if waiting:
+        counts = _by_holder(waiting, held)
+        if chosen is None:
+            assert holds > FEW
+            assert _holder(newcomer) not in counts
+            return
         assert chosen in waiting
-        counted, stages = waiting, {Stage.WAITING}
-    else:
-        counted, stages = list(held), set(Stage)
-        known = choose_to_end(
-            held,
-            lambda one: held[one][0],
-            rank=lambda one: (held[one][1] is Stage.ANSWERING, held[one][2]),
-            newcomer=newcomer,
-        )
-        assert (chosen is None) == (known is None)
+        its = _holder(held[chosen][0])
+        if its != _holder(newcomer):  # who holds many takes from itself alone
+            assert holds <= max(FEW, totals[its])
+            assert len(counts[its]) == max(map(len, counts.values()))
+        assert chosen == min(counts[its], key=lambda one: held[one][2])
+        return
+    known = choose_to_end(
+        held,
+        lambda one: held[one][0],
+        rank=lambda one: (held[one][1] is Stage.ANSWERING, held[one][2]),
+        newcomer=newcomer,
+    )
+    assert (chosen is None) == (known is None)
     if chosen is not None:
-        counts = _by_holder(counted, held)
+        counts = _by_holder(list(held), held)
         own = counts[_holder(held[chosen][0])]
         assert len(own) == max(map(len, counts.values()))
         assert chosen == min(
             own, key=lambda one: (held[one][1] is Stage.ANSWERING, held[one][2])
         )
-        assert held[chosen][1] in stages
+
+
+def test_a_flood_does_not_end_what_another_has_just_opened() -> None:
+    places: Places[str] = Places()
+    for number in range(8):
+        places.put(f"flood {number}", "10.0.0.1", stage=Stage.RECEIVING)
+    places.put("ward", "10.0.0.2", stage=Stage.WAITING)
+
+    assert places.choose_to_end(newcomer="10.0.0.1") is None
+    assert places.choose_to_end(newcomer="10.0.0.3") == "ward"
 
 
 def _holder(address: str) -> str:
