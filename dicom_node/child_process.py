@@ -137,26 +137,33 @@ class ChildProcess:
         # -P: the working directory is no place to import from. What it says at
         # its end goes into memory that has no name.
         stderr = os.memfd_create("last-words")
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                _CONFINEMENT,
-                *self._confines,
-                self._module,
-                *map(str, numbers),
-                *self._arguments,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            pass_fds=numbers,
-            start_new_session=True,
-            env={**child_environment(os.environ), **self._environment},
-        )
-        for _, theirs in pairs:
-            theirs.close()
+        try:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    _CONFINEMENT,
+                    *self._confines,
+                    self._module,
+                    *map(str, numbers),
+                    *self._arguments,
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                pass_fds=numbers,
+                start_new_session=True,
+                env={**child_environment(os.environ), **self._environment},
+            )
+        except BaseException:
+            os.close(stderr)
+            for ours, _ in pairs:
+                ours.close()
+            raise
+        finally:
+            for _, theirs in pairs:
+                theirs.close()
         self._running = _Running(process, [ours for ours, _ in pairs], stderr)
 
     def ask(

@@ -211,3 +211,14 @@ def test_a_child_is_confined_before_anything_else(child):
     assert limits["session"] in (None, 5)
     if os.geteuid() == 0:
         assert limits["interfaces"] == 1  # loopback alone
+
+
+def test_a_start_that_fails_leaves_no_descriptor_open(child, monkeypatch):
+    def refuse(*_arguments, **_options):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(BlockingIOError):
+        child.start()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
