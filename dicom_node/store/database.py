@@ -216,8 +216,8 @@ class Database:
         """Make a change durable, in one commit with those of other threads.
 
         A commit waits for the disk; fifty associations that wait for the same one
-        are as fast as one. A change that fails takes no other with it; a database
-        that is away is waited for once, not by each.
+        are as fast as one. A change that fails takes no other with it, unless it fails
+        as if the database were away: that is waited for once, not by each.
 
         Parameters
         ----------
@@ -276,6 +276,12 @@ class Database:
                 else:  # each meets its own
                     self._commit_alone(one)
             return
+        except BaseException:
+            # An interrupt is for this thread; nobody else waits for ever because of it.
+            for one in batch:
+                one.error = StoreError("the commit was interrupted", is_away=True)
+                one.is_done = True
+            raise
         for one, result in zip(batch, results, strict=True):
             one.result = result
             one.is_done = True
