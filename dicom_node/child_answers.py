@@ -119,8 +119,7 @@ class Doors:
         def tell(done: int, total: int) -> None:
             door.send({"progress": [done, total]})
 
-        is_aside = door is not self._doors[0]
-        if is_aside:
+        if len(self._doors) > 1:
             door.send({"turn": True})
         try:
             paths = [f"/proc/self/fd/{file}" for file in files]

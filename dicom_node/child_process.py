@@ -183,8 +183,8 @@ class ChildProcess:
         request : dict
             What JSON can hold.
         timeout_s : float
-            The child is killed when its answer takes longer; while another request
-            has its turn, no time counts.
+            The child is killed when its answer takes longer; before its turn, and
+            while another request has it, no time counts.
         tell : callable, optional
             Receives the child's progress.
         files : sequence of int
@@ -214,7 +214,7 @@ class ChildProcess:
         running = self._running
         if running is None:
             raise ProcessLostError("there is no process", had_turn=False)
-        patience = _Patience(timeout_s, has_turn=not is_aside)
+        patience = _Patience(timeout_s, has_turn=self._count == 1)
         connection: Connection | None = None
         try:
             door = running.doors[is_aside]

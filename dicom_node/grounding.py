@@ -41,6 +41,7 @@ from dicom_node.grounding_process import (
     SMALL_PICTURES,
     load_request,
     process_environment,
+    result_of,
 )
 from dicom_node.grounding_turns import Turns
 from dicom_node.imaging import CanonicalGrid, Pixels
@@ -63,6 +64,8 @@ _LOAD_TIMEOUT_S = 600.0
 _ATTEMPTS = 3
 """How often a series is given to a process; for the last time gently: one picture at
 once, on the CPU."""
+
+_TAKEN_ALONG = 10  # ends of the process over other series, before it is blamed
 
 _LOAD_ATTEMPTS = 2
 """A process that dies while it loads is replaced once."""
@@ -286,10 +289,11 @@ class GroundingWorker:
         if is_aside and on_turn is not None:
             on_turn(False)
         may_be_passed = not self._losses[uid]
-        attempt = 1
+        attempt, taken_along = 1, 0
         while True:
             if not is_aside:
                 self._load()
+            self._check_stopping()
             gently = self._losses[uid] >= _ATTEMPTS - 1
             try:
                 answer = self._child.ask(
@@ -304,13 +308,13 @@ class GroundingWorker:
             except ProcessLostError as error:
                 if not is_aside:
                     self._identity = None
-                if self._is_stopping:
-                    raise WorkerLostError("the node is stopping") from error
+                self._check_stopping()
                 if error.timed_out:
                     msg = f"grounding took more than {self._settings.timeout_s:g} s"
                     raise GroundingError(msg) from error
-                if not error.had_turn:
-                    # It ended over another series: that is none of this one's losses.
+                taken_along += not error.had_turn
+                if not error.had_turn and taken_along <= _TAKEN_ALONG:
+                    # It ended over another series: none of this one's losses.
                     if is_aside:
                         return None
                     may_be_passed = False
@@ -329,7 +333,11 @@ class GroundingWorker:
                 may_be_passed = False
             else:
                 self._losses.pop(uid, None)
-                return _result(answer, GroundingError, "the model failed")
+                return result_of(answer, GroundingError, "the model failed")
+
+    def _check_stopping(self) -> None:
+        if self._is_stopping:
+            raise WorkerLostError("the node is stopping")
 
     def _note_loss(self, uid: str, error: ProcessLostError) -> None:
         self._losses[uid] += 1
@@ -360,13 +368,12 @@ class GroundingWorker:
     def _load(self) -> ModelIdentity:
         if self._identity is not None and self._child.is_alive:
             return self._identity
+        self._check_stopping()
         request = load_request(self._settings, self._engine)
-        loaded = _result(
+        loaded = result_of(
             self._ask_to_load(request), ModelLoadError, "the model cannot be loaded"
         )
-        identity = ModelIdentity(
-            name=loaded["name"], version=loaded["version"], sha256=loaded["sha256"]
-        )
+        identity = ModelIdentity(loaded["name"], loaded["version"], loaded["sha256"])
         if self._first_sha256 not in {None, identity.sha256}:
             # A study's series must not be answered by two models under one name.
             self._child.kill()
@@ -386,15 +393,8 @@ class GroundingWorker:
                 limit = _FETCH_TIMEOUT_S if request["hub_id"] else _LOAD_TIMEOUT_S
                 return self._child.ask(request, timeout_s=limit)
             except ProcessLostError as error:
-                if error.timed_out or attempt == _LOAD_ATTEMPTS or self._is_stopping:
+                self._check_stopping()
+                if error.timed_out or attempt == _LOAD_ATTEMPTS:
                     msg = f"the model cannot be loaded: {error}"
                     raise ModelLoadError(msg) from error
         raise ModelLoadError  # unreachable: the last attempt returns or raises
-
-
-def _result(answer: Answer, error: type[GroundingError], what: str) -> Answer:
-    if "error" in answer:
-        msg = f"{what}: {answer['error']}"
-        raise error(msg)
-    result: Answer = answer["result"]
-    return result

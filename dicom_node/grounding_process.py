@@ -6,8 +6,9 @@ import os
 
 from dicom_node.child_answers import Answer
 from dicom_node.config import Engine, ModelSettings
+from dicom_node.errors import GroundingError
 
-__all__ = ["SMALL_PICTURES", "load_request", "process_environment"]
+__all__ = ["SMALL_PICTURES", "load_request", "process_environment", "result_of"]
 
 SMALL_PICTURES = 8
 """A study, or a series, of no more pictures may pass a larger one: both breasts from
@@ -69,3 +70,19 @@ def load_request(settings: ModelSettings, engine: Engine) -> Answer:
             if (value := getattr(settings, name)) != usual[name].default
         },
     }
+
+
+def result_of(answer: Answer, error: type[GroundingError], what: str) -> Answer:
+    """Return what the process answered.
+
+    Raises
+    ------
+    GroundingError
+        Of the type given, with the process's own words.
+
+    """
+    if "error" in answer:
+        msg = f"{what}: {answer['error']}"
+        raise error(msg)
+    result: Answer = answer["result"]
+    return result

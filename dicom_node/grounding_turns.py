@@ -11,7 +11,7 @@ from dicom_node.errors import WorkerLostError
 __all__ = ["Turns"]
 
 _LOOK_S = 0.05
-"""How often a small request looks whether it has to wait no longer."""
+"""How often it is looked whether one has to wait no longer."""
 
 
 class Turns:
@@ -69,9 +69,9 @@ class Turns:
         """Take all turns: who has one is interrupted, who waits for one gives up."""
         self._ends += 1
         for lock in (self._main, self._aside):
-            if not lock.acquire(blocking=False):
+            # Who has a turn and has not begun to ask is interrupted when it does.
+            while not lock.acquire(timeout=_LOOK_S):
                 interrupt()
-                lock.acquire()
         try:
             yield
         finally:

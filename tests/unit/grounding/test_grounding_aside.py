@@ -14,6 +14,7 @@ from dicom_node.errors import WorkerLostError
 from dicom_node.grounding import GroundingWorker
 from dicom_node.imaging import find_series
 from tests.builders.dicom_series import make_ct_series, make_dx_image
+from tests.builders.process import wait_until
 
 STUB = Engine("tests.builders.stub_model:load", "tests.builders.stub_model:bundled")
 LONG = ["above 600", *["sleep 0.1"] * 8]
@@ -80,7 +81,7 @@ def test_a_small_series_passes_a_large_one_and_both_get_what_they_get_alone(
         assert not under_way.done()
         assert_equal(found, alone)
         assert_equal(under_way.result(), worker.ground(*large, LONG))
-    assert told.turns == [False, True]
+    assert told.turns == [True, False, True]
 
 
 def test_a_small_series_that_ends_the_process_harms_itself_alone(worker, large, small):
@@ -104,7 +105,7 @@ def test_who_finds_no_memory_beside_another_is_answered_behind_it(worker, large,
 
         assert found.computed_on == "cpu"  # with nothing less than usual
         under_way.result()
-    assert told.turns == [False, True]
+    assert told.turns == [True, False, True]
 
 
 def test_a_stop_ends_both(worker, large, small):
@@ -135,3 +136,81 @@ def test_time_that_another_takes_does_not_count(monkeypatch):
     now = 15.0
 
     assert patience.left_s == pytest.approx(4.0)
+
+
+@pytest.fixture
+def saving(monkeypatch):
+    """Hold a large series on its way to the process until `go` is set."""
+    held, go = threading.Event(), threading.Event()
+    save = np.save
+
+    def slow_save(file, pixels):
+        if len(pixels) > 8:
+            held.set()
+            assert go.wait(60)
+        save(file, pixels)
+
+    monkeypatch.setattr("dicom_node.grounding.np.save", slow_save)
+    return held, go
+
+
+def test_who_was_not_begun_is_not_blamed_for_the_one_that_passed_it(
+    monkeypatch, tmp_path, large, small, saving
+):
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    settings = ModelSettings(engine="stub", device="cpu", checkpoint=tmp_path)
+    held, go = saving
+    with (
+        GroundingWorker(settings, engines={"stub": STUB}, attempts=1) as worker,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        worker.load()
+        first = pool.submit(worker.ground, *large, ["above 600"])
+        assert held.wait(60)
+        lost = pool.submit(worker.ground, *small, ["sleep 0.5", "die"])
+        wait_until(lambda: worker._turns._aside.locked(), timeout_s=60, what="a pass")
+        go.set()
+
+        (found,) = first.result(60)
+        assert isinstance(lost.exception(60), WorkerLostError)
+
+    assert found.is_present
+    assert not worker._losses[large[0].series_instance_uid]
+
+
+def test_who_was_not_begun_is_not_timed_out_for_the_one_that_passed_it(
+    monkeypatch, tmp_path, large, small, saving
+):
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    settings = ModelSettings(
+        engine="stub", device="cpu", checkpoint=tmp_path, timeout_s=2
+    )
+    held, go = saving
+    with (
+        GroundingWorker(settings, engines={"stub": STUB}, attempts=1) as worker,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        worker.load()
+        first = pool.submit(worker.ground, *large, ["sleep 1"])
+        assert held.wait(60)
+        aside = pool.submit(worker.ground, *small, ["sleep 1.4"])
+        wait_until(lambda: worker._turns._aside.locked(), timeout_s=60, what="a pass")
+        go.set()
+
+        assert len(aside.result(60)) == len(first.result(60)) == 1
+
+
+def test_a_stop_does_not_wait_for_what_is_still_on_its_way(worker, large, saving):
+    held, go = saving
+    worker.load()
+    with ThreadPoolExecutor(2) as pool:
+        under_way = pool.submit(worker.ground, *large, ["sleep 300"])
+        assert held.wait(60)
+        stopping = pool.submit(worker.stop)
+        wait_until(lambda: worker._is_stopping, timeout_s=60, what="the stop")
+        go.set()
+
+        stopping.result(60)
+        with pytest.raises(WorkerLostError, match="stopping"):
+            under_way.result(60)
+    assert worker.pid is None
