@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import NoReturn
@@ -28,7 +27,7 @@ from dicom_node.remote.reading import Sent, missing_objects, read_answers
 from dicom_node.store import Store, VersionKey
 from dicom_node.store.remote_studies import RemoteAnswer, RemoteState, RemoteStudy
 
-__all__ = ["RemoteGateway", "RemoteModel"]
+__all__ = ["RemoteGateway"]
 
 _FOLDER = "remote"
 """Below the data folder: copies that are being sent; nothing of it is kept."""
@@ -342,24 +341,6 @@ class RemoteGateway:
         answers = self._answers(one, remote)
         is_due = answers and self._is_complete(answers, remote)
         return len(answers) if is_due else None
-
-
-@dataclass(frozen=True, eq=False)
-class RemoteModel:
-    """One remote model of a gateway."""
-
-    gateway: RemoteGateway
-    name: str
-
-    def ask(
-        self,
-        ready: StudyReady,
-        *,
-        series: Sequence[ImageSeries],
-        phrases: Sequence[Phrase],
-    ) -> RemoteAnswers:
-        """Return its answer about a study, as `RemoteGateway.ask`."""
-        return self.gateway.ask(ready, self.name, series=series, phrases=phrases)
 
 
 class _FailedError(RemoteModelError):

@@ -253,16 +253,16 @@ class PipelineProcessor:
                     continue
                 load = getattr(grounder, "load", None)
                 identity = grounder.identity if load is None else load()
-            except NodeError as error:
+            except Exception as error:  # noqa: BLE001 - a thread has nobody to tell
                 if self._is_stopped.is_set():
                     return
-                self._last_trouble = str(error)
+                self._last_trouble = reason = _reason_of(error)
                 delay_s = delivery_delay_s(failures)
                 failures += 1
                 log.error(  # noqa: TRY400 - class and reason say it all
                     "model_not_loaded",
                     error=type(error).__name__,
-                    reason=str(error),
+                    reason=reason,
                     next_try_s=delay_s,
                 )
             else:
@@ -340,3 +340,10 @@ def _stop(grounders: Sequence[Grounder]) -> None:
 
 def _is_ready(grounder: Grounder) -> bool:
     return bool(getattr(grounder, "is_ready", True))
+
+
+def _reason_of(error: Exception) -> str:
+    """Say why there is no model; only our own errors and the system's are quoted."""
+    if isinstance(error, NodeError):
+        return str(error)
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__

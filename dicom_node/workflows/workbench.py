@@ -8,8 +8,8 @@ study, another may have the bench.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -65,8 +65,16 @@ class Workbench:
 
         grounder: Grounder | RemoteModel = rooms.grounder
         if isinstance(grounder, RemoteModel):
-            return rooms
+            return replace(rooms, grounder=replace(grounder, meanwhile=self._lent))
         return replace(rooms, grounder=_Lending(grounder, self, self._stages))
+
+    @contextmanager
+    def _lent(self) -> Iterator[None]:
+        self.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self.__enter__()
 
 
 class _Lending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -174,3 +175,24 @@ def test_a_study_whose_model_ends_with_the_node_is_no_result(tmp_path: Path) -> 
 
     with pytest.raises(WorkerLostError, match="stopping"):
         processor.process(ready, out_dir=out_dir, predecessors=(), may_retry=False)
+
+
+def test_a_model_that_the_system_refuses_a_process_is_loaded_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = GroundingWorker.load
+    tries: list[bool] = []
+
+    def refused_once(worker: GroundingWorker) -> ModelIdentity:
+        tries.append(True)
+        if len(tries) == 1:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return load(worker)
+
+    monkeypatch.setattr(GroundingWorker, "load", refused_once)
+    with capture_logs() as logs, keeping(tmp_path, monkeypatch) as (processor, _):
+        wait_until(lambda: len(tries) > 1, timeout_s=30, what="another try")
+        wait_for_model(processor)
+
+    (told,) = (one for one in logs if one["event"] == "model_not_loaded")
+    assert (told["error"], told["reason"]) == ("OSError", os.strerror(errno.EMFILE))
