@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
@@ -65,8 +65,16 @@ class FileArea(Protocol):
     def forget(self, job_ids: Collection[str], *, keys: Collection[str]) -> None:
         """Remove the results of jobs, and images that no job needs any more (node)."""
 
-    def sweep(self, job_ids: Collection[str], *, keys: Collection[str]) -> int:
-        """Remove everything but this (node); return how many files or folders."""
+    def listed(self) -> list[str]:
+        """Return the keys of everything that the node may remove (node)."""
+
+    def unneeded(
+        self, listed: Iterable[str], job_ids: Collection[str], *, keys: Collection[str]
+    ) -> list[str]:
+        """Return which of these keys are of no such job, nor one of these."""
+
+    def remove(self, listed: Collection[str]) -> None:
+        """Remove what was listed (node)."""
 
 
 class SharedFolder:
@@ -127,12 +135,19 @@ class SharedFolder:
         for job_id in job_ids:
             shutil.rmtree(self._data_dir / JOBS / job_id, ignore_errors=True)
 
-    def sweep(self, job_ids: Collection[str], *, keys: Collection[str]) -> int:
-        """Remove the results of all other jobs."""
-        found = {one.name for one in (self._data_dir / JOBS).glob("*")}
-        gone = found - set(job_ids)
-        self.forget(gone, keys=())
-        return len(gone)
+    def listed(self) -> list[str]:
+        """Return the jobs that have results; the images are the node's own."""
+        return [one.name for one in (self._data_dir / JOBS).glob("*")]
+
+    def unneeded(
+        self, listed: Iterable[str], job_ids: Collection[str], *, keys: Collection[str]
+    ) -> list[str]:
+        """Return which are others than these."""
+        return [one for one in listed if one not in job_ids]
+
+    def remove(self, listed: Collection[str]) -> None:
+        """Remove the results of jobs."""
+        self.forget(listed, keys=())
 
     def _open(self, key: str) -> BinaryIO:
         """Open a regular file that no link leads to, at any step of its key."""

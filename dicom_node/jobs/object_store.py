@@ -160,19 +160,25 @@ class ObjectStore:
                     self._files.rm(self._at(f"{_RESULTS}/{job_id}"), recursive=True)
         _each(self._remove, keys)
 
-    def sweep(self, job_ids: Collection[str], *, keys: Collection[str]) -> int:
-        """Remove everything but the results of these jobs and these images."""
+    def listed(self) -> list[str]:
+        """Return the keys of all images and results."""
         with _reaching():
-            found = [*self._below(_IMAGES), *self._below(_RESULTS)]
-        wanted, jobs = set(keys), set(job_ids)
-        gone = [
+            return [*self._below(_IMAGES), *self._below(_RESULTS)]
+
+    def unneeded(
+        self, listed: Iterable[str], job_ids: Collection[str], *, keys: Collection[str]
+    ) -> list[str]:
+        """Return which are neither results of these jobs nor these images."""
+        return [
             key
-            for key in found
-            if key not in wanted
-            and not (key.startswith(_RESULTS) and key.split("/")[1] in jobs)
+            for key in listed
+            if key not in keys
+            and not (key.startswith(_RESULTS) and key.split("/")[1] in job_ids)
         ]
-        _each(self._remove, gone)
-        return len(gone)
+
+    def remove(self, listed: Collection[str]) -> None:
+        """Remove files."""
+        _each(self._remove, listed)
 
     def _below(self, folder: str) -> list[str]:
         try:

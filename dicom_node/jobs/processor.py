@@ -41,6 +41,9 @@ _LOOK_S = 2.0
 """How often a job is looked at of which nothing was heard."""
 
 _TIDY_S = 60.0
+_REMOVED_AT_ONCE = 64
+"""Files that a sweep removes before a study may begin in between."""
+
 _SWEEP_S = 3600.0
 """How often everything that is left in the place for files is looked through."""
 
@@ -212,13 +215,23 @@ class JobProcessor(Collector):
 
     def sweep(self) -> int:
         """Remove what no job needs from the place for files; return how much."""
-        with self._tidying:
-            self._store.check_claim()  # what another node took over is its own
-            jobs = [one["job_id"] for one in self._store.jobs.requests()]
-            removed = self._area.sweep(jobs, keys=self._wanted())
+        # To list takes as long as the place does, and nobody waits for it.
+        gone = self._unneeded(self._area.listed())
+        removed = 0
+        for start in range(0, len(gone), _REMOVED_AT_ONCE):
+            with self._tidying:
+                self._store.check_claim()  # what another node took over is its own
+                still = self._unneeded(gone[start : start + _REMOVED_AT_ONCE])
+                self._area.remove(still)
+            removed += len(still)
         if removed:
             log.info("job_files_removed", count=removed)
         return removed
+
+    def _unneeded(self, listed: Sequence[str]) -> list[str]:
+        with self._tidying:
+            jobs = {one["job_id"] for one in self._store.jobs.requests()}
+            return self._area.unneeded(listed, jobs, keys=self._wanted())
 
     def collect(self) -> Iterator[Metric]:
         """Yield how many jobs are in each state, and how many workers there are."""
