@@ -17,7 +17,8 @@ __all__ = ["Registered", "register"]
 
 _RECOVERIES = 50
 """How often a workflow may be found unfinished at start. A study that ends the
-process every time is then failed, and others go on."""
+process every time is then failed, and others go on. What sends is tried however often
+it was cut off: the node's own results end no process."""
 
 
 _P = ParamSpec("_P")
@@ -76,7 +77,7 @@ def register(steps: Steps) -> Registered:
                     queue_of(destination), deliver, study_id, destination, name
                 )
 
-    @DBOS.workflow(name="deliver", max_recovery_attempts=_RECOVERIES)
+    @DBOS.workflow(name="deliver", max_recovery_attempts=None)
     @_ringing
     def deliver(study_id: int, destination: str, name: str) -> None:
         again = DBOS.run_step(
@@ -102,7 +103,7 @@ def register(steps: Steps) -> Registered:
             destination,
         )
 
-    @DBOS.workflow(name="commit", max_recovery_attempts=_RECOVERIES)
+    @DBOS.workflow(name="commit", max_recovery_attempts=None)
     @_ringing
     def commit(study_id: int, destination: str, name: str) -> None:
         commit_later(
