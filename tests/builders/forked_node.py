@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import dicom_node.deliver  # a node loads it with its first study
+import dicom_node.deliver  # noqa: F401 - a node loads it with its first study
 from dicom_node.config import load_settings
 from dicom_node.service import NodeService
 from tests.builders.process import wait_for_port
