@@ -265,6 +265,16 @@ class Database:
             batch = self._queue[:_MAX_BATCH]
             del self._queue[:_MAX_BATCH]
         try:
+            self._commit_all(batch)
+        finally:
+            # An interrupt is for this thread; nobody waits for ever because of it.
+            for one in batch:
+                if not one.is_done:
+                    one.error = StoreError("the commit was interrupted", is_away=True)
+                    one.is_done = True
+
+    def _commit_all(self, batch: list[_Waiting[Any]]) -> None:
+        try:
             told = all(one.is_told_by_files for one in batch)
             with self.write(is_told_by_files=told) as connection:
                 results = [one.change(connection) for one in batch]
@@ -276,12 +286,6 @@ class Database:
                 else:  # each meets its own
                     self._commit_alone(one)
             return
-        except BaseException:
-            # An interrupt is for this thread; nobody else waits for ever because of it.
-            for one in batch:
-                one.error = StoreError("the commit was interrupted", is_away=True)
-                one.is_done = True
-            raise
         for one, result in zip(batch, results, strict=True):
             one.result = result
             one.is_done = True
