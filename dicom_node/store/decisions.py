@@ -12,7 +12,12 @@ from dicom_node.store.events import record_event
 from dicom_node.store.schema import StudyState, VersionState, versions
 from dicom_node.store.versions import set_study_state
 
-__all__ = ["RecordedDecision", "read_decision", "record_decision"]
+__all__ = [
+    "RecordedDecision",
+    "read_decision",
+    "record_decision",
+    "requested_versions",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,18 @@ def read_decision(connection: Connection, version_id: int) -> RecordedDecision |
     if row is None or row.priority is None:
         return None
     return RecordedDecision(row.rule, row.model, row.priority)
+
+
+def requested_versions(connection: Connection) -> frozenset[int]:
+    """Return which of the versions that wait a person asked for."""
+    waits = [VersionState.READY, VersionState.PROCESSING]
+    return frozenset(
+        connection.scalars(
+            select(versions.c.id).where(
+                versions.c.state.in_(waits), versions.c.priority == "requested"
+            )
+        )
+    )
 
 
 def record_decision(

@@ -64,6 +64,11 @@ class WorkStore:
         with self._database.read() as connection:
             return _decisions.read_decision(connection, version_id)
 
+    def requested_versions(self) -> frozenset[int]:
+        """Return which of the versions that wait a person asked for."""
+        with self._database.read() as connection:
+            return _decisions.requested_versions(connection)
+
     def record_decision(
         self,
         version_id: int,

@@ -17,6 +17,7 @@ __all__ = [
     "engine_configuration",
     "expect_interruptions",
     "first_id",
+    "name_of",
     "newest",
     "next_id",
     "queue_of",
@@ -101,6 +102,11 @@ def queue_of(destination: str) -> str:
 def first_id(name: str) -> str:
     """Return the id of the first workflow for a piece of work."""
     return f"{name}-0"
+
+
+def name_of(workflow_id: str) -> str:
+    """Return the name of the work that a workflow is for."""
+    return workflow_id.rpartition("-")[0]
 
 
 def next_id(workflow_id: str) -> str:

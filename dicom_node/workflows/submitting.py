@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import StoreError
 from dicom_node.rules import PRIORITIES
-from dicom_node.workflows.engine import first_id, newest, next_id
+from dicom_node.workflows.engine import first_id, name_of, newest, next_id
 from dicom_node.workflows.order import FIRST
 from dicom_node.workflows.watching import ring
 
@@ -21,6 +21,7 @@ __all__ = [
     "forget_ended",
     "has_queued",
     "hurry",
+    "queued_names",
     "submit",
 ]
 
@@ -106,6 +107,25 @@ def hurry(name: str) -> None:
     if found is not None:
         DBOS.set_workflow_delay(found.workflow_id, delay_seconds=0.0)
         ring()
+
+
+def queued_names() -> frozenset[str]:
+    """Return the names of all work that waits in a queue, or is being done.
+
+    Raises
+    ------
+    StoreError
+        The workflow database could not answer.
+
+    """
+    try:
+        active = DBOS.list_workflows(
+            status=sorted(_ACTIVE), load_input=False, load_output=False
+        )
+    except (SQLAlchemyError, dbos_error.DBOSException) as error:
+        msg = f"the queues could not be read ({type(error).__name__})"
+        raise StoreError(msg) from error
+    return frozenset(name_of(one.workflow_id) for one in active)
 
 
 def has_queued(queue: str, *, until: int) -> bool:

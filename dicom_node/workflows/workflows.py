@@ -49,6 +49,7 @@ from dicom_node.workflows.submitting import (
     forget_ended,
     has_queued,
     hurry,
+    queued_names,
     submit,
 )
 from dicom_node.workflows.watching import QueueWatch
@@ -214,6 +215,8 @@ class Workflows:
     def resume(self, *, only_overdue: bool = False) -> dict[str, int]:
         """Queue what the store says is undone; doing so twice changes nothing.
 
+        What waits in its queue is left there without a look at it, one by one.
+
         Parameters
         ----------
         only_overdue : bool
@@ -228,19 +231,26 @@ class Workflows:
         """
         if not only_overdue:
             self._store.work.requeue_failed(reason_prefix=NO_MODEL, now=self._clock())
+        queued = queued_names() if only_overdue else frozenset()
         undone = self._store.work.unfinished_versions()
+        requested = self._store.work.requested_versions()
         for key in undone:
+            if work_name(key) in queued and key.version_id not in requested:
+                continue
             self.version_ready(key)
             if not only_overdue:
                 hurry(work_name(key))
         latest = self._clock() - _OVERDUE
         pending = first_in_line(self._store.outbox.pending_parcels())
         for parcel in pending:
-            if not only_overdue or parcel.next_attempt_at < latest:
+            if only_overdue and parcel.next_attempt_at >= latest:
+                continue
+            if parcel_name(parcel) not in queued:
                 self._submit_parcel(parcel)
         waiting = self._store.commitments.waiting()
         for parcel in waiting:
-            if not only_overdue or parcel.next_attempt_at < latest:
+            is_due = not only_overdue or parcel.next_attempt_at < latest
+            if is_due and commitment_name(parcel) not in queued:
                 self._submit_commitment(parcel)
             if not only_overdue:
                 # The node may have ended between writing that it asks and asking.
