@@ -32,7 +32,7 @@ from dicom_node.store import Store
 from dicom_node.store.job_claims import FINGERPRINT_DIGITS, JobListener
 from dicom_node.store.jobs import JobOutcome
 from dicom_node.store.schema import JobState
-from dicom_node.workflows import StudyProcessor
+from dicom_node.workflows import StudyProcessor, Threaded
 
 __all__ = ["JobProcessor"]
 
@@ -122,6 +122,13 @@ class JobProcessor(Collector):
             found = self._look_for_workers()
             self._looked = time.monotonic(), found
         return found
+
+    def dead_threads(self) -> list[str]:
+        """Return the names of those that were started and do not run."""
+        dead = self._local.dead_threads() if isinstance(self._local, Threaded) else []
+        if self._thread.ident is not None and not self._thread.is_alive():
+            dead.append(self._thread.name)
+        return dead
 
     def fingerprint(self, model: str | None = None) -> str:
         """Return what decides the results, and what a worker must be."""
@@ -338,9 +345,9 @@ class JobProcessor(Collector):
     def _listen(self) -> None:
         tidied_at, swept_at = time.monotonic(), -_SWEEP_S
         while not self._is_stopping.is_set():
-            if self._listener.wait(_HEAR_S):
-                self._tell_who_waits()
             try:
+                if self._listener.wait(_HEAR_S):
+                    self._tell_who_waits()
                 if time.monotonic() - swept_at >= _SWEEP_S:
                     swept_at = time.monotonic()
                     self.sweep()
@@ -349,8 +356,9 @@ class JobProcessor(Collector):
                     self.tidy()
             except NodeError as error:
                 log.warning("job_files_not_removed", reason=str(error))
-            except Exception:
-                log.exception("job_files_not_removed")
+            except Exception:  # a door: it listens on
+                log.exception("jobs_not_looked_after")
+                self._is_stopping.wait(_HEAR_S)
 
     def _look_for_workers(self) -> str | None:
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.errors import NodeError, OutOfResourcesError
+from dicom_node.errors import OutOfResourcesError
 from dicom_node.records import ImageSeries
 
 if TYPE_CHECKING:
@@ -158,7 +158,10 @@ class FrameCache:
         self._is_wanted.notify_all()
 
     def _read_ahead(self) -> None:
-        self._open()
+        try:
+            self._open()
+        except Exception as error:  # noqa: BLE001 - who asks for a frame tries again
+            _log.info("frames_not_read_ahead", error=type(error).__name__)
         while True:
             with self._lock:
                 while self._wanted is None and not self._is_closed:
@@ -175,7 +178,7 @@ class FrameCache:
                     continue
             try:
                 self._decode(wanted[0], batch)
-            except (NodeError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - it reads on
                 # Who asks for such a frame learns why.
                 _log.info("frames_not_read_ahead", error=type(error).__name__)
                 with self._lock:

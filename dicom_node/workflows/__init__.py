@@ -2,7 +2,7 @@
 
 from dicom_node.workflows.leftovers import remove_unfinished
 from dicom_node.workflows.pipeline_processor import PipelineProcessor
-from dicom_node.workflows.processing import RESULTS, StudyProcessor
+from dicom_node.workflows.processing import RESULTS, StudyProcessor, Threaded
 from dicom_node.workflows.workflows import DRAINING, PAUSED, Workflows
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "RESULTS",
     "PipelineProcessor",
     "StudyProcessor",
+    "Threaded",
     "Workflows",
     "remove_unfinished",
 ]

@@ -102,6 +102,11 @@ class PipelineProcessor:
             return None
         return grounder.identity
 
+    def dead_threads(self) -> list[str]:
+        """Return the name of what keeps the model loaded, when it has ended."""
+        keeper = self._keeper
+        return [] if keeper is None or keeper.is_alive() else [keeper.name]
+
     def fingerprint(self, model: str | None = None) -> str:
         """Return what decides the results besides the study: model, program, settings.
 

@@ -40,6 +40,7 @@ __all__ = [
     "Preparing",
     "Processing",
     "StudyProcessor",
+    "Threaded",
 ]
 
 RESULTS = "results"
@@ -110,6 +111,14 @@ class Expecting(Protocol):
 
     def expect(self) -> None:
         """Load in the background what the first study would wait for."""
+
+
+@runtime_checkable
+class Threaded(Protocol):
+    """A processor with threads of its own, which last as long as the node."""
+
+    def dead_threads(self) -> list[str]:
+        """Return the names of those that were started and do not run."""
 
 
 class Processing:

@@ -40,6 +40,7 @@ from dicom_node.workflows.processing import (
     Preparing,
     Processing,
     StudyProcessor,
+    Threaded,
 )
 from dicom_node.workflows.registered import register
 from dicom_node.workflows.steps import Steps, seconds_until
@@ -135,7 +136,12 @@ class Workflows:
 
     def dead_threads(self) -> list[str]:
         """Return the names of those that do not run, of all that take work."""
-        return ["workflows"] if self._watch is None else self._watch.dead_threads()
+        if self._watch is None:
+            return ["workflows"]
+        dead = self._watch.dead_threads()
+        if isinstance(self._processor, Threaded):
+            dead += self._processor.dead_threads()
+        return dead
 
     def complete_by(self, retriever: Retriever) -> None:
         """Let every version wait until an archive was asked for what it lacks."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,10 +13,11 @@ import pytest
 from dicom_node.config import LimitSettings
 from dicom_node.corrections.segments import read_segments
 from dicom_node.errors import OutOfResourcesError, PixelDecodingError
-from dicom_node.imaging import Display, find_series
-from dicom_node.web.frames import FrameCache, ShownSeries
+from dicom_node.imaging import Display, PixelReader, find_series
+from dicom_node.web.frames import FrameCache, ShownFrame, ShownSeries
 from tests.builders.dicom_series import make_ct_series
 from tests.builders.finished_study import finish_study
+from tests.builders.process import wait_until
 from tests.builders.websites import open_site
 
 SLICES = 40
@@ -110,6 +112,41 @@ def test_a_frame_that_cannot_be_decoded_fails_alone(
     assert len(cache.frame(other, 1).data) == FRAME_BYTES
     with pytest.raises(PixelDecodingError):
         cache.frame(other, 0)
+
+
+def test_what_reads_ahead_goes_on_after_the_machine_lacked_something(
+    shown: ShownSeries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = FrameCache(LimitSettings())
+    opened, decoded = cache._open, cache._decode
+    tried: list[str] = []
+
+    def open_later() -> PixelReader:
+        if not tried:
+            tried.append("open")
+            raise OSError(errno.EMFILE, "no descriptor")
+        return opened()
+
+    def decode_later(series: ShownSeries, indices: list[int]) -> list[ShownFrame]:
+        if threading.current_thread() is cache._ahead and "read" not in tried:
+            tried.append("read")
+            raise MemoryError
+        return decoded(series, indices)
+
+    monkeypatch.setattr(cache, "_open", open_later)
+    monkeypatch.setattr(cache, "_decode", decode_later)
+    cache.start()
+    try:
+        wait_until(lambda: tried == ["open"], timeout_s=30, what="the first try")
+        cache.frame(shown, 0)
+        wait_until(lambda: "read" in tried, timeout_s=30, what="the second")
+        wait_until(lambda: not cache._being_read, timeout_s=30, what="its end")
+        cache.frame(shown, 0)
+        wait_until(lambda: len(cache._frames) > 8, timeout_s=30, what="frames ahead")
+        assert cache._ahead is not None
+        assert cache._ahead.is_alive()
+    finally:
+        cache.close()
 
 
 def test_a_node_that_stops_decodes_no_more(

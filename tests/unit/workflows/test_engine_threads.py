@@ -134,6 +134,16 @@ def test_a_queue_from_which_nobody_takes_work_is_told(
     assert name in trouble
 
 
+def test_the_end_of_a_thread_of_the_processor_is_told(
+    workflows: Workflows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor = SimpleNamespace(dead_threads=lambda: ["warm-up"])
+
+    monkeypatch.setattr(workflows, "_processor", processor)
+
+    assert "warm-up" in workflows.dead_threads()
+
+
 def test_the_end_of_the_thread_that_lets_delayed_work_begin_is_told(
     workflows: Workflows,
 ) -> None:

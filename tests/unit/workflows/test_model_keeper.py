@@ -90,6 +90,21 @@ def test_a_model_that_is_lost_is_loaded_again_without_any_work(
     assert worker.pid is None
 
 
+def test_the_end_of_the_thread_that_keeps_the_model_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    processor = PipelineProcessor(
+        NodeSettings(), make_grounder=lambda _model: LosingGrounder()
+    )
+    assert processor.dead_threads() == []
+    monkeypatch.setattr(processor, "_keep_loaded", lambda: None)
+
+    processor.start()
+
+    join_all("warm-up")
+    assert processor.dead_threads() == ["warm-up"]
+
+
 def test_who_decodes_is_started_when_a_study_is_on_its_way_and_ends_with_the_node(
     tmp_path: Path,
 ) -> None:
