@@ -21,7 +21,10 @@ __all__ = ["measure_anchors"]
 _Attack: TypeAlias = Callable[[int, str], Sequence[Figure]]
 """Attacks a port of an AE of that title, and returns what it saw."""
 
-_CUT_SHORT = "yes; it refused a connection of the attack, which ended there"
+_CUT_SHORT = (
+    "yes; a connection of the attack was refused, cut or not answered; it ended there"
+)
+"""What is known when the attack met an error of the socket, of whatever kind."""
 
 
 def measure_anchors(
@@ -64,7 +67,7 @@ def _measure(
     try:
         figures = attack(port, called)
         is_whole = True
-    except OSError:  # Orthanc serves four associations, and lets few wait for one.
+    except OSError:  # Orthanc reads one request for an association after the other.
         is_whole = False
     time.sleep(2.0)
     try:

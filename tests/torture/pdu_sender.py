@@ -15,8 +15,8 @@ from tests.torture.pdu_fuzz import make_script
 __all__ = ["send_scripts"]
 
 _OPEN = 32
-"""Connections at once: fewer than the node allows; Orthanc serves four, and the rest
-wait for it or are refused."""
+"""Connections at once: fewer than the node allows. Orthanc reads one request for an
+association after the other, so that all wait behind one that sends none."""
 
 _HELD_S = 0.3
 """How long a caller listens that wants to hear the answers."""
