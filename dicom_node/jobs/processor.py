@@ -226,6 +226,8 @@ class JobProcessor(Collector):
         gone = self._unneeded(self._area.listed())
         removed = 0
         for start in range(0, len(gone), _REMOVED_AT_ONCE):
+            if self._is_stopping.is_set():
+                break
             with self._tidying:
                 self._store.check_claim()  # what another node took over is its own
                 still = self._unneeded(gone[start : start + _REMOVED_AT_ONCE])

@@ -228,7 +228,7 @@ def _small(
 
 def _idle(opened: Mapping[str, Receiver], *, is_full: bool) -> Table:
     rows = []
-    # storescp serves one association at a time, Orthanc four, stock pynetdicom ten.
+    # storescp serves one association at a time, stock pynetdicom ten.
     for name, most in ((NODE, 50), (ORTHANC, 4), (STOCK, 9)):
         one = opened[name]
         told, _ = one.send(

@@ -21,12 +21,15 @@ def test_every_test_that_the_feature_table_names_is_there():
     assert missing == []
 
 
-def test_every_yes_of_the_feature_table_is_shown_by_something():
+def test_every_yes_of_the_feature_table_is_shown_by_a_test():
     rows = [
         [cell.strip() for cell in found["cells"].split("|")]
         for found in ROW.finditer(PAGE.read_text(encoding="utf-8"))
     ]
 
     assert len(rows) == 69
-    assert [cells[0] for cells in rows if cells[6] == "yes" and not cells[7]] == []
+    unshown = [
+        cells[0] for cells in rows if cells[6] == "yes" and not LINK.search(cells[7])
+    ]
+    assert unshown == []
     assert {cells[6] for cells in rows} <= {"yes", "part", "no"}
