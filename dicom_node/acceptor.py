@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 import time
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -23,6 +22,7 @@ from conformance.profile import (
     Rejection,
     Status,
 )
+from dicom_node.arriving import Arriving, Progress
 from dicom_node.config import LimitSettings
 from dicom_node.dimse import Command, CommandField, decode_command, encode_response
 from dicom_node.errors import (
@@ -92,33 +92,6 @@ class AcceptorHost(Protocol):
         """Take note that an association that was let in has ended."""
 
 
-@dataclass(slots=True)
-class _Message:
-    """A request whose data set is arriving."""
-
-    context_id: int
-    command: Command
-    reception: Reception | None
-    """None, nor ``normalized``: the data set is thrown away, ``status`` the answer."""
-    normalized: NormalizedMessage | None = None
-    status: int = Status.SUCCESS
-    comment: str = ""
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far the current request has come."""
-
-    command_bytes: bytearray = field(default_factory=bytearray)
-    context_id: int | None = None
-    message: _Message | None = None
-    bytes_received: int = 0
-
-    @property
-    def is_between_requests(self) -> bool:
-        return self.message is None and not self.command_bytes
-
-
 class Acceptor:
     """Serves one connection until it ends.
 
@@ -146,7 +119,7 @@ class Acceptor:
         self._calling_ae_title = ""
         self._contexts: dict[int, AnsweredContext] = {}
         self._max_pdu_length = 0
-        self._progress = _Progress()
+        self._progress = Progress()
 
     @property
     def is_idle(self) -> bool:
@@ -310,24 +283,22 @@ class Acceptor:
             if not self._commitment.close(command.status):
                 raise ProtocolViolationError("a response to nothing")
             # An event reply, if there is one, is thrown away.
-            self._progress = _Progress(
-                message=message if command.has_data_set else None
-            )
+            self._progress = Progress(message=message if command.has_data_set else None)
         elif command.field == CommandField.C_CANCEL_RQ:
-            self._progress = _Progress()  # PS3.7 9.3.2.3: there is no response.
+            self._progress = Progress()  # PS3.7 9.3.2.3: there is no response.
         elif command.has_data_set:
             self._progress.message = message
         else:
             self._respond(message, message.status, message.comment)
 
-    def _message(self, context_id: int, command: Command) -> _Message:
+    def _message(self, context_id: int, command: Command) -> Arriving:
         context = self._contexts[context_id]
-        message = _Message(context_id, command, None)
+        message = Arriving(context_id, command, None)
         if context.abstract_syntax == STORAGE_COMMITMENT_SOP_CLASS_UID:
             begun = self._commitment.begin(command)
             if isinstance(begun, NormalizedAnswer):
-                return _Message(context_id, command, None, None, *begun.refusal)
-            return _Message(context_id, command, None, begun)
+                return Arriving(context_id, command, None, None, *begun.refusal)
+            return Arriving(context_id, command, None, begun)
         is_verification = context.abstract_syntax == VERIFICATION_SOP_CLASS_UID
         served = CommandField.C_ECHO_RQ if is_verification else CommandField.C_STORE_RQ
         if command.field != served:
@@ -351,22 +322,29 @@ class Acceptor:
             )
         return message
 
-    def _finish(self, message: _Message) -> None:
+    def _finish(self, message: Arriving) -> None:
         if message.command.field == CommandField.N_EVENT_REPORT_RSP:
-            self._progress = _Progress()
+            self._progress = Progress()
         elif message.normalized is not None:
             self._finish_normalized(message, message.normalized)
         elif message.reception is None:
             self._respond(message, message.status, message.comment)
         else:
-            answer = message.reception.finish()
-            if answer.instance is not None:
-                self.study_instance_uids.add(answer.instance.study_instance_uid)
-            self._host.answered(answer)
+            self._answer_store(message, message.reception)
+
+    def _answer_store(self, message: Arriving, reception: Reception) -> None:
+        answer = reception.finish()
+        if answer.instance is not None:
+            self.study_instance_uids.add(answer.instance.study_instance_uid)
+        self._host.answered(answer)
+        try:
             self._respond(message, answer.status, answer.comment)
+        finally:
+            # The caller makes its next request meanwhile.
+            reception.log_answer()
 
     def _finish_normalized(
-        self, message: _Message, normalized: NormalizedMessage
+        self, message: Arriving, normalized: NormalizedMessage
     ) -> None:
         syntax = self._contexts[message.context_id].transfer_syntax or ""
         answer = self._commitment.finish(normalized, transfer_syntax_uid=syntax)
@@ -376,10 +354,10 @@ class Acceptor:
             self._send(message.context_id, report[0], is_command=True)
             self._send(message.context_id, report[1], is_command=False)
 
-    def _respond(self, message: _Message, status: int, comment: str) -> None:
+    def _respond(self, message: Arriving, status: int, comment: str) -> None:
         response = encode_response(message.command, status, comment)
         self._send(message.context_id, response, is_command=True)
-        self._progress = _Progress()
+        self._progress = Progress()
         self.answered_at = time.monotonic()
 
     def _send(self, context_id: int, data: bytes, *, is_command: bool) -> None:

@@ -41,7 +41,8 @@ from dicom_node.errors import (
     CannotUnderstandError,
     StoreError,
 )
-from dicom_node.header import instance_sha256, read_header
+from dicom_node.header import read_header
+from dicom_node.instance_file import instance_sha256
 from dicom_node.normalized import NormalizedAnswer, NormalizedRequest, Report
 from dicom_node.store import CommitmentTask, KeptInstance, Store
 

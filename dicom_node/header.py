@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import mmap
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,23 +18,19 @@ from typing import BinaryIO, Literal
 
 from pydicom.charset import convert_encodings
 
-from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.charsets import decode_text
 from dicom_node.data_set import BeyondHeadError, DataSetScan, Tag, scan_data_set
 from dicom_node.errors import CannotUnderstandError
 from dicom_node.identity import (
     MODEL_NAME,
-    series_uid_or_derived,
-    study_uid_or_derived,
+    derive_series_uid,
+    derive_study_uid,
 )
 from dicom_node.quiet import quiet
 
 __all__ = [
     "Envelope",
     "InstanceHeader",
-    "file_meta",
-    "instance_hash",
-    "instance_sha256",
     "is_uid",
     "read_data_set_header",
     "read_header",
@@ -49,15 +43,12 @@ _DELIMITERS = {ord(one) for one in "\\^="}
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _PREFIX_BYTES = 132
-_BLOCK_BYTES = 1 << 20
 _PROCESSING_EQUIPMENT = (b"109102", b"DCM")
 _DEFLATED = re.compile(r"1\.2\.840\.10008\.1\.2\.(1\.99|8\.1|4\.95|4\.205)")
 """Syntaxes whose data set is compressed as a whole, or in part, by deflate."""
 
 _META_GROUP_LENGTH = bytes((2, 0, 0, 0))
 """Tag of the first element of file meta information."""
-
-_META_ELEMENT = struct.Struct("<HH2sH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,69 +193,6 @@ def read_data_set_header(
         raise CannotUnderstandError("the data set cannot be read") from error
 
 
-def instance_hash(
-    *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
-) -> hashlib._Hash:
-    """Begin the hash that names an instance's content; feed it the data set.
-
-    It covers the UIDs of class, instance and transfer syntax and the bytes of the
-    data set, and leaves out the rest of the file meta information, which whoever
-    wrote the file chose: the same instance has the same hash whether it came over
-    the network or lies in a file.
-    """
-    uids = f"{sop_class_uid}\n{sop_instance_uid}\n{transfer_syntax_uid}\n"
-    return hashlib.sha256(uids.encode("ascii", "replace"))
-
-
-def instance_sha256(path: Path, header: InstanceHeader) -> str:
-    """Return the hash of an instance in a file, as `instance_hash` defines it.
-
-    Raises
-    ------
-    OSError
-        The file cannot be read.
-
-    """
-    digest = instance_hash(
-        sop_class_uid=header.sop_class_uid,
-        sop_instance_uid=header.sop_instance_uid,
-        transfer_syntax_uid=header.transfer_syntax_uid,
-    )
-    with path.open("rb") as file:
-        file.seek(header.data_set_offset)
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def file_meta(
-    *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
-) -> bytes:
-    """Encode preamble, prefix and file meta information, PS3.10 7.1.
-
-    The preamble is zero, so that the file is nothing else as well (CVE-2019-11687).
-    """
-    elements = b"".join(
-        (
-            _META_ELEMENT.pack(2, 0x0001, b"OB", 0) + struct.pack("<L", 2) + b"\0\1",
-            _meta_text(0x0002, b"UI", sop_class_uid),
-            _meta_text(0x0003, b"UI", sop_instance_uid),
-            _meta_text(0x0010, b"UI", transfer_syntax_uid),
-            _meta_text(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
-            _meta_text(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
-        )
-    )
-    length = _META_ELEMENT.pack(2, 0, b"UL", 4) + struct.pack("<L", len(elements))
-    return bytes(128) + b"DICM" + length + elements
-
-
-def _meta_text(element: int, vr: bytes, text: str) -> bytes:
-    value = text.encode("ascii")
-    if len(value) % 2:
-        value += b"\0" if vr == b"UI" else b" "
-    return _META_ELEMENT.pack(2, element, vr, len(value)) + value
-
-
 def _map(file: BinaryIO) -> mmap.mmap:
     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
@@ -345,8 +273,7 @@ def _understand(scan: DataSetScan, envelope: Envelope) -> InstanceHeader:
     sop_instance_uid = found[Tag.SOP_INSTANCE_UID] or envelope.sop_instance_uid
     if not (sop_class_uid and sop_instance_uid):
         raise CannotUnderstandError("SOP Class UID or SOP Instance UID is missing")
-    study_uid = study_uid_or_derived(
-        found[Tag.STUDY_INSTANCE_UID],
+    study_uid = found[Tag.STUDY_INSTANCE_UID] or derive_study_uid(
         patient_id=_text(scan.values, Tag.PATIENT_ID),
         study_date=_text(scan.values, Tag.STUDY_DATE),
         study_time=_text(scan.values, Tag.STUDY_TIME),
@@ -359,8 +286,8 @@ def _understand(scan: DataSetScan, envelope: Envelope) -> InstanceHeader:
         sop_instance_uid=sop_instance_uid,
         transfer_syntax_uid=envelope.transfer_syntax_uid,
         study_instance_uid=study_uid,
-        series_instance_uid=series_uid_or_derived(
-            found[Tag.SERIES_INSTANCE_UID],
+        series_instance_uid=found[Tag.SERIES_INSTANCE_UID]
+        or derive_series_uid(
             study_instance_uid=study_uid,
             modality=_text(scan.values, Tag.MODALITY),
             series_number=_text(scan.values, Tag.SERIES_NUMBER),
@@ -376,13 +303,18 @@ def _understand(scan: DataSetScan, envelope: Envelope) -> InstanceHeader:
 
 
 def _texts(scan: DataSetScan, tags: Mapping[str, Tag]) -> dict[str, str]:
-    found = {keyword: _text(scan.values, tag) for keyword, tag in tags.items()}
+    find = scan.values.get
+    values = tuple([find(tag, b"") for tag in tags.values()])
+    texts = _decoded(values, find(Tag.SPECIFIC_CHARACTER_SET, b""))
+    return {keyword: text for keyword, text in zip(tags, texts, strict=True) if text}
+
+
+@functools.lru_cache(maxsize=64)  # the instances of a series say the same
+def _decoded(values: tuple[bytes, ...], character_sets: bytes) -> tuple[str, ...]:
     # A database keeps no NUL, and nothing that is no text.
-    return {
-        keyword: cleaned
-        for keyword, text in found.items()
-        if (cleaned := _UNPRINTABLE.sub("", text).strip())
-    }
+    return tuple(
+        _UNPRINTABLE.sub("", _decode(value, character_sets)).strip() for value in values
+    )
 
 
 def _numbers(scan: DataSetScan) -> dict[str, int]:
@@ -427,11 +359,15 @@ def _is_own_result(scan: DataSetScan) -> bool:
 
 
 def _text(values: Mapping[int, bytes], tag: Tag) -> str:
+    return _decode(values.get(tag, b""), values.get(Tag.SPECIFIC_CHARACTER_SET, b""))
+
+
+def _decode(value: bytes, character_sets: bytes) -> str:
     """Decode a value by the character sets that the data set names (PS3.5 6.1)."""
-    value = values.get(tag, b"").strip(b" \0")
+    value = value.strip(b" \0")
     if value.isascii() and b"\x1b" not in value:
         return value.decode("ascii")
-    names = values.get(Tag.SPECIFIC_CHARACTER_SET, b"").decode("ascii", "replace")
+    names = character_sets.decode("ascii", "replace")
     try:
         with quiet():
             encodings = convert_encodings(

@@ -10,9 +10,9 @@ __all__ = [
     "MANUFACTURER",
     "MODEL_NAME",
     "content_version",
+    "derive_series_uid",
+    "derive_study_uid",
     "derive_uid",
-    "series_uid_or_derived",
-    "study_uid_or_derived",
 ]
 
 MANUFACTURER = "DICOM Grounding Node project"
@@ -49,8 +49,7 @@ def derive_uid(*parts: str) -> str:
     return f"2.25.{uuid.uuid5(_NAMESPACE, digest.hexdigest()).int}"
 
 
-def study_uid_or_derived(
-    study_instance_uid: str,
+def derive_study_uid(
     *,
     patient_id: str,
     study_date: str,
@@ -59,13 +58,11 @@ def study_uid_or_derived(
     accession_number: str,
     frame_of_reference_uid: str,
 ) -> str:
-    """Return the Study Instance UID, or a derived one where it is empty.
+    """Return a Study Instance UID for what has none.
 
     Instances that agree in the given attributes (values of the data elements of
     the same name, empty where absent) get the same UID.
     """
-    if study_instance_uid:
-        return study_instance_uid
     return derive_uid(
         "study",
         patient_id,
@@ -77,8 +74,7 @@ def study_uid_or_derived(
     )
 
 
-def series_uid_or_derived(
-    series_instance_uid: str,
+def derive_series_uid(
     *,
     study_instance_uid: str,
     modality: str,
@@ -86,9 +82,7 @@ def series_uid_or_derived(
     series_description: str,
     frame_of_reference_uid: str,
 ) -> str:
-    """Return the Series Instance UID, or a derived one where it is empty."""
-    if series_instance_uid:
-        return series_instance_uid
+    """Return a Series Instance UID for what has none, as `derive_study_uid` does."""
     return derive_uid(
         "series",
         study_instance_uid,

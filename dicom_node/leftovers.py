@@ -11,7 +11,8 @@ from pathlib import Path
 import structlog
 
 from dicom_node.errors import CannotUnderstandError
-from dicom_node.header import instance_sha256, read_header
+from dicom_node.header import read_header
+from dicom_node.instance_file import instance_sha256
 from dicom_node.spool import Spool, proven_sha256
 
 __all__ = ["adopt_leftovers"]

@@ -27,11 +27,10 @@ from dicom_node.hash_ahead import HashAhead
 from dicom_node.header import (
     Envelope,
     InstanceHeader,
-    file_meta,
-    instance_hash,
     is_uid,
     read_data_set_header,
 )
+from dicom_node.instance_file import file_meta, instance_hash
 from dicom_node.records import ReceivedInstance
 from dicom_node.spool import Spool, SpoolWriter
 from dicom_node.store import InstanceOutcome
@@ -193,12 +192,6 @@ class InstanceReceiver:
             image=header.image,
         )
         outcome = self._ledger.record_instance(instance)
-        log.info(
-            "instance_received",
-            sop_instance_uid=instance.sop_instance_uid,
-            size_bytes=size_bytes,
-            outcome=str(outcome),
-        )
         if self._on_instance is not None:
             try:
                 self._on_instance(instance, outcome)
@@ -214,13 +207,15 @@ class Reception:
     """One instance on its way in: `write` its bytes, then `finish` or `abandon`.
 
     After trouble the rest of the bytes is taken and thrown away, because a caller
-    reads no answer before it has sent everything.
+    reads no answer before it has sent everything. Once the caller has its answer,
+    `log_answer` writes the line of the log, which nobody waits for.
     """
 
     def __init__(self, receiver: InstanceReceiver, request: StoreRequest) -> None:
         self._receiver = receiver
         self._request = request
         self._failure: BaseException | None = None
+        self._answer: StoreAnswer | None = None
         self._writer: SpoolWriter | None = None
         self._ahead: HashAhead | None = None
         self._meta_bytes = 0
@@ -255,12 +250,35 @@ class Reception:
 
     def finish(self) -> StoreAnswer:
         """Make the instance durable and return what the caller is told."""
+        self._answer = None
         if self._writer is not None:
             try:
-                return self._keep(self._writer)
+                self._answer = self._keep(self._writer)
             except Exception as error:  # noqa: BLE001 - a door: it becomes a status
                 self._fail(error)
-        return self._refusal()
+        self._answer = self._answer or self._refusal()
+        return self._answer
+
+    def log_answer(self) -> None:
+        """Log what `finish` has returned."""
+        answer = self._answer
+        if answer is None:
+            return
+        if answer.instance is not None:
+            log.info(
+                "instance_received",
+                sop_instance_uid=answer.instance.sop_instance_uid,
+                size_bytes=answer.instance.size_bytes,
+                outcome=str(answer.outcome),
+            )
+            return
+        error = self._failure
+        log.warning(
+            "instance_refused",
+            status=f"0x{answer.status:04X}",
+            error=type(error).__name__,
+            reason=_reason(error),
+        )
 
     def abandon(self) -> None:
         """Forget the instance: the rest of it will not come."""
@@ -328,19 +346,17 @@ class Reception:
         self.abandon()
 
     def _refusal(self) -> StoreAnswer:
-        error = self._failure or RuntimeError("finished twice")
+        error = self._failure = self._failure or RuntimeError("finished twice")
         status = next(
             (status for kind, status in _STATUSES if isinstance(error, kind)),
             Status.PROCESSING_FAILURE,
         )
-        # Only our own errors are quoted: a library's text may hold a value.
-        comment = str(error) if isinstance(error, NodeError) else ""
-        log.warning(
-            "instance_refused",
-            status=f"0x{status:04X}",
-            error=type(error).__name__,
-            reason=comment,
-        )
+        comment = _reason(error)
         if isinstance(error, StoreError):
             comment = "the database could not answer"  # not where it is
         return StoreAnswer(status, comment or "the instance could not be kept")
+
+
+def _reason(error: BaseException | None) -> str:
+    # Only our own errors are quoted: a library's text may hold a value.
+    return str(error) if isinstance(error, NodeError) else ""

@@ -25,6 +25,7 @@ from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocke
 from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.config import DicomPeer
 from dicom_node.errors import AssociationRefusedError, SettingsError
+from dicom_node.tcp import acknowledge, send_at_once
 from dicom_node.tls import client_context
 
 __all__ = [
@@ -76,6 +77,7 @@ class _ClosedSocket(AssociationSocket):
         super().connect(primitive)
         if self.socket is not None:
             self.socket.settimeout(self.assoc.network_timeout)
+            send_at_once(self.socket)
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Return so many bytes, fewer at the end of the connection.
@@ -99,6 +101,7 @@ class _ClosedSocket(AssociationSocket):
                 if left_s <= 0:
                     raise TimeoutError
                 connection.settimeout(left_s)
+                acknowledge(connection)
                 piece = connection.recv(min(_READ_BYTES, nr_bytes - len(data)))
                 if not piece:
                     break

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.errors import ReceiveError
-from dicom_node.header import InstanceHeader, instance_sha256, read_header
+from dicom_node.header import InstanceHeader, read_header
 from dicom_node.identity import content_version
+from dicom_node.instance_file import instance_sha256
 from dicom_node.records import NotProcessed, StoredInstance, StudyReady
 
 __all__ = ["LeftOut", "StudyFiles", "gather_studies", "list_files"]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from dicom_node.errors import ConnectionLostError, PeerTooSlowError, TlsError
+from dicom_node.tcp import acknowledge, send_at_once
 
 __all__ = ["BUFFER_BYTES", "PduSocket"]
 
@@ -54,7 +55,7 @@ class PduSocket:
         self._view = memoryview(bytearray(BUFFER_BYTES))
         self._low = self._high = 0
         connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        send_at_once(connection)
         # Answers are small. Who takes none is to wait, not to have thousands made.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._readable = select.poll()
@@ -221,6 +222,7 @@ class PduSocket:
             try:
                 count = receive(self._socket, self._view)
             except (BlockingIOError, ssl.SSLWantReadError):
+                acknowledge(self._socket)
                 self._wait(self._readable, self._deadline)
                 continue
             except ssl.SSLWantWriteError:

@@ -250,6 +250,7 @@ class _PartReceiver:
             self._begin(is_last=True)
         if self._failure is None and self._reception is not None:
             answer = self._reception.finish()
+            self._reception.log_answer()
             self._reception = None
             if answer.outcome is InstanceOutcome.CONFLICT:
                 # What this UID leads to is, and stays, the first.

@@ -21,6 +21,7 @@ from dicom_node.errors import ProtocolViolationError, SettingsError
 from dicom_node.hl7.answering import Answering
 from dicom_node.hl7.framing import FrameReader, frame
 from dicom_node.shares import choose_to_end
+from dicom_node.tcp import acknowledge, send_at_once
 from dicom_node.tls import ServerFiles, ServerTls
 
 __all__ = ["Hl7Listener", "Hl7Statistics", "is_allowed"]
@@ -276,7 +277,7 @@ class _Connection:
         self.heard_at = time.monotonic()
         self.is_cut = False
         self._socket = connection
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        send_at_once(connection)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_S)
 
@@ -301,6 +302,7 @@ class _Connection:
             raise TimeoutError
         self._socket.settimeout(left)
         try:
+            acknowledge(self._socket)
             data = self._socket.recv(_READ_BYTES)
         except ssl.SSLEOFError:
             return b""

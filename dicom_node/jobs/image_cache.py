@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dicom_node.errors import CannotUnderstandError, FileDamagedError
-from dicom_node.header import instance_sha256, read_header
+from dicom_node.header import read_header
+from dicom_node.instance_file import instance_sha256
 
 __all__ = ["ImageCache"]
 
@@ -54,7 +55,7 @@ class ImageCache:
         Parameters
         ----------
         sha256 : str
-            What it must be, as `header.instance_sha256` defines it.
+            What it must be, as `instance_file.instance_sha256` defines it.
         fetch : callable
             Brings it to a path.
         path : pathlib.Path

@@ -139,7 +139,9 @@ class Arrival:
             return Status.OUT_OF_RESOURCES
         if self._reception is None:
             return Status.CANNOT_UNDERSTAND  # nobody asked for it
-        return self._reception.finish().status
+        status = self._reception.finish().status
+        self._reception.log_answer()
+        return status
 
     def abandon(self) -> None:
         """Forget it."""

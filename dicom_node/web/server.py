@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from dicom_node.config import WebSettings
 from dicom_node.errors import SettingsError
+from dicom_node.tcp import send_at_once
 from dicom_node.tls import ServerFiles, ServerTls
 from dicom_node.web.connections import make_protocol
 from dicom_node.web.entrance import Entrance
@@ -105,7 +106,7 @@ class WebServer:
             raise SettingsError(msg) from error
         # Connections inherit it. asyncio sets it only on sockets that name TCP, and the
         # body of an answer would wait 40 ms for the client to acknowledge its head.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        send_at_once(self._socket)
         self._thread = threading.Thread(
             target=self._server.run,
             kwargs={"sockets": [self._socket]},

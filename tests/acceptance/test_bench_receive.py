@@ -25,7 +25,7 @@ def test_every_receiver_of_the_benchmark_gets_what_it_is_sent(tmp_path: Path) ->
     # It fails where an answer is not 0x0000 or a file is missing.
     report = run(Scale.QUICK, tmp_path, print)
 
-    assert len(report.cases) == 6
+    assert len(report.cases) == 7
     assert len(report.cases[0].contenders) == 7
     assert all(len(case.contenders) >= 2 for case in report.cases)
     assert len(report.tables[0].rows) == 3

@@ -27,7 +27,8 @@ from sqlalchemy import select
 
 from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings, load_settings
-from dicom_node.header import instance_sha256, read_header
+from dicom_node.header import read_header
+from dicom_node.instance_file import instance_sha256
 from dicom_node.jobs import JobProcessor, open_area
 from dicom_node.records import Report as StudyReport
 from dicom_node.records import ReportStatus, StudyReady

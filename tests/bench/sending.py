@@ -50,11 +50,11 @@ _ROWS_OF_A_FRAME = 512
 class _Connection:
     """An association with one context, and how long it took to open."""
 
-    def __init__(self, port: int, sop_class: str) -> None:
+    def __init__(self, port: int, sop_class: str, *, holds_back: bool = False) -> None:
         syntax = IMPLICIT_LITTLE if sop_class == _VERIFICATION else EXPLICIT_LITTLE
         request = associate_request([(1, sop_class, [syntax])], called=CALLED)
         began = time.perf_counter()
-        self.socket = _connect(port)
+        self.socket = _connect(port, holds_back=holds_back)
         self.socket.sendall(request)
         kind, accepted = self.receive()
         self.seconds = time.perf_counter() - began
@@ -84,6 +84,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--associations", type=int, default=1)
     parser.add_argument("--pixel-bytes", type=int, default=0)
+    parser.add_argument(
+        "--holds-back",
+        type=int,
+        default=0,
+        help="1: with Nagle's algorithm, and command and data set written apart",
+    )
     parser.add_argument("--pid", type=int, help="whose CPU time is told (idle)")
     asked = parser.parse_args()
     told: Answers
@@ -105,30 +111,38 @@ def _store(asked: argparse.Namespace, *, is_dicom: bool) -> Answers:
         probe = _Connection(asked.port, sop_class)
         pdu_bytes = probe.pdu_bytes
         probe.release()
-    messages = []
+    messages: list[tuple[bytes, ...]] = []
     for number in range(asked.count):
         uid, data = make(number)
-        if is_dicom:
-            command = _store_request(sop_class, uid, number % 65535 + 1)
-            messages.append(
-                p_data(command, is_command=True) + p_data(data, pdu_bytes=pdu_bytes)
-            )
-        else:
-            messages.append(LENGTH.pack(len(data)) + data)
+        if not is_dicom:
+            messages.append((LENGTH.pack(len(data)) + data,))
+            continue
+        command = p_data(
+            _store_request(sop_class, uid, number % 65535 + 1), is_command=True
+        )
+        encoded = p_data(data, pdu_bytes=pdu_bytes)
+        messages.append(
+            (command, encoded) if asked.holds_back else (command + encoded,)
+        )
     spans: list[tuple[float, float]] = []
     waits: list[float] = []
     together = threading.Barrier(asked.associations)
     failures: list[Exception] = []
 
-    def send(part: Sequence[bytes]) -> None:
+    holds_back = bool(asked.holds_back)
+
+    def send(part: Sequence[tuple[bytes, ...]]) -> None:
         try:
-            one = _Connection(asked.port, sop_class) if is_dicom else None
+            one = None
+            if is_dicom:
+                one = _Connection(asked.port, sop_class, holds_back=holds_back)
             plain = one.socket if one else _connect(asked.port)
             responses = []
             together.wait()
             began = before = time.perf_counter()
             for message in part:
-                plain.sendall(message)
+                for piece in message:
+                    plain.sendall(piece)
                 responses.append(one.receive()[1] if one else _receive(plain, 1))
                 now = time.perf_counter()
                 waits.append(now - before)
@@ -153,7 +167,7 @@ def _store(asked: argparse.Namespace, *, is_dicom: bool) -> Answers:
         raise failures[0]
     return {
         "seconds": max(end for _, end in spans) - min(begin for begin, _ in spans),
-        "bytes": sum(map(len, messages)),
+        "bytes": sum(len(piece) for message in messages for piece in message),
         "count": len(waits),
         "median_ms": statistics.median(waits) * 1e3,
         "p95_ms": sorted(waits)[int(0.95 * len(waits))] * 1e3,
@@ -264,9 +278,9 @@ def _idle(port: int, associations: int, *, pid: int, seconds: float) -> Answers:
     return told
 
 
-def _connect(port: int) -> socket.socket:
+def _connect(port: int, *, holds_back: bool = False) -> socket.socket:
     one = socket.create_connection(("127.0.0.1", port))
-    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, not holds_back)
     return one
 
 

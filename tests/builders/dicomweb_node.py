@@ -14,7 +14,8 @@ from fastapi import FastAPI
 
 from dicom_node.config import LimitSettings, NodeSection, NodeSettings, WebSettings
 from dicom_node.dicomweb import DicomwebService
-from dicom_node.header import instance_sha256, read_header
+from dicom_node.header import read_header
+from dicom_node.instance_file import instance_sha256
 from dicom_node.receive import InstanceReceiver, StoreRequest
 from dicom_node.records import ReceivedInstance, ResultObject
 from dicom_node.spool import Spool

@@ -22,7 +22,8 @@ from dicom_node.errors import (
     ObjectError,
     WorkerLostError,
 )
-from dicom_node.header import instance_sha256, read_header
+from dicom_node.header import read_header
+from dicom_node.instance_file import instance_sha256
 from dicom_node.jobs import JobProcessor, Worker, open_area
 from dicom_node.jobs.worker_door import WorkerDoor
 from dicom_node.records import (

@@ -17,7 +17,8 @@ import pydicom
 
 from dicom_node.config import DicomPeer
 from dicom_node.errors import StoreError
-from dicom_node.header import instance_sha256, read_header
+from dicom_node.header import read_header
+from dicom_node.instance_file import instance_sha256
 from dicom_node.store import Store
 from tests.builders.archive import Archive
 from tests.builders.forked_node import ForkedNode

@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dicom_node.config import load_settings
-from dicom_node.header import file_meta, instance_hash, is_uid
+from dicom_node.header import is_uid
+from dicom_node.instance_file import file_meta, instance_hash
 from dicom_node.store import Store
 from dicom_node.web.passwords import hash_password
 from tests.builders.raw_peer import (

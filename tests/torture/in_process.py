@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -58,8 +59,12 @@ class InProcessHost:
 
     def close(self) -> None:
         """Remove the folder, if it was made here."""
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        if self._temporary is None:
+            return
+        for thread in threading.enumerate():
+            if thread.name == "spare-files":
+                thread.join()  # would make files in what is removed
+        self._temporary.cleanup()
 
     def admit(
         self, acceptor: Acceptor, request: AssociateRequest, address: str

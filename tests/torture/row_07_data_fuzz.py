@@ -11,7 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 from dicom_node.errors import ReceiveError
-from dicom_node.header import file_meta, is_uid, read_header
+from dicom_node.header import is_uid, read_header
+from dicom_node.instance_file import file_meta
 from dicom_node.receive import StoreRequest
 from dicom_node.study_files import gather_studies
 from tests.torture.data_attacks import PREAMBLES, Attack, attacks

@@ -21,7 +21,7 @@ from dicom_node.deliver import (
     send_objects,
 )
 from dicom_node.errors import AssociationRefusedError, StoreRefusedError
-from dicom_node.header import file_meta
+from dicom_node.instance_file import file_meta
 from tests.builders.process import free_port
 
 QUICK = Timeouts(connect_s=2.0, associate_s=2.0, response_s=1.0)

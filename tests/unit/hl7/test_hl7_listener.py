@@ -122,6 +122,22 @@ def test_a_message_that_comes_byte_by_byte_is_answered() -> None:
         assert b"MSA|AA" in _read_answer(one)
 
 
+@pytest.mark.skipif(
+    not hasattr(socket, "TCP_QUICKACK"), reason="only Linux lets one acknowledge early"
+)
+def test_a_sender_that_writes_in_pieces_does_not_wait_for_acknowledgements() -> None:
+    whole = frame(MESSAGE)
+    with _listening() as server, _connected(server) as one:
+        began = time.monotonic()
+        for _ in range(30):
+            for piece in (whole[:1], whole[1:-2], whole[-2:]):
+                one.sendall(piece)
+            assert b"MSA|AA" in _read_answer(one)
+        took_s = time.monotonic() - began
+
+    assert took_s < 30 * 0.03  # the system would put each acknowledgement off for 40 ms
+
+
 def test_nothing_is_answered_before_the_report_is_kept() -> None:
     inbox = _Inbox()
     inbox.gate.clear()

@@ -12,7 +12,8 @@ import pytest
 from dicom_node.cli.node import work
 from dicom_node.config import NodeSettings, WorkersSettings, load_settings
 from dicom_node.errors import FileAreaError, FileDamagedError, SettingsError
-from dicom_node.header import instance_sha256, read_header
+from dicom_node.header import read_header
+from dicom_node.instance_file import instance_sha256
 from dicom_node.jobs import FileArea, open_area
 from dicom_node.jobs.image_cache import ImageCache
 from dicom_node.jobs.result import LeftFile

@@ -12,8 +12,9 @@ from pydicom.sequence import Sequence
 
 from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import CannotUnderstandError
-from dicom_node.header import file_meta, instance_sha256, is_uid, read_header
+from dicom_node.header import is_uid, read_header
 from dicom_node.identity import MODEL_NAME
+from dicom_node.instance_file import file_meta, instance_sha256
 from tests.builders.raw_peer import (
     CT_IMAGE_STORAGE,
     EXPLICIT_LITTLE,

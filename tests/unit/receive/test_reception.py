@@ -15,7 +15,8 @@ import structlog
 
 from conformance.profile import Status
 from dicom_node.errors import StoreError
-from dicom_node.header import instance_sha256, read_header
+from dicom_node.header import read_header
+from dicom_node.instance_file import instance_sha256
 from dicom_node.records import ReceivedInstance
 from dicom_node.spool import Spool
 from dicom_node.store import InstanceOutcome

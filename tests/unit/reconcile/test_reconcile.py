@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from dicom_node.header import file_meta, instance_hash
+from dicom_node.instance_file import file_meta, instance_hash
 from dicom_node.reconcile import ReconcileReport, reconcile
 from dicom_node.spool import Spool
 from dicom_node.store import Store

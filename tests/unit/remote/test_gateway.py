@@ -16,8 +16,9 @@ from pydicom.uid import UID
 from dicom_node.config import CallerSettings, NodeSettings, RemoteSettings
 from dicom_node.deliver.records import Sendable, SendOutcome
 from dicom_node.errors import GroundingError, RemoteWaitsError
-from dicom_node.header import instance_sha256, read_header
+from dicom_node.header import read_header
 from dicom_node.imaging import find_series
+from dicom_node.instance_file import instance_sha256
 from dicom_node.records import Phrase, Report, StudyReady
 from dicom_node.remote import RemoteAnswers, RemoteGateway, gateway
 from dicom_node.reports import collect_phrases
