@@ -73,6 +73,8 @@ class Database:
         self._has_lost_sync = False
         self._settling = threading.Lock()
         self._writer = threading.Lock()
+        self._kept: Connection | None = None
+        self._is_closed = False
         self._queue: list[_Waiting[Any]] = []
         self._queue_lock = threading.Lock()
         self._turn = threading.Lock()
@@ -126,10 +128,10 @@ class Database:
             raise self._busy()
         try:
             with (
-                self.engine.connect().execution_options(
+                self._connection_to_write() as connection,
+                connection.execution_options(
                     is_write=True, is_told_by_files=is_told_by_files
-                ) as connection,
-                connection.begin(),
+                ).begin(),
             ):
                 if is_patient and not self.is_sqlite:
                     _wait_for_ever(connection)
@@ -146,6 +148,28 @@ class Database:
             raise
         finally:
             self._writer.release()
+
+    @contextmanager
+    def _connection_to_write(self) -> Iterator[Connection]:
+        """Yield the connection of the one thread that writes.
+
+        On SQLite it stays that of whoever writes next, with the options that its
+        transactions are given. After a failure it goes back to the pool, which undoes
+        what is left of it.
+        """
+        connection, self._kept = self._kept, None
+        if connection is None:
+            connection = self.engine.connect()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if self.is_sqlite:
+            self._kept = connection
+        if not self.is_sqlite or self._is_closed:
+            self._kept = None
+            connection.close()
 
     def settle(self) -> None:
         """Make durable what `write` was told to wait for no sync of.
@@ -309,6 +333,15 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
+        self._is_closed = True
+        # Who still writes closes its own.
+        if self._writer.acquire(blocking=False):
+            try:
+                if self._kept is not None:
+                    self._kept.close()
+                    self._kept = None
+            finally:
+                self._writer.release()
         self.engine.dispose()
 
     def _failed(self, error: StoreError) -> StoreError:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 __all__ = ["Asked", "listen", "read_whole", "reads_ahead", "sorts_all"]
 
@@ -49,9 +49,18 @@ def listen(engine: Engine) -> Iterator[list[Asked]]:
     def end(driver: Any, *_: Any) -> None:
         driver.set_trace_callback(None)
 
+    # A connection that writes stays with whoever writes next; one that reads may ask
+    # before SQLAlchemy begins anything.
+    def begins(connection: Connection) -> None:
+        trace(connection.connection.dbapi_connection)
+
+    def ends(connection: Connection) -> None:
+        end(connection.connection.dbapi_connection)
+
     is_sqlite = engine.dialect.name == "sqlite"
     listeners: dict[str, Callable[..., None]] = (
         {"checkout": trace, "checkin": end}
+        | {"begin": begins, "commit": ends, "rollback": ends}
         if is_sqlite
         else {"before_cursor_execute": hear}
     )
