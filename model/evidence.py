@@ -158,7 +158,12 @@ def _overlap(hypotheses: Tensor, mean: Tensor) -> Tensor:
     (3, hypotheses, phrases)
     """
     mine, whole = hypotheses > 0, (mean > 0)[None]
-    counts = [count.sum(dim=(1, 3, 4)) for count in (mine, whole, mine & whole)]
+    # Each picture by itself first: one sum over all would run through memory in
+    # strides, and takes nearly three times as long.
+    counts = [
+        of.flatten(3).sum(-1, dtype=torch.int32).sum(1)
+        for of in (mine, whole, mine & whole)
+    ]
     counts[1] = counts[1].expand_as(counts[0])
     return torch.stack(counts).double().cpu()
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.sparse import csr_array
 from torch.nn import functional
 
 __all__ = [
@@ -238,6 +239,7 @@ def upsample_planes(
     across = _neighbours(grid, box[2], axis=2, size=columns)
     along = _neighbours(grid, box[1], axis=1, size=rows)
     has_any: NDArray[np.bool_] = np.any(values, axis=(1, 2))
+    taking = _taking(along, size=rows)
     wide: dict[int, NDArray[np.float32]] = {}
     between = zip(*_neighbours(grid, box[0], axis=0, size=len(values)), strict=True)
     for place, (low, high, share) in enumerate(between):
@@ -246,8 +248,8 @@ def upsample_planes(
         wide = {
             index: wide[index]
             if index in wide
-            else _widen(values[index], along, across)
-            for index in (int(low), int(high))
+            else _widen(values[index], taking, across)
+            for index in sorted({int(low), int(high) if share else int(low)})
         }
         plane = wide[int(low)]
         if share:
@@ -255,15 +257,25 @@ def upsample_planes(
         yield place, plane
 
 
+def _taking(along: _Neighbours, *, size: int) -> csr_array:
+    """Return the matrix that interpolates rows: two shares in each of its own.
+
+    numpy would write a whole picture five times for what this writes once.
+    """
+    low, high, share = along
+    shares = np.stack((1 - share, share), axis=1).ravel()
+    places = np.stack((low, high), axis=1).ravel()
+    ends = np.arange(0, len(places) + 1, 2)
+    return csr_array((shares, places, ends), shape=(len(low), size))
+
+
 def _widen(
-    plane: NDArray[np.float32], along: _Neighbours, across: _Neighbours
+    plane: NDArray[np.float32], taking: csr_array, across: _Neighbours
 ) -> NDArray[np.float32]:
     """Interpolate one plane: its columns, then its rows."""
     low, high, share = across
     wide = plane[:, low] * (1 - share) + plane[:, high] * share
-    low, high, share = along
-    share = share.reshape(-1, 1)
-    return np.asarray(wide[low] * (1 - share) + wide[high] * share, np.float32)
+    return np.asarray(taking @ wide, np.float32)
 
 
 def _neighbours(grid: ModelGrid, part: slice, *, axis: int, size: int) -> _Neighbours:

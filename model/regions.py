@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from model.grid import ModelGrid, upsample_planes
+from model.pieces import find_pieces
 
 __all__ = ["SourceMask", "keep_islands", "slice_boxes", "source_mask", "unite_masks"]
 
 _CUBE = np.ones((3, 3, 3), dtype=np.bool_)
-_SQUARE = np.ones((3, 3), dtype=np.bool_)
 
 _Box = tuple[slice, slice, slice]
 
@@ -148,23 +148,18 @@ def slice_boxes(
 
     Pieces under `smallest_pixels` are skipped unless they are all a slice has.
     """
-    boxes: list[tuple[int, tuple[float, float, float, float]]] = []
     z0, y0, x0 = mask.origin
-    for z, plane in enumerate(mask.mask):
-        lines = np.flatnonzero(plane.any(axis=1))
-        if not len(lines):
-            continue
-        top, left = int(lines[0]), int(plane.any(axis=0).argmax())
-        pieces, _ = ndimage.label(plane[top : lines[-1] + 1, left:], _SQUARE)
-        sizes = np.bincount(pieces.ravel())[1:]
-        floor = min(smallest_pixels, sizes.max())
-        for size, part in zip(sizes, ndimage.find_objects(pieces), strict=True):
-            if size >= floor:
-                rows, columns = part
-                corner = (columns.start + left + x0, rows.start + top + y0)
-                opposite = (columns.stop + left + x0, rows.stop + top + y0)
-                xyxy = tuple(float(value) for value in (*corner, *opposite))
-                boxes.append((z + z0, (xyxy[0], xyxy[1], xyxy[2], xyxy[3])))
+    pieces = find_pieces(mask.mask)
+    most = np.zeros(len(mask.mask), dtype=np.int64)
+    np.maximum.at(most, pieces.planes, pieces.pixels)
+    kept = pieces.pixels >= np.minimum(smallest_pixels, most[pieces.planes])
+    boxes: list[tuple[int, tuple[float, float, float, float]]] = []
+    for z, (top, left, bottom, right) in zip(
+        pieces.planes[kept].tolist(), pieces.boxes[kept].tolist(), strict=True
+    ):
+        corners = (left + x0, top + y0, right + x0, bottom + y0)
+        xyxy = tuple(float(value) for value in corners)
+        boxes.append((z + z0, (xyxy[0], xyxy[1], xyxy[2], xyxy[3])))
     return boxes
 
 

@@ -261,7 +261,7 @@ def _notes(devices: Sequence[str]) -> tuple[str, ...]:
         "Ours makes scores, uncertainties, boxes and masks in the pixels of the study. "
         "The worker's time holds the handing over of pixels and masks between "
         "processes.",
-        "Other engines (ONNX Runtime, OpenVINO): not tried. The table of the limit "
+        "The table of the limit "
         "sets the trunk's operations beside the rate that one matrix product of that "
         "size reached in the same run: an engine that computes the same operations at "
         "that rate gains this much. It is no bound of nature: convolutions with fewer "
