@@ -28,6 +28,7 @@ from dicom_node.imaging.decode import (
     decode_frames,
     decode_stored,
 )
+from dicom_node.imaging.fast_codecs import use_threads
 from dicom_node.imaging.plain import PlainImage, read_plain_image
 from dicom_node.imaging.plain_coded import CodedImage, read_coded_image
 
@@ -60,7 +61,7 @@ def _decode(request: Answer) -> Answer:
 
     The request holds ``images``: of each its ``path`` and ``frames``, pairs of Frame
     Number and place in the output; ``files``: the output; ``shape`` and ``itemsize``
-    of a frame; ``max_pixels_bytes`` of an image.
+    of a frame; ``max_pixels_bytes`` of an image; ``threads`` that may share a frame.
     With ``path`` and ``stored``, a Frame Number, instead of ``images`` that frame's
     stored values are the output.
     """
@@ -71,6 +72,7 @@ def _decode(request: Answer) -> Answer:
             data = decode_stored(_open(request["path"], most), request["stored"])
             _write(output, memoryview(data), 0)
             return {}
+        use_threads(request["threads"])
         shape, itemsize = tuple(request["shape"]), request["itemsize"]
         for image in request["images"]:
             for place, frame in _frames(image, most):

@@ -33,10 +33,27 @@ __all__ = [
     "decode_frame",
     "decode_grey",
     "is_available",
+    "use_threads",
 ]
 
 FAST_PLUGIN = "imagecodecs"
 """Its name among pydicom's."""
+
+_threads = 1
+
+
+def use_threads(count: int) -> None:
+    """Let so many threads of this process share a frame of JPEG 2000 from now on.
+
+    OpenJPEG decodes the code-blocks of a frame side by side (ISO/IEC 15444-1 B.7).
+    """
+    global _threads
+    _threads = count
+
+
+def _decode_jpeg2000(frame: bytes) -> npt.NDArray[Any]:
+    return jpeg2k_decode(frame, numthreads=_threads)
+
 
 _CODECS: dict[UID, Callable[[bytes], npt.NDArray[Any]]] = {
     **dict.fromkeys(
@@ -47,7 +64,7 @@ _CODECS: dict[UID, Callable[[bytes], npt.NDArray[Any]]] = {
     # where OpenJPEG says that it is one.
     **dict.fromkeys(
         (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K),
-        jpeg2k_decode,
+        _decode_jpeg2000,
     ),
 }
 

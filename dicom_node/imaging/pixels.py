@@ -6,7 +6,7 @@ import errno
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -186,12 +186,14 @@ class PixelReader:
             shape = (*shape, 3)
         frames = len(series.frames)
         frame_bytes = int(np.prod(shape)) * dtype.itemsize
+        portions = list(_portions(series, frame_bytes, processes=len(self._all)))
         common = {
             "shape": shape,
             "itemsize": dtype.itemsize,
             "max_pixels_bytes": self._limits.max_pixels_bytes,
+            # A radiograph is one frame: the other processes have nothing to do.
+            "threads": max(1, len(self._all) // max(1, len(portions))),
         }
-        portions = list(_portions(series, frame_bytes))
         size = frames * frame_bytes
         with self._known(reading) as known, self._room.open(size) as room:
             file = room.file
@@ -328,30 +330,55 @@ def _not_decoded(uid: str, why: str, *, place: str) -> PixelDecodingError:
     return PixelDecodingError(f"instance {uid} cannot be decoded: {why}", uid=uid)
 
 
-def _portions(series: ImageSeries, frame_bytes: int) -> Iterator[list[_Image]]:
-    """Yield the images that one request asks for, of about equal work."""
+def _portions(
+    series: ImageSeries, frame_bytes: int, *, processes: int
+) -> Iterator[list[_Image]]:
+    """Yield the images that one request asks for, the last of them few.
+
+    Else all processes but one would wait for the last large portion, which of JPEG
+    2000 takes as long as all the rest of a small series.
+
+    References
+    ----------
+    C. D. Polychronopoulos, D. J. Kuck, Guided self-scheduling, IEEE Transactions on
+    Computers C-36(12), 1987.
+    """
+    left = len(series.frames)
+
+    def share() -> int:
+        return -(-left // (2 * processes))
+
     waiting: list[_Image] = []
     frames = 0
-    for image in _images(series):
-        count = len(image.frames)
-        if waiting and (frames + count) * frame_bytes > _BYTES_PER_REQUEST:
-            yield waiting
-            waiting, frames = [], 0
-        waiting.append(image)
-        frames += count
+    most = max(1, _BYTES_PER_REQUEST // frame_bytes)
+    for uid, members in _by_instance(series).items():
+        start = 0
+        while start < len(members):
+            count = min(len(members) - start, _FRAMES_PER_REQUEST, share())
+            if waiting and frames + count > min(most, share()):
+                yield waiting
+                left -= frames
+                waiting, frames = [], 0
+                continue
+            portion = members[start : start + count]
+            waiting.append(
+                _Image(
+                    uid,
+                    str(members[0][1].path),
+                    tuple((frame.frame_number, place) for place, frame in portion),
+                )
+            )
+            start += count
+            frames += count
     if waiting:
         yield waiting
 
 
-def _images(series: ImageSeries) -> Iterator[_Image]:
-    by_instance: dict[str, list[tuple[int, FrameReference]]] = {}
+def _by_instance(
+    series: ImageSeries,
+) -> Mapping[str, Sequence[tuple[int, FrameReference]]]:
+    """Return the frames of each instance with their places in the series."""
+    found: dict[str, list[tuple[int, FrameReference]]] = {}
     for place, frame in enumerate(series.frames):
-        by_instance.setdefault(frame.sop_instance_uid, []).append((place, frame))
-    for uid, members in by_instance.items():
-        for start in range(0, len(members), _FRAMES_PER_REQUEST):
-            portion = members[start : start + _FRAMES_PER_REQUEST]
-            yield _Image(
-                uid,
-                str(members[0][1].path),
-                tuple((frame.frame_number, place) for place, frame in portion),
-            )
+        found.setdefault(frame.sop_instance_uid, []).append((place, frame))
+    return found
