@@ -33,6 +33,7 @@ from dicom_node.rules import RuleBook
 from dicom_node.service import LOCK_FILE
 from dicom_node.service.guard import SOON_DAYS
 from dicom_node.store import Store
+from dicom_node.store.migration import REVISION
 from dicom_node.tls import (
     ServerFiles,
     certificates_of,
@@ -105,11 +106,18 @@ def _folder(settings: NodeSettings) -> Iterator[DoctorFinding]:
 def _database(settings: NodeSettings) -> Iterator[DoctorFinding]:
     kind = settings.database_url.partition(":")[0]
     try:
-        store = Store(settings.database_url)
-        store.migrate()
-        refusals = store.commitments.refusals()
-        trouble = describe_trouble(store.last_reconciled())
-        store.close()
+        with Store(settings.database_url) as store:
+            revision = store.make_tables()
+            if revision != REVISION:
+                yield DoctorFinding(
+                    True,
+                    f"database ({kind}) answers; its tables are of an older version "
+                    f"({revision}), which the next start brings to {REVISION}: "
+                    "afterwards only a backup leads back",
+                )
+                return
+            refusals = store.commitments.refusals()
+            trouble = describe_trouble(store.last_reconciled())
     except StoreError as error:
         yield DoctorFinding(False, f"database ({kind}): {error}")
         return

@@ -41,7 +41,7 @@ def work(
         ),
     ] = None,
 ) -> None:
-    """Process studies for a node that has [workers] enabled, until told to end."""
+    """Process studies for a node whose `workers` are enabled, until told to end."""
     from dicom_node.jobs import run_worker
 
     keep_private()

@@ -103,7 +103,7 @@ def _open(config: Path | None) -> Store:
     os.umask(0o077)
     store = Store(load_settings(config).database_url)
     # Users may be added before the node has run.
-    store.migrate()
+    store.require_tables()
     return store
 
 

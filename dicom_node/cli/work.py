@@ -109,7 +109,7 @@ def retention(
         bool, typer.Option("--dry-run", help="Say what would go; delete nothing.")
     ] = False,
 ) -> None:
-    """Delete what `[retention]` lets go; a running node does so by itself."""
+    """Delete what `retention` lets go; a running node does so by itself."""
     from dicom_node.keep_house import plan_removal, remove_due
 
     settings = load_settings(config)

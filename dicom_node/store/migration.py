@@ -8,7 +8,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 from dicom_node.errors import StoreError
 
-__all__ = ["REVISION", "migrate", "read_revision"]
+__all__ = ["REVISION", "make_tables", "migrate", "read_revision"]
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -52,6 +52,30 @@ def migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(_SCRIPTS))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def make_tables(connection: Connection) -> str:
+    """Make the tables where there are none; older ones stay as they are.
+
+    Only a node that starts may change those: one that runs an older version would not
+    start again.
+
+    Returns
+    -------
+    str
+        The revision of the tables.
+
+    Raises
+    ------
+    StoreError
+        A newer version of the program has changed the tables.
+
+    """
+    found = read_revision(connection)
+    if found is None or found >= REVISION:
+        migrate(connection)
+        return REVISION
+    return found
 
 
 def read_revision(connection: Connection) -> str | None:

@@ -30,7 +30,7 @@ from dicom_node.store.details import DetailStore
 from dicom_node.store.events import record_event
 from dicom_node.store.files import FileStore
 from dicom_node.store.jobs import JobStore
-from dicom_node.store.migration import migrate
+from dicom_node.store.migration import REVISION, make_tables, migrate
 from dicom_node.store.pages import PageStore
 from dicom_node.store.parcels import OutboxStore
 from dicom_node.store.remote_studies import RemoteStudyStore
@@ -116,6 +116,30 @@ class Store:
         """Bring the tables to the current schema, from nothing or an older one."""
         with self._database.write(is_patient=True) as connection:
             migrate(connection)
+
+    def make_tables(self) -> str:
+        """Make the tables where there are none; return their revision.
+
+        Tables of an older version are left to the next start of the node.
+        """
+        with self._database.write(is_patient=True) as connection:
+            return make_tables(connection)
+
+    def require_tables(self) -> None:
+        """Make the tables where there are none.
+
+        Raises
+        ------
+        StoreError
+            They are of an older or a newer version.
+
+        """
+        if (found := self.make_tables()) != REVISION:
+            msg = (
+                f"the database has the tables of an older version ({found}, this one "
+                f"needs {REVISION}): the next start of the node brings them up"
+            )
+            raise StoreError(msg)
 
     def claim(self, node_id: str) -> bool:
         """Make a node the database's owner; False: another one is.

@@ -239,8 +239,11 @@ def test_the_rights_that_are_documented_suffice_and_no_other_table_is_written(
     store: Store, shared: str
 ) -> None:
     page = Path(__file__).parents[3] / "docs" / "operations.md"
-    _, _, rest = page.read_text(encoding="utf-8").partition("CREATE ROLE node_worker")
-    grants = "CREATE ROLE node_worker" + rest.partition("```")[0]
+    _, role, rest = page.read_text(encoding="utf-8").partition(
+        "CREATE ROLE node_worker"
+    )
+    _, grant, more = rest.partition("GRANT CONNECT ON")
+    grants = role + rest.partition("\n")[0] + grant + more.partition("```")[0]
     with store._database.write() as connection:
         name = connection.scalar(text("SELECT current_database()"))
         connection.execute(text(grants.replace("DATABASE node", f"DATABASE {name}")))
