@@ -100,6 +100,8 @@ class Retention(Collector):
         self._pause = 0
         """Rounds until it is tried again to free the disk."""
         self._is_cache_clean = False
+        self._held: set[int] = set()
+        """Studies that the last round was to delete, and somebody waits for."""
         self._warning: str | None = None
 
     def run(self) -> int:
@@ -130,6 +132,7 @@ class Retention(Collector):
     def _remove_due(self) -> int:
         self._pause = max(0, self._pause - 1)
         free = shutil.disk_usage(self._spool.data_dir).free
+        self._held.clear()
         done = [one.rule.reason for one in self.due() if self._remove(one)]
         if _WATER_MARK in done:
             now = shutil.disk_usage(self._spool.data_dir).free
@@ -139,6 +142,9 @@ class Retention(Collector):
 
     def due(self, *, is_plan: bool = False) -> Iterator[Due]:
         """Yield what is to be deleted now, in the order in which it goes.
+
+        What turns out to be held, when it is to be deleted, frees nothing: those after
+        it go instead.
 
         Parameters
         ----------
@@ -158,31 +164,45 @@ class Retention(Collector):
             if days is None:
                 continue
             rule = RemovalRule(reason, parts, now - timedelta(days=days), is_of_failed)
-            for one in self._store.retention.candidates(rule, limit=_AT_ONCE):
+            left = _AT_ONCE
+            for one in self._candidates(rule):
+                if left <= 0:
+                    break
                 if is_plan:
                     planned[one.study_id] = (
                         planned.get(one.study_id, 0) + one.size_bytes
                     )
                 yield Due(one, rule)
+                left -= one.study_id not in self._held
         for reason, excess in (
             ("space", self._over_max_bytes),
             (_WATER_MARK, self._to_free),
         ):
             left = excess() - sum(planned.values())
+            if left <= 0:
+                continue
             rule = self._space_rule(reason)
-            found = (
-                self._store.retention.candidates(rule, limit=_AT_ONCE)
-                if left > 0
-                else ()
-            )
-            for one in found:
+            for one in self._candidates(rule):
                 size = one.size_bytes - planned.get(one.study_id, 0)
-                if left <= 0 or size <= 0:
+                if size <= 0:
                     continue
-                left -= size
                 if is_plan:
                     planned[one.study_id] = one.size_bytes
                 yield Due(replace(one, size_bytes=size), rule)
+                if one.study_id not in self._held:
+                    left -= size
+                if left <= 0:
+                    break
+
+    def _candidates(self, rule: RemovalRule) -> Iterator[Candidate]:
+        """Yield all that a rule names, a page at a time, as long as more is wanted."""
+        after: Candidate | None = None
+        while True:
+            page = self._store.retention.candidates(rule, limit=_AT_ONCE, after=after)
+            yield from page
+            if len(page) < _AT_ONCE:
+                return
+            after = page[-1]
 
     def collect(self) -> Iterator[Metric]:
         """Yield what was removed since the start, and what is kept."""
@@ -224,8 +244,8 @@ class Retention(Collector):
             )
         rule = self._space_rule(_WATER_MARK)
         if any(
-            one.size_bytes
-            for one in self._store.retention.candidates(rule, limit=_AT_ONCE)
+            one.size_bytes and one.study_id not in self._held
+            for one in self._candidates(rule)
         ):
             return None  # there is something to go, in this round or the next
         held = self._store.retention.held()
@@ -240,6 +260,11 @@ class Retention(Collector):
             )
         if held.failed:
             told.append(counted(held.failed, "study failed", "studies failed"))
+        if self._held:
+            told.append(
+                counted(len(self._held), "study is", "studies are")
+                + " asked about for storage commitment, fetched or compared with"
+            )
         return (
             "the disk is above retention.high_water and nothing more may be deleted: "
             + ("; ".join(told) or "other files fill it")
@@ -282,6 +307,7 @@ class Retention(Collector):
             is_busy=self._store.retrievals.is_fetching,
         )
         if freed is None:
+            self._held.add(study_id)
             return False
         self.removed_studies += 1
         self.removed_bytes += freed.size_bytes

@@ -12,9 +12,11 @@ from sqlalchemy import (
     and_,
     delete,
     func,
+    literal,
     not_,
     or_,
     select,
+    tuple_,
 )
 
 from dicom_node.audit import EventKind
@@ -81,6 +83,7 @@ class Candidate:
     size_bytes: int
     """Of the parts that the rule names."""
     finished_at: datetime
+    last_received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +119,35 @@ class RetentionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def candidates(self, rule: RemovalRule, *, limit: int) -> tuple[Candidate, ...]:
-        """Return studies of which a rule lets something go, the longest kept first."""
+    def candidates(
+        self, rule: RemovalRule, *, limit: int, after: Candidate | None = None
+    ) -> tuple[Candidate, ...]:
+        """Return studies of which a rule lets something go, the longest kept first.
+
+        Parameters
+        ----------
+        rule : RemovalRule
+            What goes.
+        limit : int
+            How many are a page.
+        after : Candidate, optional
+            The last of the page before.
+
+        """
+        beyond = []
+        if after is not None:
+            place = tuple_(studies.c.last_received_at, studies.c.id)
+            moment = literal(after.last_received_at, studies.c.last_received_at.type)
+            beyond.append(place > tuple_(moment, after.study_id))
         query = (
             select(
                 studies.c.id,
                 studies.c.study_instance_uid,
                 size_of(rule.parts).label("size_bytes"),
                 finished_at().label("finished_at"),
+                studies.c.last_received_at,
             )
-            .where(*_conditions(rule))
+            .where(*_conditions(rule), *beyond)
             # By an index: to sort by another moment, all of them would be looked at.
             .order_by(studies.c.last_received_at, studies.c.id)
             .limit(limit)
@@ -133,7 +155,11 @@ class RetentionStore:
         with self._database.read() as connection:
             return tuple(
                 Candidate(
-                    row.id, row.study_instance_uid, int(row.size_bytes), row.finished_at
+                    row.id,
+                    row.study_instance_uid,
+                    int(row.size_bytes),
+                    row.finished_at,
+                    row.last_received_at,
                 )
                 for row in connection.execute(query)
             )
