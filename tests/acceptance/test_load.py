@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pynetdicom import AE
+from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import CTImageStorage, Verification
 
-from dicom_node.config import DestinationSettings
+from dicom_node.config import DestinationSettings, DicomPeer
+from dicom_node.scu import Timeouts, associate
 from tests.builders.node import run_node
 from tests.builders.peers import require_program
 from tests.builders.process import wait_until
@@ -39,15 +40,17 @@ def test_fifty_associations_open_at_once_are_all_served(tmp_path: Path) -> None:
     with run_node(tmp_path / "node", quiet_time_s=3600) as node:
 
         def send(path: Path) -> None:
-            ae = AE("SENDER")
-            ae.add_requested_context(Verification)
-            ae.add_requested_context(CTImageStorage)
-            assoc = ae.associate("127.0.0.1", node.dicom_port, ae_title=node.ae_title)
-            together.wait(60)  # all of them are open now
-            echo = assoc.send_c_echo().Status
-            statuses.append((echo, assoc.send_c_store(pydicom.dcmread(path)).Status))
-            together.wait(60)  # and still are
-            assoc.release()
+            contexts = [build_context(one) for one in (Verification, CTImageStorage)]
+            peer = DicomPeer("node", node.ae_title, "127.0.0.1", node.dicom_port)
+            # pynetdicom's own association loses answers where its thread has to wait.
+            with associate(
+                contexts, peer, ae_title="SENDER", timeouts=Timeouts()
+            ) as link:
+                together.wait(60)  # all of them are open now
+                echo = link.association.send_c_echo().Status
+                store = link.association.send_c_store(pydicom.dcmread(path)).Status
+                statuses.append((echo, store))
+                together.wait(60)  # and still are
 
         threads = [threading.Thread(target=send, args=(one,)) for one in study.images]
         started = time.monotonic()
