@@ -130,16 +130,22 @@ def test_a_caller_without_a_good_certificate_is_not_heard(
         port = tls_port(running)
         heard = [name for name, context in bad.items() if is_heard(port, context)]
         assert is_heard(port, authority.client(good))
+        wait_until(
+            lambda: not running.server.statistics.open_connections,
+            timeout_s=5,
+            what="connections to end",
+        )
         numbers = running.server.statistics
 
     assert heard == []
     assert (numbers.associations_accepted, numbers.tls_failed) == (1, len(bad))
     reasons = [one["reason"] for one in logs if one["event"] == "tls_failed"]
-    assert [reason.rpartition(": ")[2] for reason in reasons] == [
-        "peer did not return a certificate",
-        "unable to get local issuer certificate",
+    # A caller hears of its failure before the node writes it down, each in its thread.
+    assert sorted(reason.rpartition(": ")[2] for reason in reasons) == [
         "certificate has expired",
         "certificate revoked",
+        "peer did not return a certificate",
+        "unable to get local issuer certificate",
     ]
 
 
