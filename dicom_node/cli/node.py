@@ -23,12 +23,12 @@ def serve(config: ConfigOption = None) -> None:
     """Run the node: receive studies, ground their phrases, send results."""
     # What modules make while they load is no garbage, and is looked at no more.
     gc.disable()
-    from dicom_node.service import NodeService
+    from dicom_node.service import run_node
 
     gc.freeze()
     gc.enable()
     keep_private()
-    NodeService(load_settings(config)).run_forever()
+    run_node(load_settings(config))
 
 
 @commands.command()

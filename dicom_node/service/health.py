@@ -16,8 +16,11 @@ from dicom_node.web import HealthReport, check_disk, examine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dicom_node.association import DicomServer
+    from dicom_node.commitment import CommitmentService
+    from dicom_node.service.claim import NodeClaim
     from dicom_node.service.upkeep import Upkeep
-    from dicom_node.workflows import Workflows
+    from dicom_node.workflows import StudyProcessor, Workflows
 
     Check = Callable[[], str | None]
 
@@ -25,9 +28,12 @@ __all__ = [
     "HealthChecks",
     "database_trouble",
     "destinations_warning",
+    "dicom_trouble",
     "disk_trouble",
     "disk_warning",
+    "model_trouble",
     "pause_warning",
+    "work_trouble",
     "worker_trouble",
 ]
 
@@ -88,6 +94,24 @@ def worker_trouble(upkeep: Upkeep, workflows: Workflows) -> str | None:
     """Name the threads that have ended, or None."""
     dead = [*upkeep.dead_threads(), *workflows.dead_threads()]
     return f"not running: {', '.join(dead)}" if dead else None
+
+
+def dicom_trouble(server: DicomServer, commitment: CommitmentService) -> str | None:
+    """Say why no association is served as it should be, or None."""
+    return "it does not listen" if server.is_stopping else commitment.trouble
+
+
+def work_trouble(claim: NodeClaim, is_draining: Callable[[], bool]) -> str | None:
+    """Say why nothing new is accepted, or None."""
+    if claim.trouble is not None:
+        return claim.trouble
+    return "it drains: nothing new is accepted" if is_draining() else None
+
+
+def model_trouble(processor: StudyProcessor) -> str | None:
+    """Say why studies wait for the model, or None; they are accepted all the same."""
+    trouble = processor.trouble
+    return None if trouble is None else f"the model is not loaded: {trouble}"
 
 
 def pause_warning(store: Store) -> str | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import dicom_node.deliver  # noqa: F401 - a node loads it with its first study
 from dicom_node.config import load_settings
-from dicom_node.service import NodeService
+from dicom_node.service import run_node
 from tests.builders.process import wait_for_port
 from tests.builders.study_processor import QuickProcessor
 
@@ -111,7 +111,7 @@ def _run(config: Path) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
         processor = QuickProcessor(delay_s=0.2, objects=2)
-        NodeService(load_settings(config, {}), processor=processor).run_forever()
+        run_node(load_settings(config, {}), processor=processor)
     except Exception:  # noqa: BLE001 - its text goes to the log, its status is told
         traceback.print_exc()
     finally:

@@ -16,7 +16,7 @@ from dicom_node.errors import GroundingError
 from dicom_node.grounder import GroundedPrompt, ModelIdentity, Progress, boxes_around
 from dicom_node.imaging import Pixels
 from dicom_node.records import ImageSeries
-from dicom_node.service import NodeService
+from dicom_node.service import run_node
 from dicom_node.workflows import PipelineProcessor
 from tests.builders.page_study import ORGANS, organ_mask
 
@@ -84,4 +84,4 @@ def _make_grounder(_settings: ModelSettings) -> BrightnessGrounder:
 if __name__ == "__main__":
     settings = load_settings(Path(sys.argv[1]), {})
     processor = PipelineProcessor(settings, make_grounder=_make_grounder)
-    NodeService(settings, processor=processor).run_forever()
+    run_node(settings, processor=processor)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dicom_node.config import load_settings
 from dicom_node.records import ObjectReference, ResultObject, StudyReady
-from dicom_node.service import NodeService
+from dicom_node.service import run_node
 from tests.builders.study_processor import QuickProcessor
 
 
@@ -34,4 +34,4 @@ class _Forgetful(QuickProcessor):
 if __name__ == "__main__":
     settings = load_settings(Path(sys.argv[1]), {})
     processor = _Forgetful(delay_s=0.2, objects=2)
-    NodeService(settings, processor=processor).run_forever()
+    run_node(settings, processor=processor)

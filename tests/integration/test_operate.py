@@ -43,7 +43,7 @@ RULES = [
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dicom_node.assembly._SETTLE", timedelta(seconds=0.2))
-    monkeypatch.setattr("dicom_node.service.node._STOP_GRACE_S", 1)
+    monkeypatch.setattr("dicom_node.service.work._STOP_GRACE_S", 1)
     monkeypatch.setattr("dicom_node.service.node._DRAIN_LOOK_S", 0.0)
     monkeypatch.setattr("dicom_node.workflows.steps._LOOK_S", 0.05)
     monkeypatch.setattr("dicom_node.workflows.workflows.POLLING_S", 0.05)

@@ -29,7 +29,7 @@ QUIET_S = 0.3
 def short_waits() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dicom_node.assembly._SETTLE", timedelta(seconds=QUIET_S))
-        patch.setattr("dicom_node.service.node._STOP_GRACE_S", 1)
+        patch.setattr("dicom_node.service.work._STOP_GRACE_S", 1)
         patch.setattr("dicom_node.workflows.workflows.POLLING_S", 0.05)
         yield
 

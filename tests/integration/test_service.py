@@ -5,8 +5,10 @@ import json
 import logging
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -82,7 +84,7 @@ def node_log() -> Iterator[io.StringIO]:
 def short_waits() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dicom_node.assembly._SETTLE", timedelta(seconds=QUIET_S))
-        patch.setattr("dicom_node.service.node._STOP_GRACE_S", 1)
+        patch.setattr("dicom_node.service.work._STOP_GRACE_S", 1)
         patch.setattr("dicom_node.workflows.workflows.POLLING_S", 0.05)
         yield
 
@@ -240,7 +242,7 @@ def test_a_request_from_another_process_is_taken_up_at_once(tmp_path: Path) -> N
 def test_work_that_a_stop_cuts_short_is_no_error_and_is_done_at_the_next_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicom_node.service.node._STOP_GRACE_S", 0)
+    monkeypatch.setattr("dicom_node.service.work._STOP_GRACE_S", 0)
     monkeypatch.setattr(logging.getLogger("dbos"), "propagate", True)
     settings = make_settings(tmp_path)
     slow, quick = QuickProcessor(delay_s=600), QuickProcessor()
@@ -276,13 +278,13 @@ def test_work_that_ended_long_ago_is_forgotten_and_not_done_again(
     with running(settings.model_copy(update={"retention": keeping}), processor) as node:
         send(node, write_ct(tmp_path, 1))
         wait_for(lambda: states() == {"SUCCESS": 2, "DELAYED": 1}, "a second try")
-        node._workflows.forget()
+        node._work.workflows.forget()
         assert states() == {"SUCCESS": 2, "DELAYED": 1}
     with running(settings.model_copy(update={"retention": forgetting})) as node:
         wait_for(lambda: states()["DELAYED"] == 1, "another try")
-        node._workflows.forget()
+        node._work.workflows.forget()
         left = states()
-        node._workflows.resume(only_overdue=True)
+        node._work.workflows.resume(only_overdue=True)
         again = states()
 
     assert left["SUCCESS"] == 0
@@ -583,6 +585,29 @@ def test_two_nodes_do_not_share_a_data_folder(tmp_path: Path) -> None:
 
     with running(settings), pytest.raises(SettingsError, match="another node"):
         NodeService(settings, processor=QuickProcessor()).start()
+
+
+def test_a_start_that_fails_leaves_nothing_behind(
+    tmp_path: Path, node_log: io.StringIO
+) -> None:
+    settings = make_settings(tmp_path, port=free_port())
+    there = {thread.name for thread in threading.enumerate()}
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = settings.web.model_copy(update={"port": other.getsockname()[1]})
+        with pytest.raises(SettingsError, match="cannot listen"):
+            NodeService(
+                settings.model_copy(update={"web": taken}), processor=QuickProcessor()
+            ).start()
+
+    left = {thread.name for thread in threading.enumerate()} - there
+    # The workflow engine's own threads have no name, and end with their next look.
+    assert not {name for name in left if not name.startswith("Thread-")}
+    assert "stop_failed" not in node_log.getvalue()
+    # Folder, database and port are free for the next.
+    processor = QuickProcessor()
+    with running(settings, processor) as node:
+        send(node, write_ct(tmp_path, 1))
+        wait_for(lambda: len(processor.processed) == 1, "the study")
 
 
 def test_a_database_serves_the_node_that_it_belongs_to_and_no_other(

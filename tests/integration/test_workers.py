@@ -45,7 +45,7 @@ def cluster() -> Iterator[PostgresCluster]:
 def short_waits() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dicom_node.assembly._SETTLE", timedelta(seconds=0.2))
-        patch.setattr("dicom_node.service.node._STOP_GRACE_S", 0)
+        patch.setattr("dicom_node.service.work._STOP_GRACE_S", 0)
         patch.setattr("dicom_node.workflows.workflows.POLLING_S", 0.05)
         yield
 
@@ -171,7 +171,7 @@ def test_a_worker_that_is_killed_paused_or_ended_costs_no_study_and_none_is_done
                 made = connection.execute(
                     text("SELECT version_id, count(*) FROM results GROUP BY version_id")
                 ).all()
-            processor = node._processor
+            processor = node._work.processor
             assert isinstance(processor, JobProcessor)
             processor.tidy()
             assert job_rows(node) == []

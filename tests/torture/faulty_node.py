@@ -8,7 +8,7 @@ from pathlib import Path
 from dicom_node.config import Engine, ModelSettings, load_settings
 from dicom_node.grounding import GroundingWorker
 from dicom_node.scratch import scratch_folder
-from dicom_node.service import NodeService
+from dicom_node.service import run_node
 from dicom_node.workflows import PipelineProcessor, steps
 
 STUB = Engine("tests.builders.stub_model:load", "tests.builders.stub_model:bundled")
@@ -28,9 +28,7 @@ def main() -> None:
             attempts=1,
         )
 
-    NodeService(
-        settings, processor=PipelineProcessor(settings, make_grounder=make)
-    ).run_forever()
+    run_node(settings, processor=PipelineProcessor(settings, make_grounder=make))
 
 
 if __name__ == "__main__":

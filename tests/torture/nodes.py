@@ -247,7 +247,7 @@ def _become(
 ) -> NoReturn:
     """Be the node; never return."""
     from dicom_node.config import load_settings
-    from dicom_node.service import NodeService
+    from dicom_node.service import run_node
     from dicom_node.workflows import PipelineProcessor
     from tests.builders.corner_grounder import BrightestBox
     from tests.builders.study_processor import QuickProcessor
@@ -264,7 +264,7 @@ def _become(
             if processor == "corner"
             else QuickProcessor(delay_s=0.1, objects=objects, padding=padding)
         )
-        NodeService(settings, processor=made).run_forever()
+        run_node(settings, processor=made)
         os._exit(0)
     except Exception:  # noqa: BLE001 - its text goes to the log, its status is told
         traceback.print_exc()

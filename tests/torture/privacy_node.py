@@ -19,7 +19,7 @@ from dicom_node.config import ModelSettings, load_settings
 from dicom_node.grounder import GroundedPrompt, Progress
 from dicom_node.imaging import Pixels
 from dicom_node.records import ImageSeries
-from dicom_node.service import NodeService
+from dicom_node.service import run_node
 from dicom_node.workflows import PipelineProcessor
 from tests.builders.page_node import BrightnessGrounder
 from tests.torture.canary import PATIENT
@@ -73,4 +73,4 @@ if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, _raise_in_thread)
     settings = load_settings(Path(sys.argv[1]))
     processor = PipelineProcessor(settings, make_grounder=_make_grounder)
-    NodeService(settings, processor=processor).run_forever()
+    run_node(settings, processor=processor)

@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from dicom_node.config import DicomPeer
-from dicom_node.service.node import TAKEN_OVER
+from dicom_node.service.daemon import TAKEN_OVER
 from tests.builders.postgres import postgres_cluster
 from tests.builders.process import Program, free_port
 from tests.torture.crash import CrashingNode, crashing_node
