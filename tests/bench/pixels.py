@@ -26,6 +26,7 @@ from pydicom.uid import (
     HTJ2KLossless,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLSLossless,
 )
 
 from dicom_node.config import LimitSettings
@@ -72,7 +73,16 @@ def run(scale: Scale, work: Path, tell: Tell) -> Report:
             slices = min(count, _SLOW.get(syntax, _COMPRESSED))
             files = make_files(work / name, syntax, count=slices, size=size)
             cases.append(_frames(files, syntax, tell, 5 if is_full else 1))
-            cases.append(_compressed(files, syntax, reader, tell, 3 if is_full else 1))
+            title = f"{slices} slices of {name} to one array"
+            repeats = 3 if is_full else 1
+            cases.append(_compressed(title, files, syntax, reader, tell, repeats))
+        side = 2048 if is_full else 64
+        for syntax in (JPEGLSLossless, JPEG2000Lossless):
+            name = _name(syntax)
+            files = make_files(work / f"one-{name}", syntax, count=1, size=side)
+            title = f"a radiograph of {side} x {side}, {name}"
+            repeats = 7 if is_full else 1
+            cases.append(_compressed(title, files, syntax, reader, tell, repeats))
     return Report(
         cases=tuple(cases),
         notes=(
@@ -157,7 +167,12 @@ def _unsorted_files(
 
 
 def _compressed(
-    files: Files, syntax: UID, reader: PixelReader, tell: Tell, repeats: int
+    title: str,
+    files: Files,
+    syntax: UID,
+    reader: PixelReader,
+    tell: Tell,
+    repeats: int,
 ) -> Case:
     (series,), _ = find_series(files.instances)
     readers: dict[str, _Reader] = {_NODE: lambda: reader.read(series)}
@@ -168,7 +183,7 @@ def _compressed(
         peer = _SITK
         readers[peer] = lambda: _by_sitk(files.paths)
     return _race(
-        f"{len(files.paths)} slices of {_name(syntax)} to one array",
+        title,
         readers,
         files,
         base=peer,
