@@ -16,10 +16,20 @@ from pydicom import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.uid import UID, JPEGLSLossless, JPEGLSNearLossless, RLELossless
+from pydicom.uid import (
+    UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from dicom_node.errors import PixelDecodingError
-from dicom_node.imaging.codestream import codestream_size
+from dicom_node.imaging.codestream import codestream_precision, codestream_size
 from dicom_node.imaging.dataset import unsigned_short, value_of
 from dicom_node.imaging.fast_codecs import FAST_PLUGIN, add_fast_codecs
 from dicom_node.imaging.grey import GreyScale, darken_outside
@@ -38,6 +48,18 @@ _DEFAULT_PLUGIN = "pylibjpeg"
 
 _FAST = add_fast_codecs()
 """Transfer syntaxes whose grey frames have a faster decoder."""
+
+_LOSSLESS = frozenset(
+    {
+        JPEGLossless,
+        JPEGLosslessSV1,
+        JPEGLSLossless,
+        JPEG2000Lossless,
+        HTJ2KLossless,
+        HTJ2KLosslessRPCL,
+    }
+)
+"""Codestreams that give exactly what was encoded: nothing overshoots."""
 
 _MAX_RATIO = 1000
 """Decoded bytes per compressed byte; blank frames alone go beyond."""
@@ -79,6 +101,11 @@ def check_pixels(ds: Dataset, *, max_pixels_bytes: int) -> None:
         high = ds.get("HighBit", stored - 1)
         if not isinstance(high, int) or stored > allocated or high >= allocated:
             raise PixelDecodingError("bits stored do not fit into bits allocated")
+        if high != stored - 1 and _is_laid_out(ds):
+            # Older editions let values lie higher up (PS3.5 8.1.1). Readers disagree:
+            # DCMTK moves them down, pydicom does not; and some headers are wrong.
+            msg = f"High Bit is {high}; {stored} Bits Stored ask for {stored - 1}"
+            raise PixelDecodingError(msg)
     frames = int(value_of(ds, "NumberOfFrames") or 1)
     decoded = rows * columns * samples * max(frames, 1) * max(allocated // 8, 1)
     if decoded > max_pixels_bytes:
@@ -95,6 +122,12 @@ def check_pixels(ds: Dataset, *, max_pixels_bytes: int) -> None:
     elif decoded > max(_UNSUSPICIOUS_BYTES, _MAX_RATIO * payload):
         msg = f"{payload} compressed bytes claim to hold {decoded}"
         raise PixelDecodingError(msg)
+
+
+def _is_laid_out(ds: Dataset) -> bool:
+    """Return whether High Bit says where values are; a codestream says it itself."""
+    syntax = _transfer_syntax(ds)
+    return not syntax.is_encapsulated or syntax == RLELossless
 
 
 def decode_frames(ds: Dataset, frame_numbers: Sequence[int]) -> Iterator[Frame]:
@@ -196,6 +229,10 @@ def _check_codestream(ds: Dataset, number: int) -> None:
     if size is not None and size != (ds.Rows, ds.Columns):
         msg = f"the codestream holds {size[0]} x {size[1]} pixels, not Rows x Columns"
         raise PixelDecodingError(msg)
+    precision = codestream_precision(frame)
+    if precision is not None and precision > ds.BitsAllocated:
+        # The upper bits would be cut off.
+        raise PixelDecodingError("the codestream holds values beyond Bits Allocated")
 
 
 def _to_rgb(stored: npt.NDArray[Any], ds: Dataset) -> npt.NDArray[np.uint8]:
@@ -216,6 +253,8 @@ def _to_modality(
     is_inverse = str(ds.PhotometricInterpretation) == "MONOCHROME1"
     low, high = _stored_range(stored, ds)
     outside = _outside(stored, ds)
+    if _transfer_syntax(ds) in _LOSSLESS:
+        _check_range(stored if outside is None else stored[~outside], low, high)
     if table := ds.get("ModalityLUTSequence"):
         looked_up = _look_up(stored, table[0], is_inverse=is_inverse)
     else:
@@ -230,6 +269,16 @@ def _to_modality(
     if outside is not None:
         darken_outside(looked_up, outside)
     return looked_up
+
+
+def _check_range(inside: npt.NDArray[Any], low: float, high: float) -> None:
+    """Refuse values that Bits Stored cannot express.
+
+    Unused bits that a codestream holds may be an overlay, the sign of a value or a part
+    of one that the header forgot: nothing tells which.
+    """
+    if inside.size and not (low <= inside.min() and inside.max() <= high):
+        raise PixelDecodingError("the codestream holds values beyond Bits Stored")
 
 
 def _look_up(
@@ -257,6 +306,7 @@ def _rescale(ds: Dataset, number: int) -> tuple[float, float]:
     for candidate in candidates:
         slope = _number(value_of(candidate, "RescaleSlope"))
         intercept = _number(value_of(candidate, "RescaleIntercept"))
+        # Half of them means nothing; pydicom and DCMTK leave it out, too.
         if slope and intercept is not None:
             return slope, intercept
     return 1.0, 0.0

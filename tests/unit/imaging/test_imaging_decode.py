@@ -3,6 +3,7 @@ from __future__ import annotations
 import colorsys
 import io
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLSLossless,
@@ -64,6 +66,76 @@ def test_bits_above_the_stored_ones_do_not_count():
     frame = decode(make_image(stored | 0x8000, bits_stored=12))
 
     np.testing.assert_array_equal(frame, stored)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_values_that_are_said_to_lie_higher_up_are_refused(syntax):
+    # DCMTK would move them down by four bits, pydicom would not.
+    ds = make_image(ramp(np.uint16, 0, 4095), bits_stored=12)
+    if syntax == RLELossless:
+        ds.compress(syntax, generate_instance_uid=False)
+    ds.HighBit = 15
+
+    with pytest.raises(
+        PixelDecodingError, match="High Bit is 15; 12 Bits Stored ask for 11"
+    ):
+        decode(ds)
+
+
+def test_a_codestream_says_itself_where_its_values_lie():
+    stored = ramp(np.uint16, 0, 4095)
+    ds = make_image(stored, bits_stored=12)
+    ds.compress(JPEGLSLossless, generate_instance_uid=False)
+    ds.HighBit = 15
+
+    np.testing.assert_array_equal(decode(ds), stored)
+
+
+def coded(stored, held, syntax, *, bits, **values):
+    """Return an image whose codestream holds other bits than its header says."""
+    encode = {
+        JPEGLSLossless: imagecodecs.jpegls_encode,
+        JPEG2000Lossless: lambda array: imagecodecs.jpeg2k_encode(
+            array, level=0, codecformat="J2K", reversible=True
+        ),
+    }[syntax]
+    ds = make_image(stored, bits_stored=bits, **values)
+    ds.PixelData = encapsulate([encode(held)])
+    ds.file_meta.TransferSyntaxUID = syntax
+    return ds
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless])
+def test_values_beyond_the_stored_bits_of_a_lossless_codestream_are_refused(syntax):
+    unsigned = ramp(np.uint16, 0, 4095)
+    signed = ramp(np.int16, -2048, 2047)
+    without_their_signs = signed.view(np.uint16) & 0xFFF
+
+    for stored, held in (
+        (unsigned, unsigned | 0x8000),
+        (signed, without_their_signs),
+    ):
+        with pytest.raises(PixelDecodingError, match="beyond Bits Stored"):
+            decode(coded(stored, held, syntax, bits=12))
+    with pytest.raises(PixelDecodingError, match="beyond Bits Allocated"):
+        decode(coded(ramp(np.uint8, 0, 255), unsigned, syntax, bits=8))
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless])
+def test_a_wider_codestream_within_the_stored_bits_keeps_every_value(syntax):
+    for stored in (ramp(np.uint16, 0, 4095), ramp(np.int16, -2048, 2047)):
+        ds = coded(stored, stored.view(np.uint16), syntax, bits=12)
+
+        np.testing.assert_array_equal(decode(ds), stored)
+
+
+def test_padding_may_lie_beyond_the_stored_bits():
+    stored = ramp(np.uint16, 0, 4095)
+    held = stored.copy()
+    held[0, 0] = 63536
+    ds = coded(stored, held, JPEGLSLossless, bits=12, PixelPaddingValue=63536)
+
+    np.testing.assert_array_equal(decode(ds).ravel()[1:], stored.ravel()[1:])
 
 
 def test_big_endian_pixels_keep_their_value():
