@@ -11,8 +11,7 @@ from dicom_node.config import NodeSettings
 from dicom_node.retention import Due, Retention
 from dicom_node.service.claim import LOCK_FILE, lock_folder
 from dicom_node.spool import Spool
-from dicom_node.status import require_database
-from dicom_node.store import Store
+from dicom_node.status import open_store, require_database
 
 __all__ = ["look_at_space", "plan_removal", "remove_due"]
 
@@ -65,8 +64,7 @@ def look_at_space(settings: NodeSettings) -> str | None:
 
 @contextmanager
 def _retention(settings: NodeSettings) -> Iterator[Retention]:
-    require_database(settings)
     spool = Spool(settings.node.data_dir.resolve(), min_free_bytes=0)
-    with Store(settings.database_url) as store:
+    with open_store(settings) as store:
         store.data_dir = spool.data_dir
         yield Retention(store, spool, settings=settings.retention, clock=system_clock)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dicom_node.config import NodeSettings
-from dicom_node.status import require_database
-from dicom_node.store import DeliveryState, Store, StudyState
+from dicom_node.status import open_store
+from dicom_node.store import DeliveryState, StudyState
 from dicom_node.wording import counted
 from dicom_node.workflows import DRAINING, PAUSED
 
@@ -44,8 +44,13 @@ class Remaining:
         return f"{said} (waiting for {', '.join(self.away)})" if self.away else said
 
 
-def set_paused(settings: NodeSettings, paused: bool, *, by: str = "terminal") -> None:
+def set_paused(settings: NodeSettings, paused: bool, *, by: str = "terminal") -> bool:
     """Stop or go on with processing; receiving and delivering go on.
+
+    Returns
+    -------
+    bool
+        False: it was so already.
 
     Raises
     ------
@@ -53,13 +58,18 @@ def set_paused(settings: NodeSettings, paused: bool, *, by: str = "terminal") ->
         There is no database, or it cannot answer.
 
     """
-    _switch(settings, PAUSED, paused, by)
+    return _switch(settings, PAUSED, paused, by)
 
 
 def set_draining(
     settings: NodeSettings, draining: bool, *, by: str = "terminal"
-) -> None:
+) -> bool:
     """Refuse new associations, or accept them again; work goes on.
+
+    Returns
+    -------
+    bool
+        False: it was so already.
 
     Raises
     ------
@@ -67,7 +77,7 @@ def set_draining(
         There is no database, or it cannot answer.
 
     """
-    _switch(settings, DRAINING, draining, by)
+    return _switch(settings, DRAINING, draining, by)
 
 
 def read_remaining(settings: NodeSettings) -> Remaining:
@@ -79,8 +89,7 @@ def read_remaining(settings: NodeSettings) -> Remaining:
         There is no database, or it cannot answer.
 
     """
-    require_database(settings)
-    with Store(settings.database_url) as store:
+    with open_store(settings) as store:
         counts = store.counts()
         parcels = store.outbox.pending_parcels()
     waits = (DeliveryState.PENDING, DeliveryState.STORED)
@@ -95,7 +104,8 @@ def read_remaining(settings: NodeSettings) -> Remaining:
     )
 
 
-def _switch(settings: NodeSettings, name: str, value: bool, by: str) -> None:
-    require_database(settings)
-    with Store(settings.database_url) as store:
+def _switch(settings: NodeSettings, name: str, value: bool, by: str) -> bool:
+    with open_store(settings) as store:
+        was = bool(store.switches.get(name))
         store.switches.set(name, value, by=by)
+    return was != value

@@ -28,6 +28,7 @@ __all__ = [
     "NodeStatus",
     "forget_report",
     "hand_in_report",
+    "open_store",
     "read_status",
     "read_trace",
     "read_waiting_reports",
@@ -79,8 +80,7 @@ def read_status(settings: NodeSettings) -> NodeStatus:
         There is no database, or it cannot answer.
 
     """
-    require_database(settings)
-    with Store(settings.database_url) as store:
+    with open_store(settings) as store:
         return NodeStatus(
             store.snapshot(),
             settings.node.data_dir.resolve(),
@@ -100,9 +100,8 @@ def read_trace(settings: NodeSettings, study_instance_uid: str) -> dict[str, Any
         the message says why, and when there will be one.
 
     """
-    require_database(settings)
     now = datetime.now(UTC)
-    with Store(settings.database_url) as store:
+    with open_store(settings) as store:
         found = store.timeline.of_study(
             study_instance_uid, data_dir=settings.node.data_dir.resolve()
         )
@@ -123,8 +122,7 @@ def requeue_study(settings: NodeSettings, study_instance_uid: str) -> str:
         There is no database, it cannot answer, or it has no such study.
 
     """
-    require_database(settings)
-    with Store(settings.database_url) as store:
+    with open_store(settings) as store:
         outcome = store.requeue_study(
             study_instance_uid,
             destinations={one.name: one.profile for one in settings.destinations},
@@ -143,8 +141,7 @@ def hand_in_report(settings: NodeSettings, report: IncomingReport) -> str:
         As `inbox.ReportInbox.accept`.
 
     """
-    require_database(settings)
-    with Store(settings.database_url) as store:
+    with open_store(settings) as store:
         inbox = ReportInbox(store, clock=lambda: report.received_at)
         receipt = inbox.accept(report)
     told = {
@@ -166,8 +163,7 @@ def read_waiting_reports(
         There is no database, or it cannot answer.
 
     """
-    require_database(settings)
-    with Store(settings.database_url) as store:
+    with open_store(settings) as store:
         return store.reports.waiting(limit)
 
 
@@ -182,8 +178,7 @@ def forget_report(settings: NodeSettings, number: int) -> None:
         No report of that number waits.
 
     """
-    require_database(settings)
-    with Store(settings.database_url) as store:
+    with open_store(settings) as store:
         store.reports.forget_waiting(number, by="command line")
 
 
@@ -252,6 +247,25 @@ def require_database(settings: NodeSettings) -> None:
     if path != settings.database_url and not Path(path).exists():
         msg = f"there is no node here: {path} does not exist (is --config right?)"
         raise StoreError(msg)
+
+
+def open_store(settings: NodeSettings) -> Store:
+    """Open the memory of a node that has worked here, and change nothing of it.
+
+    Raises
+    ------
+    StoreError
+        There is none, it cannot answer, or it is of another version.
+
+    """
+    require_database(settings)
+    store = Store(settings.database_url)
+    try:
+        store.check_tables()
+    except StoreError:
+        store.close()
+        raise
+    return store
 
 
 def _why_untold(

@@ -127,11 +127,9 @@ def export(
 
 @contextmanager
 def _open(config: Path | None) -> Iterator[tuple[NodeSettings, Store]]:
-    from dicom_node.status import require_database
-    from dicom_node.store import Store
+    from dicom_node.status import open_store
 
     keep_private()
     settings = load_settings(config)
-    require_database(settings)
-    with Store(settings.database_url) as store:
+    with open_store(settings) as store:
         yield settings, store

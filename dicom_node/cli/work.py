@@ -175,8 +175,9 @@ def pause(config: ConfigOption = None) -> None:
     """Process nothing more until `resume`; receiving and delivering go on."""
     from dicom_node.operate import set_paused
 
-    set_paused(load_settings(config), True)
-    OUT.print("paused: studies are received and wait; results are still delivered")
+    is_news = set_paused(load_settings(config), True)
+    said = "paused" if is_news else "it was paused already"
+    OUT.print(f"{said}: studies are received and wait; results are still delivered")
 
 
 @commands.command()
@@ -185,9 +186,8 @@ def resume(config: ConfigOption = None) -> None:
     from dicom_node.operate import set_draining, set_paused
 
     settings = load_settings(config)
-    set_paused(settings, False)
-    set_draining(settings, False)
-    OUT.print("resumed")
+    changed = (set_paused(settings, False), set_draining(settings, False))
+    OUT.print("resumed" if any(changed) else "it was neither paused nor draining")
 
 
 @commands.command()

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 from dicom_node.errors import StoreError
 
-__all__ = ["REVISION", "make_tables", "migrate", "read_revision"]
+__all__ = ["REVISION", "check_tables", "make_tables", "migrate", "read_revision"]
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -38,11 +38,7 @@ def migrate(connection: Connection) -> None:
     if found == REVISION:
         return
     if found is not None and found > REVISION:
-        msg = (
-            f"the database has the tables of a newer version ({found}, this one knows "
-            f"{REVISION}): run that version, or restore a backup of before its start"
-        )
-        raise StoreError(msg)
+        raise StoreError(_describe(found))
     # Most starts have nothing to bring up, and Alembic loads every dialect that it
     # knows: a node that restarts does not wait for it.
     from alembic import command
@@ -76,6 +72,35 @@ def make_tables(connection: Connection) -> str:
         migrate(connection)
         return REVISION
     return found
+
+
+def check_tables(connection: Connection) -> None:
+    """Look at the tables and change nothing.
+
+    Raises
+    ------
+    StoreError
+        There are none, or those of another version.
+
+    """
+    found = read_revision(connection)
+    if found is None:
+        raise StoreError("there is no node here: the database has none of its tables")
+    if found != REVISION:
+        raise StoreError(_describe(found))
+
+
+def _describe(found: str) -> str:
+    """Say of which version tables are, and what helps."""
+    if found > REVISION:
+        return (
+            f"the database has the tables of a newer version ({found}, this one knows "
+            f"{REVISION}): run that version, or restore a backup of before its start"
+        )
+    return (
+        f"the database has the tables of an older version ({found}, this one needs "
+        f"{REVISION}): the next start of the node brings them up"
+    )
 
 
 def read_revision(connection: Connection) -> str | None:

@@ -30,7 +30,7 @@ from dicom_node.store.details import DetailStore
 from dicom_node.store.events import record_event
 from dicom_node.store.files import FileStore
 from dicom_node.store.jobs import JobStore
-from dicom_node.store.migration import REVISION, make_tables, migrate
+from dicom_node.store.migration import check_tables, make_tables, migrate
 from dicom_node.store.pages import PageStore
 from dicom_node.store.parcels import OutboxStore
 from dicom_node.store.remote_studies import RemoteStudyStore
@@ -134,12 +134,20 @@ class Store:
             They are of an older or a newer version.
 
         """
-        if (found := self.make_tables()) != REVISION:
-            msg = (
-                f"the database has the tables of an older version ({found}, this one "
-                f"needs {REVISION}): the next start of the node brings them up"
-            )
-            raise StoreError(msg)
+        self.make_tables()
+        self.check_tables()
+
+    def check_tables(self) -> None:
+        """Look at the tables and change nothing.
+
+        Raises
+        ------
+        StoreError
+            There are none, or those of another version.
+
+        """
+        with self._database.read() as connection:
+            check_tables(connection)
 
     def claim(self, node_id: str) -> bool:
         """Make a node the database's owner; False: another one is.
