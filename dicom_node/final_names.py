@@ -91,6 +91,11 @@ class FinalNames:
                 self._set_mode(final, _REFUSED_MODE)
             self._let_go(final)
 
+    def held(self) -> set[Path]:
+        """Return what somebody uses at this moment."""
+        with self._lock:
+            return set(self._held)
+
     def refused(self) -> set[Path]:
         """Return what was refused since the start and lies there still."""
         with self._lock:

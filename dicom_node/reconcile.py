@@ -8,7 +8,6 @@ lost instance.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -33,7 +32,6 @@ from dicom_node.wording import counted
 __all__ = ["ReconcileReport", "describe_trouble", "reconcile"]
 
 _BATCH = 500
-_AHEAD_S = 3600.0
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 log = structlog.get_logger(__name__)
@@ -62,9 +60,7 @@ class ReconcileReport:
         return describe_trouble(asdict(self))
 
 
-def reconcile(
-    store: Store, spool: Spool, *, before: datetime, now: datetime | None = None
-) -> ReconcileReport:
+def reconcile(store: Store, spool: Spool) -> ReconcileReport:
     """Compare every file with its row and every row with its file.
 
     Parameters
@@ -72,12 +68,7 @@ def reconcile(
     store : Store
         The rows.
     spool : Spool
-        The files.
-    before : datetime
-        Files that are younger belong to what is being received now.
-    now : datetime, optional
-        Files that are an hour younger than this were received before the clock was
-        set back, as a power cut may do it; absent: the clock is trusted.
+        The files; what is being stored through it now is left to whoever does that.
 
     Raises
     ------
@@ -86,7 +77,11 @@ def reconcile(
 
     """
     reindexed = unreadable = refused = left = 0
-    for paths in _batches(_files(spool, before, now=now)):
+    for found in _batches(spool.files()):
+        # By name and not by time: a power cut may set the clock back. Asked before the
+        # rows, since what ends meanwhile has its row by then.
+        held = spool.names.held()
+        paths = [path for path in found if path not in held]
         known = store.known_paths(path.as_posix() for path in paths)
         without = [path for path in paths if path.as_posix() not in known]
         strays = store.files.delete_strays(without, spool.names)
@@ -145,19 +140,6 @@ def describe_trouble(found: Mapping[str, int]) -> str | None:
             + " could not be set aside"
         )
     return "; ".join(told) or None
-
-
-def _files(spool: Spool, before: datetime, *, now: datetime | None) -> Iterator[Path]:
-    latest = before.timestamp()
-    future = math.inf if now is None else now.timestamp() + _AHEAD_S
-    for path in spool.files():
-        try:
-            made = (spool.data_dir / path).stat().st_mtime
-            is_older = made < latest or made > future
-        except OSError:
-            is_older = True  # `_reindex` tells why it cannot be read
-        if is_older:
-            yield path
 
 
 def _batches(paths: Iterator[Path]) -> Iterator[list[Path]]:

@@ -207,7 +207,7 @@ class NodeService:
         )
         self._server.start()
         closing.add(Part.DICOM, lambda: self._server.stop(_ACCEPT_GRACE_S))
-        resumed = work.launch(self._assembler, spool, began_at=self._started_at)
+        resumed = work.launch(self._assembler, spool)
         # After the listener: its thread loads what is heavy from its first moment on.
         work.start()
         self._register_numbers()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.assembly import Assembler, system_clock
+from dicom_node.assembly import Assembler
 from dicom_node.errors import StoreError
 from dicom_node.reconcile import reconcile
 from dicom_node.retention import Retention
@@ -49,8 +48,6 @@ class Upkeep:
         The durable work.
     retention : Retention
         Deletes what is done with.
-    began_at : datetime
-        When the node started: what came later is not reconciled.
 
     """
 
@@ -62,7 +59,6 @@ class Upkeep:
         assembler: Assembler,
         workflows: Workflows,
         retention: Retention,
-        began_at: datetime,
     ) -> None:
         self.trouble_with_files: str | None = None
         """What the start found wrong with files, in words."""
@@ -71,7 +67,6 @@ class Upkeep:
         self._assembler = assembler
         self._workflows = workflows
         self._retention = retention
-        self._began_at = began_at
         self._is_reconciled = False
         self._stop_asked = threading.Event()
         self._threads = [
@@ -113,9 +108,7 @@ class Upkeep:
         self._assembler.run()
 
     def _reconcile(self) -> None:
-        report = reconcile(
-            self._store, self._spool, before=self._began_at, now=system_clock()
-        )
+        report = reconcile(self._store, self._spool)
         self.trouble_with_files = report.trouble
         self._is_reconciled = True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -116,9 +115,7 @@ class StudyWork:
             raise StoreError("the node is starting")
         return self.workflows.take_report(ae_title, peer_address, report)
 
-    def launch(
-        self, assembler: Assembler, spool: Spool, *, began_at: datetime
-    ) -> dict[str, int]:
+    def launch(self, assembler: Assembler, spool: Spool) -> dict[str, int]:
         """Load the workflows and take up what an earlier run left.
 
         Parameters
@@ -127,8 +124,6 @@ class StudyWork:
             Says which studies are complete.
         spool : Spool
             Where their instances lie.
-        began_at : datetime
-            When this run of the node began.
 
         Returns
         -------
@@ -164,7 +159,6 @@ class StudyWork:
             assembler=assembler,
             workflows=workflows,
             retention=self.retention,
-            began_at=began_at,
         )
         retriever = make_retriever(settings, store, assembler, spool=spool)
         self._retrieve = make_retrieve_line(retriever, store)

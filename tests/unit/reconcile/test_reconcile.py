@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from tests.builders.stores import received
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
-SOON = datetime.now(UTC) + timedelta(days=1)
 
 
 @pytest.fixture
@@ -64,8 +62,8 @@ def test_a_file_without_a_row_is_recorded_with_what_is_in_it(
 ) -> None:
     path = keep(spool, 1)
 
-    first = reconcile(store, spool, before=SOON)
-    second = reconcile(store, spool, before=SOON)
+    first = reconcile(store, spool)
+    second = reconcile(store, spool)
 
     assert first == ReconcileReport(reindexed=1, unreadable=0, missing=0)
     assert second == ReconcileReport(reindexed=0, unreadable=0, missing=0)
@@ -76,12 +74,35 @@ def test_a_file_without_a_row_is_recorded_with_what_is_in_it(
 
 
 def test_what_is_being_received_now_is_left_alone(store: Store, spool: Spool) -> None:
-    keep(spool, 1)
+    path = keep(spool, 1, is_ended=False)
 
-    report = reconcile(store, spool, before=datetime.now(UTC) - timedelta(days=1))
+    report = reconcile(store, spool)
 
     assert report.reindexed == 0
     assert store.recorded_files() == ()
+    spool.names.settle(path, is_kept=True)
+
+
+def test_what_ends_while_it_is_looked_at_gets_one_row(
+    store: Store, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = keep(spool, 1, is_ended=False)
+    look = spool.names.held
+
+    def end_after() -> set[Path]:
+        held = look()
+        size = (spool.data_dir / path).stat().st_size
+        store.record_instance(
+            replace(received(1), path=path, sha256=path.stem, size_bytes=size)
+        )
+        spool.names.settle(path, is_kept=True)
+        return held
+
+    monkeypatch.setattr(spool.names, "held", end_after)
+    report = reconcile(store, spool)
+
+    assert report == ReconcileReport(reindexed=0, unreadable=0, missing=0)
+    assert len(store.recorded_files()) == 1
 
 
 @pytest.mark.parametrize("damage", [b"not a DICOM file", None])
@@ -91,13 +112,13 @@ def test_a_file_that_is_not_what_its_name_says_is_not_recorded(
     path = spool.data_dir / keep(spool, 1)
     path.write_bytes(damage or path.read_bytes()[:-2] + b"9\0")
 
-    report = reconcile(store, spool, before=SOON)
+    report = reconcile(store, spool)
 
     assert report == ReconcileReport(0, unreadable=1, missing=0, quarantined=1)
     assert not path.exists()
     assert (spool.data_dir / "quarantine" / path.name).exists()
     # It does not go unnoticed from then on, and is not looked at again.
-    again = reconcile(store, spool, before=SOON)
+    again = reconcile(store, spool)
     assert again == ReconcileReport(0, unreadable=0, missing=0, quarantined=1)
     assert again.trouble == "1 unreadable file is set aside in quarantine/"
     assert store.last_reconciled() == asdict(again)
@@ -112,7 +133,7 @@ def test_a_full_quarantine_leaves_the_file_and_tells_of_it_at_each_start(
     path.write_bytes(b"not a DICOM file")
 
     for _ in range(2):
-        report = reconcile(store, spool, before=SOON)
+        report = reconcile(store, spool)
 
     assert path.exists()
     assert report.trouble == "1 more unreadable file could not be set aside"
@@ -126,7 +147,7 @@ def test_a_name_that_the_node_did_not_give_is_not_quoted(
     (folder / "DOE^JANE.dcm").write_bytes(b"not a DICOM file")
 
     with structlog.testing.capture_logs() as logs:
-        reconcile(store, spool, before=SOON)
+        reconcile(store, spool)
 
     assert "DOE" not in str(logs)
     assert [one.subject for one in store.snapshot().errors] == [None]
@@ -137,13 +158,13 @@ def test_a_row_whose_file_is_gone_or_cut_short_is_told_once(
     store: Store, spool: Spool, is_gone: bool
 ) -> None:
     path = spool.data_dir / keep(spool, 1)
-    reconcile(store, spool, before=SOON)
+    reconcile(store, spool)
     if is_gone:
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-10])
 
-    reports = [reconcile(store, spool, before=SOON) for _ in range(2)]
+    reports = [reconcile(store, spool) for _ in range(2)]
 
     assert [one.missing for one in reports] == [1, 1]
     assert [one.kind for one in store.snapshot().errors] == ["file_missing"]
@@ -157,7 +178,7 @@ def test_more_files_than_one_batch_are_all_looked_at(
         keep(spool, number)
     store.record_instance(received(99))
 
-    report = reconcile(store, spool, before=SOON)
+    report = reconcile(store, spool)
 
     assert report == ReconcileReport(reindexed=5, unreadable=0, missing=1)
 
@@ -168,7 +189,7 @@ def test_a_file_that_the_system_does_not_give_is_left_and_stops_nothing(
     beside = spool.data_dir / keep(spool, 1)
     (beside.parent / f"{'0' * 64}.dcm").symlink_to(spool.data_dir / "gone")
 
-    report = reconcile(store, spool, before=SOON)
+    report = reconcile(store, spool)
 
     assert report == ReconcileReport(1, unreadable=1, missing=0, left=1)
 
@@ -179,7 +200,7 @@ def test_what_was_refused_before_the_end_is_not_taken_up(
     path = keep(spool, 1, is_ended=False)
     spool.names.settle(path, is_kept=False)
 
-    report = reconcile(store, Spool(spool.data_dir, min_free_bytes=0), before=SOON)
+    report = reconcile(store, Spool(spool.data_dir, min_free_bytes=0))
 
     assert report == ReconcileReport(0, 0, 0, refused=1)
     assert not (spool.data_dir / path).exists()
