@@ -65,7 +65,7 @@ def register(steps: Steps) -> Registered:
                     process_version,
                     version_id,
                     run,
-                    attempt + 1,
+                    again["attempt"],
                     again["began_at"],
                 )
             return

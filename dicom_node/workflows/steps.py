@@ -97,6 +97,7 @@ class Steps:
         # Back to its queue. A node that stops fails nothing here: the next start would
         # find that failure first, and the work a minute later.
         return {
+            "attempt": attempt,
             "began_at": began_at,
             "priority": choice.place,
             "queue": self.queue_of(choice),
@@ -115,6 +116,7 @@ class Steps:
         now = self._clock()
         began = now if began_at is None else datetime.fromisoformat(began_at)
         again = {
+            "attempt": attempt,
             "began_at": began.isoformat(),
             "priority": choice.place,
             "queue": self.queue_of(choice),
@@ -130,7 +132,8 @@ class Steps:
             )
         if not is_over:
             self._has_waiting.set()
-            return {**again, "delay_s": delivery_delay_s(attempt)}
+            delay_s = delivery_delay_s(attempt)
+            return {**again, "attempt": attempt + 1, "delay_s": delay_s}
         if self._has_waiting.is_set():
             # What was away is back: the others need not wait for their time.
             self._has_waiting.clear()

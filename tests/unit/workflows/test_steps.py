@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,12 +87,37 @@ def test_a_paused_version_goes_back_to_its_queue_when_the_node_stops(
         is_stopping=is_stopping,
     )
 
-    assert steps.process(1, 1, 0, None) == {
+    # Which is no try: the next one that fails is tried again as soon.
+    assert steps.process(1, 1, 3, None) == {
+        "attempt": 3,
         "began_at": None,
         "priority": 7,
         "queue": PROCESS_QUEUE,
         "delay_s": 0.0,
     }
+
+
+def test_only_a_version_that_was_tried_counts_a_try(store: Store) -> None:
+    unused: Any = SimpleNamespace()
+    choice = Choice(True, None, place=7, delay_s=0.0, pictures=1)
+    chooser: Any = SimpleNamespace(recall=lambda _: choice)
+    processing: Any = SimpleNamespace(process=lambda *_, **__: False)
+    steps = Steps(
+        store,
+        processing,
+        unused,
+        chooser=chooser,
+        clock=lambda: NOON,
+        is_stopping=threading.Event(),
+    )
+
+    tried = steps.process(1, 1, 3, None)
+    choice = replace(choice, delay_s=60.0)  # its hours have passed
+    put_off = steps.process(1, 1, 3, None)
+
+    assert tried is not None
+    assert put_off is not None
+    assert (tried["attempt"], put_off["attempt"]) == (4, 3)
 
 
 def test_what_waits_is_hurried_once_when_its_destination_answers_again(
