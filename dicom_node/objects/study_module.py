@@ -45,6 +45,10 @@ _TYPE_2 = (
 )
 """Present in every result, empty where unknown (PS3.3 C.7.1.1, C.7.2.1)."""
 
+_MULTI_BYTE = frozenset(f"ISO 2022 IR {number}" for number in (87, 159, 149, 58))
+"""Never the first value (PS3.3 C.12.1.1.2): pydicom would switch by escapes to sets
+that are not declared."""
+
 _OPTIONAL = (
     "IssuerOfPatientID",
     "IssuerOfPatientIDQualifiersSequence",
@@ -224,6 +228,8 @@ def _declared_character_set(source: Dataset) -> str | list[str] | None:
     names = [value] if isinstance(value, str) else [str(name) for name in value]
     # What pydicom would mend is not to be copied: another name, or one too many.
     is_alone = len(names) == 1
+    if names[0] in _MULTI_BYTE:
+        return None
     if not all(
         name in python_encoding and (is_alone or name not in STAND_ALONE_ENCODINGS)
         for name in names

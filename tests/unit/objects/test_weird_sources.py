@@ -253,6 +253,8 @@ def test_what_is_no_answer_to_whether_the_identity_was_removed_is_left_out(
             "left kidney",
             ["", "ISO 2022 IR 87"],
         ),
+        # Sets of several bytes have no place of their own in front.
+        ("ISO 2022 IR 149", "김^희중", "left kidney", "ISO_IR 192"),
     ],
 )
 def test_names_and_phrases_survive_in_the_source_s_character_set_or_in_utf_8(
