@@ -123,13 +123,17 @@ _SERIES = {
 """The same of a series."""
 
 
-@functools.lru_cache(maxsize=1024)  # a sender repeats most of its UIDs
 def is_uid(text: str) -> bool:
     """Return whether text is 1 to 64 characters of a UID, PS3.5 9.1.
 
     Leading zeros of a component are let pass: they are common and harmless.
     """
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
+    return len(text) <= 64 and _is_uid(text)
+
+
+@functools.lru_cache(maxsize=1024)  # a sender repeats most of its UIDs
+def _is_uid(text: str) -> bool:
+    return _UID.fullmatch(text) is not None
 
 
 def read_header(source: Path | bytes) -> InstanceHeader:

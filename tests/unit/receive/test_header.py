@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from conformance.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node import header
 from dicom_node.errors import CannotUnderstandError
 from dicom_node.header import is_uid, read_header
 from dicom_node.identity import MODEL_NAME
@@ -216,3 +217,11 @@ def test_the_hash_leaves_out_who_wrote_the_file(tmp_path: Path) -> None:
 
     assert hashes[0] == hashes[1] != hashes[2]
     assert theirs.read_bytes() != ours.read_bytes()
+
+
+def test_what_is_too_long_for_a_uid_is_not_kept() -> None:
+    before = header._is_uid.cache_info().currsize
+    for number in range(50):
+        assert not is_uid(f"1.{number}." + "1" * 65_000)
+
+    assert header._is_uid.cache_info().currsize == before
