@@ -33,11 +33,17 @@ _FILTER: Any = ("ignore", _InQuiet(), Warning, None, 0)
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ignore the warnings of the calling thread; those of others are as ever."""
+    """Ignore the warnings of the calling thread; those of others are as ever.
+
+    It holds unless another thread meanwhile sets a filter, or puts back filters that
+    it found before: those of the process come first.
+    """
     filters: Any = warnings.filters
     # It stays. Whoever sets filters of their own since has put them before it.
     if not filters or filters[0] is not _FILTER:
         filters.insert(0, _FILTER)
+        if filters.count(_FILTER) > 1:
+            del filters[len(filters) - 1 - filters[::-1].index(_FILTER)]
     _here.depth += 1
     try:
         yield

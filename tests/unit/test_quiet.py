@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import dicom_node
-from dicom_node.quiet import quiet
+from dicom_node.quiet import _FILTER, quiet
 
 
 def warn() -> None:
@@ -71,3 +71,14 @@ def test_no_module_switches_the_warnings_of_the_whole_process_for_a_moment() -> 
     ]
 
     assert found == []
+
+
+def test_filters_do_not_grow_where_others_set_theirs() -> None:
+    with warnings.catch_warnings():
+        for number in range(20):
+            warnings.filterwarnings("ignore", message=f"number {number}")
+            with quiet():
+                warn()
+        filters = list(warnings.filters)
+
+    assert filters.count(_FILTER) == 1
