@@ -294,7 +294,8 @@ class LimitSettings(Section):
     decode_timeout_s: Seconds = 120.0
     """Decoding one instance's pixels is given up after this long."""
     decode_memory_mb: Annotated[int, Field(gt=0)] = 4096
-    """Address space of the decoding process."""
+    """Address space of the decoding process; each core takes some 75 MiB of it where
+    frames of JPEG 2000 are shared by threads."""
     max_pixels_bytes: Annotated[int, Field(gt=0)] = 2 << 30
     """Largest decoded size of one instance."""
     commitment_timeout_s: Seconds = 3600.0
