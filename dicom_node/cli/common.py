@@ -24,10 +24,21 @@ __all__ = [
     "progress_bar",
 ]
 
-OUT = Console()
+_UNBROKEN = 1000
+"""Columns of what is no terminal: a UID that `grep` looks for stays whole."""
+
+
+def _console(*, stderr: bool = False) -> Console:
+    console = Console(stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNBROKEN
+    return console
+
+
+OUT = _console()
 """What was asked for."""
 
-ERR = Console(stderr=True)
+ERR = _console(stderr=True)
 """How it goes, and what went wrong."""
 
 ConfigOption = Annotated[

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,3 +96,20 @@ def test_waiting_reports_are_listed_and_forgotten_without_what_they_say(
     code, said = run(config, "reports", "forget", "1")
     assert (code, "no report of that number waits" in said) == (1, True)
     assert json.loads(run(config, "status", "--json")[1])["waiting_reports"] == 0
+
+
+def test_a_uid_stays_whole_where_the_output_is_read_by_programs(
+    config: Path, tmp_path: Path
+) -> None:
+    uid = "1.2.826.0.1.3680043.10.1234." + "7" * 36
+    run(config, "report", str(tmp_path / "report.txt"), "--study", uid)
+
+    told = subprocess.run(
+        [sys.executable, "-m", "dicom_node", "reports", "waiting", "-c", str(config)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={key: one for key, one in os.environ.items() if key != "COLUMNS"},
+    )
+
+    assert uid in told.stdout
