@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -187,6 +187,14 @@ class Report:
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    def without_goals(self) -> Report:
+        """Return the figures alone, of a run that is too small to be judged."""
+        return replace(
+            self,
+            cases=tuple(replace(one, goals=(), ceilings=()) for one in self.cases),
+            tables=tuple(replace(one, ceilings=()) for one in self.tables),
+        )
 
     def save(self, path: Path, **facts: Any) -> None:
         """Write it as JSON, with facts about the run beside it."""

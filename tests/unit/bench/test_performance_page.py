@@ -113,6 +113,9 @@ def test_a_goal_that_is_not_reached_says_so() -> None:
     assert told.count("falls short") == 1
     assert "0.50 times as fast as peer; asked: 0.6. **falls short**" in told
     assert "| ours | 2 | 2 | 0.50 | 80 | 0.5 |" in told
+    without = render_report(Report((case,)).without_goals())
+    assert "asked" not in without
+    assert "| ours | 2 | 2 | 0.50 | 80 | 0.5 |" in without
 
 
 @given(
