@@ -170,7 +170,8 @@ def restore_backup(settings: NodeSettings, source: Path) -> BackupReport:
             copy = part / name
             copy.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             if _copy(source / name, copy) != sha256:
-                raise BackupError("a file is not what it was when it was backed up")
+                msg = f"{source / name} is not what it was when it was backed up"
+                raise BackupError(msg)
             size += copy.stat().st_size
         _sync_folders(part)
         part.rename(target)

@@ -54,17 +54,21 @@ class DoctorFinding:
     text: str
 
 
-def examine(settings: NodeSettings) -> tuple[DoctorFinding, ...]:
+def examine(settings: NodeSettings) -> Iterator[DoctorFinding]:
     """Look at the folder, database, ports, callers, destinations and model.
 
     Parameters
     ----------
     settings : NodeSettings
-        The set-up to examine. Nothing is changed but for the data folder, which
-        is made where it is missing, and the database schema, which is migrated.
+        The set-up to examine. Nothing is changed but for the data folder and the
+        tables of the database, which are made where there are none.
+
+    Yields
+    ------
+    DoctorFinding
+        Each as it is seen: a peer that is away takes its time.
 
     """
-    findings: list[DoctorFinding] = []
     for look in (
         _folder,
         _database,
@@ -81,8 +85,7 @@ def examine(settings: NodeSettings) -> tuple[DoctorFinding, ...]:
         _rules,
         _model,
     ):
-        findings.extend(look(settings))
-    return tuple(findings)
+        yield from look(settings)
 
 
 def _folder(settings: NodeSettings) -> Iterator[DoctorFinding]:
@@ -118,7 +121,7 @@ def _database(settings: NodeSettings) -> Iterator[DoctorFinding]:
                 return
             refusals = store.commitments.refusals()
             trouble = describe_trouble(store.last_reconciled())
-    except StoreError as error:
+    except (SettingsError, StoreError) as error:
         yield DoctorFinding(False, f"database ({kind}): {error}")
         return
     yield DoctorFinding(True, f"database ({kind}) answers and has the current schema")

@@ -74,11 +74,12 @@ def doctor(config: ConfigOption = None) -> None:
     from dicom_node.doctor import examine
 
     keep_private()
-    findings = examine(load_settings(config))
-    for one in findings:
+    is_good = True
+    for one in examine(load_settings(config)):
         mark = "[green]ok[/]" if one.is_good else "[red]problem[/]"
         OUT.print(f"{mark:>18}  {one.text}", soft_wrap=True)
-    if not all(one.is_good for one in findings):
+        is_good &= one.is_good
+    if not is_good:
         raise typer.Exit(1)
 
 

@@ -51,7 +51,7 @@ def report(
     ] = "final",
     config: ConfigOption = None,
 ) -> None:
-    """Give the node a report; another one for the same study replaces it."""
+    """Give the node a report; the next one given so for its study replaces it."""
     from datetime import UTC, datetime
 
     from dicom_node.records import IncomingReport, ReportChannel, ReportStatus

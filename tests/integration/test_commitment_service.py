@@ -180,7 +180,7 @@ def test_the_doctor_asks_every_kind_of_destination(
             },
         ]
         pacs["callers"] = [{"ae_title": "CT1", "address": "127.0.0.1"}]
-        found = examine(NodeSettings.model_validate(pacs))
+        found = tuple(examine(NodeSettings.model_validate(pacs)))
 
     about = {one.text: one.is_good for one in found if "destination " in one.text}
     assert json.dumps(sorted(about.items())).count("true") == 2

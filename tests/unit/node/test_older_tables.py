@@ -47,6 +47,16 @@ def test_the_doctor_says_what_the_next_start_does_and_leaves_it(
     assert _revision(older) == _OLDER
 
 
+def test_the_doctor_goes_on_where_a_folder_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way")
+    settings = NodeSettings.model_validate({"node": {"data_dir": tmp_path / "data"}})
+
+    (found,) = doctor._database(settings)
+
+    assert not found.is_good
+    assert "File exists" in found.text
+
+
 def test_a_user_is_not_added_to_older_tables(
     settings: NodeSettings, older: Store, tmp_path: Path
 ) -> None:
