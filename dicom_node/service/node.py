@@ -8,6 +8,7 @@ second, and what it received is put to work when its workflows are there.
 
 from __future__ import annotations
 
+import socket
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
@@ -205,6 +206,7 @@ class NodeService:
             commitments=self._commitment,
             is_draining=self._is_draining,
         )
+        _check_ports(settings)
         self._server.start()
         closing.add(Part.DICOM, lambda: self._server.stop(_ACCEPT_GRACE_S))
         resumed = work.launch(self._assembler, spool)
@@ -382,6 +384,19 @@ class NodeService:
             except StoreError:
                 return self._drains  # who sends is told that the database is away
         return self._drains or self.claim.trouble is not None
+
+
+def _check_ports(settings: NodeSettings) -> None:
+    """Refuse ports that are taken before a PACS is let in by a node that must end."""
+    for one in (settings.web, settings.hl7):
+        if not one.enabled:
+            continue
+        family = socket.AF_INET6 if ":" in one.host else socket.AF_INET
+        try:
+            socket.create_server((one.host, one.port), family=family).close()
+        except OSError as error:
+            msg = f"cannot listen on {one.host}:{one.port}: {error.strerror}"
+            raise SettingsError(msg) from error
 
 
 def _check_rules(settings: NodeSettings) -> None:

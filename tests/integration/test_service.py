@@ -587,10 +587,16 @@ def test_two_nodes_do_not_share_a_data_folder(tmp_path: Path) -> None:
         NodeService(settings, processor=QuickProcessor()).start()
 
 
+@pytest.mark.parametrize("is_late", [False, True])
 def test_a_start_that_fails_leaves_nothing_behind(
-    tmp_path: Path, node_log: io.StringIO
+    tmp_path: Path,
+    node_log: io.StringIO,
+    monkeypatch: pytest.MonkeyPatch,
+    is_late: bool,
 ) -> None:
     settings = make_settings(tmp_path, port=free_port())
+    if is_late:  # somebody takes the port in the moment after the look
+        monkeypatch.setattr("dicom_node.service.node._check_ports", lambda _: None)
     there = {thread.name for thread in threading.enumerate()}
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = settings.web.model_copy(update={"port": other.getsockname()[1]})
@@ -602,7 +608,9 @@ def test_a_start_that_fails_leaves_nothing_behind(
     left = {thread.name for thread in threading.enumerate()} - there
     # The workflow engine's own threads have no name, and end with their next look.
     assert not {name for name in left if not name.startswith("Thread-")}
-    assert "stop_failed" not in node_log.getvalue()
+    told = node_log.getvalue()
+    assert "stop_failed" not in told
+    assert ('"event": "listening"' in told) == is_late
     # Folder, database and port are free for the next.
     processor = QuickProcessor()
     with running(settings, processor) as node:
