@@ -68,6 +68,11 @@ def examine(settings: NodeSettings) -> Iterator[DoctorFinding]:
     DoctorFinding
         Each as it is seen: a peer that is away takes its time.
 
+    Raises
+    ------
+    SettingsError
+        ``node.database_url`` names nothing that could be a database.
+
     """
     for look in (
         _folder,
@@ -121,7 +126,12 @@ def _database(settings: NodeSettings) -> Iterator[DoctorFinding]:
                 return
             refusals = store.commitments.refusals()
             trouble = describe_trouble(store.last_reconciled())
-    except (SettingsError, StoreError) as error:
+    except SettingsError as error:
+        if settings.node.database_url:
+            raise  # the setting itself cannot be used: no finding, but bad usage
+        yield DoctorFinding(False, f"database ({kind}): {error}")
+        return
+    except StoreError as error:
         yield DoctorFinding(False, f"database ({kind}): {error}")
         return
     yield DoctorFinding(True, f"database ({kind}) answers and has the current schema")
