@@ -444,12 +444,13 @@ async function redraw(page) {
   const looking = await openContext(browser);
   const theirs = await looking.newPage();
   await signIn(theirs, 'vic');
+  // Frames are slow, and so is the way out: nothing may be asked between the two.
+  await slow(theirs, '**/frames/**', 300);
   await openStudy(theirs, task.study);
   await theirs.locator('.finding', { hasText: text }).first().click();
   await theirs.waitForSelector('.verdict.is-redraw');
   const offered = await theirs.locator('#accept, #reject, #redraw, #requeue, #verify').count();
-  // Frames that are still on their way would be refused.
-  await theirs.waitForFunction(() => document.querySelector('.position-loaded').style.getPropertyValue('--share') === '1');
+  await slow(theirs, '**/sign-in', 1000);
   await theirs.getByRole('button', { name: 'Sign out' }).click();
   await theirs.waitForURL(/\/sign-in/);
   await theirs.goto(`${task.url}/`);
@@ -462,6 +463,13 @@ async function redraw(page) {
     barred, verified, files,
     address: new URL(request.url()).pathname, body: request.postDataJSON(), left,
   };
+}
+
+function slow(page, address, ms) {
+  return page.route(address, async route => {
+    await new Promise(resolve => setTimeout(resolve, ms));
+    await route.continue().catch(() => {}); // the page asks no longer
+  });
 }
 
 async function lightTheme() {

@@ -28,13 +28,25 @@ export function isOutdated(error) {
   return error instanceof ApiError && error.status === 409;
 }
 
+let asking = new AbortController();
+
+/** End what is on its way and ask nothing more, as whoever signs out is refused. */
+export function stopAsking() {
+  asking.abort();
+}
+
+/** Ask again: the page is not left after all. */
+export function askAgain() {
+  asking = new AbortController();
+}
+
 /**
  * @param {string} path
  * @param {AbortSignal} [signal]
  * @returns {Promise<any>}
  */
 export async function getJson(path, signal) {
-  const response = await fetch(path, { headers: { Accept: 'application/json' }, signal });
+  const response = await fetch(path, { headers: { Accept: 'application/json' }, signal: either(signal) });
   await check(response);
   return response.json();
 }
@@ -47,7 +59,7 @@ export async function getJson(path, signal) {
  * @returns {Promise<{bytes: ArrayBuffer, range: [number, number] | null}>}
  */
 export async function getPixels(path, signal) {
-  const response = await fetch(path, { signal });
+  const response = await fetch(path, { signal: either(signal) });
   await check(response);
   const range = response.headers.get('X-Value-Range')?.split(',').map(Number);
   return {
@@ -76,6 +88,11 @@ export async function post(path, body) {
   await check(response, { stay: path === '/sign-in' });
   const text = await response.text();
   return text ? JSON.parse(text) : null;
+}
+
+/** @param {AbortSignal} [signal] */
+function either(signal) {
+  return signal ? AbortSignal.any([signal, asking.signal]) : asking.signal;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Draws the head of every page: the name, the way around, who is signed in, the theme. */
 
-import { ApiError, getJson, post } from './api.js';
+import { ApiError, askAgain, getJson, post, stopAsking } from './api.js';
 import { byId, fill, h, icon, toast } from './dom.js';
 
 /**
@@ -94,10 +94,12 @@ function drawMasthead(me, here) {
 }
 
 async function signOut() {
+  stopAsking();
   try {
     await post('/sign-out');
     window.location.assign('/sign-in');
   } catch (error) {
+    askAgain();
     reportProblem(error);
   }
 }
