@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["codestream_precision", "codestream_size"]
+__all__ = ["codestream_precision", "codestream_size", "has_end"]
 
 _SOC_SIZ = b"\xff\x4f\xff\x51"
 """Start of a JPEG 2000 codestream and its size marker (ISO/IEC 15444-1 A.5.1)."""
@@ -18,6 +18,12 @@ _JP2_SEARCH_BYTES = 4096
 
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 """SOFn of JPEG (ISO/IEC 10918-1 table B.1) and SOF55 of JPEG-LS (14495-1 C.1)."""
+
+_END_OF_IMAGE = b"\xff\xd9"
+"""EOI of JPEG and JPEG-LS; no coded value looks like it (ISO/IEC 10918-1 B.1.1.5)."""
+
+_PADDING_BYTES = 4096
+"""PS3.5 A.4 pads a frame with one byte; some writers take more."""
 
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
@@ -68,6 +74,21 @@ def codestream_precision(frame: bytes) -> int | None:
         return None
     precision, _, _, components = struct.unpack_from(">BHHB", frame, position + 4)
     return precision if components == 1 else None
+
+
+def has_end(frame: bytes) -> bool:
+    """Return whether a frame is there to its end, as far as it can tell.
+
+    Decoders of JPEG make up what is missing, and say nothing or warn.
+
+    Parameters
+    ----------
+    frame : bytes
+        One compressed frame.
+
+    """
+    is_jpeg = frame[:2] == b"\xff\xd8"
+    return not is_jpeg or frame.rfind(_END_OF_IMAGE, -_PADDING_BYTES) >= 0
 
 
 def _jpeg_size(frame: bytes) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ sense of MONOCHROME2: larger is brighter. Colour frames come out as 8-bit RGB.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,7 +29,11 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import PixelDecodingError
-from dicom_node.imaging.codestream import codestream_precision, codestream_size
+from dicom_node.imaging.codestream import (
+    codestream_precision,
+    codestream_size,
+    has_end,
+)
 from dicom_node.imaging.dataset import unsigned_short, value_of
 from dicom_node.imaging.fast_codecs import FAST_PLUGIN, add_fast_codecs
 from dicom_node.imaging.grey import GreyScale, darken_outside
@@ -48,6 +52,10 @@ _DEFAULT_PLUGIN = "pylibjpeg"
 
 _FAST = add_fast_codecs()
 """Transfer syntaxes whose grey frames have a faster decoder."""
+
+_FAST_ALONE = frozenset({JPEGLossless, JPEGLosslessSV1})
+"""Those whose grey frames nothing else may decode: libjpeg gives wrong values for a
+point transform, and those of a damaged frame without a word."""
 
 _LOSSLESS = frozenset(
     {
@@ -205,7 +213,7 @@ def _decode(decoder: Decoder, ds: Dataset, number: int) -> npt.NDArray[Any]:
     plugin = _PLUGINS.get(syntax, _DEFAULT_PLUGIN) if syntax.is_encapsulated else ""
     if syntax in _FAST and ds.SamplesPerPixel == 1:
         # What it does not read, rarer processes of JPEG among it, others may.
-        with suppress(RuntimeError):
+        with nullcontext() if syntax in _FAST_ALONE else suppress(RuntimeError):
             array, _ = decoder.as_array(
                 ds, index=number - 1, decoding_plugin=FAST_PLUGIN
             )
@@ -233,6 +241,8 @@ def _check_codestream(ds: Dataset, number: int) -> None:
     if precision is not None and precision > ds.BitsAllocated:
         # The upper bits would be cut off.
         raise PixelDecodingError("the codestream holds values beyond Bits Allocated")
+    if not has_end(frame):
+        raise PixelDecodingError("the codestream ends before its End of Image marker")
 
 
 def _to_rgb(stored: npt.NDArray[Any], ds: Dataset) -> npt.NDArray[np.uint8]:

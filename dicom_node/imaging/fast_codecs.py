@@ -25,7 +25,7 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 
-from dicom_node.imaging.codestream import codestream_size
+from dicom_node.imaging.codestream import codestream_precision, codestream_size
 
 __all__ = [
     "FAST_PLUGIN",
@@ -127,7 +127,8 @@ def decode_grey(
     Raises
     ------
     RuntimeError
-        It cannot be decoded, or is not of this size.
+        It cannot be decoded, is not of this size, or gives values that it cannot
+        hold.
 
     """
     # A decoder looks for a size beyond bytes where `codestream_size` gives up.
@@ -136,4 +137,8 @@ def decode_grey(
     array = _CODECS[UID(transfer_syntax_uid)](frame)
     if array.shape != size:
         raise RuntimeError("the frame is not what its header says")
+    precision = codestream_precision(frame)
+    if precision is not None and int(array.max()) >> precision:
+        # Of a damaged lossless frame, libjpeg-turbo says so in a warning alone.
+        raise RuntimeError("the frame is damaged: it gives values beyond its range")
     return array

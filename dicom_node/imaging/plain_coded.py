@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from dicom_node.imaging.codestream import codestream_precision
+from dicom_node.imaging.codestream import codestream_precision, has_end
 from dicom_node.imaging.fast_codecs import decode_grey, is_available
 from dicom_node.imaging.plain import PlainImage, find_pixels
 
@@ -69,7 +69,11 @@ class CodedImage:
         """
         frame = _only_frame(os.pread(file, self.size_bytes, self.image.offset))
         # Other bits, or signs, are given their meaning elsewhere.
-        if frame is None or codestream_precision(frame) != self.image.bits_stored:
+        if (
+            frame is None
+            or not has_end(frame)
+            or codestream_precision(frame) != self.image.bits_stored
+        ):
             return False
         try:
             pixels = decode_grey(frame, self.transfer_syntax_uid, size=self.shape)
@@ -77,10 +81,6 @@ class CodedImage:
             return False
         if pixels.dtype != self.image.dtype:
             return False
-        bits = self.image.bits_stored
-        if bits < 8 * pixels.itemsize:
-            # libjpeg-turbo fills what is missing with values beyond the range.
-            np.bitwise_and(pixels, (1 << bits) - 1, out=pixels)
         self.image.scale.apply(pixels, out=values)
         return True
 

@@ -6,15 +6,17 @@ import io
 import imagecodecs
 import numpy as np
 import pytest
+from imagecodecs import jpeg8_encode
 from PIL import Image
 from pydicom import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -398,14 +400,22 @@ def test_grey_jpeg_comes_within_what_the_codec_loses():
     assert np.abs(frame - other).max() <= 1
 
 
-@pytest.mark.parametrize("share", [0.999, 0.9])
-def test_grey_jpeg_that_ends_too_early_shows_what_is_there(share):
+@pytest.mark.parametrize("missing", [1, 2, 10, 1000])
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_jpeg_frame_that_ends_too_early_is_refused(missing, lossless):
     rng = np.random.default_rng(0)
     stored = rng.integers(100, 130, (64, 48)).astype(np.uint8)
+    codestream = jpeg8_encode(stored, lossless=lossless, level=95)
+    ds = make_image(stored)
+    ds.file_meta.TransferSyntaxUID = JPEGLosslessSV1 if lossless else JPEGBaseline8Bit
+    ds.PixelData = encapsulate([codestream + bytes(3)])
+    ds["PixelData"].is_undefined_length = True
+    assert np.abs(decode(ds) - stored).max() <= (0 if lossless else 8)
 
-    frame = decode(make_jpeg(stored, share=share))
+    ds.PixelData = encapsulate([codestream[:-missing]])
 
-    assert np.abs(frame - decode(make_jpeg(stored)))[:48].max() <= 1
+    with pytest.raises(PixelDecodingError, match="before its End of Image"):
+        decode(ds)
 
 
 def test_grey_jpeg_larger_than_photographs_is_decoded(monkeypatch):
@@ -418,6 +428,9 @@ def test_grey_jpeg_larger_than_photographs_is_decoded(monkeypatch):
 
 def test_grey_jpeg_that_no_decoder_reads_is_an_error():
     ds = make_jpeg(np.full((64, 48), 90, np.uint8), share=0.1)
+    (start,) = generate_frames(ds.PixelData)
+    ds.PixelData = encapsulate([start + b"\xff\xd9"])
+    ds["PixelData"].is_undefined_length = True
 
     with pytest.raises(RuntimeError):
         decode(ds)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from imagecodecs import htj2k_encode, jpeg2k_encode, jpeg8_encode
 from pydicom import Dataset, dcmread
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     UID,
     HTJ2KLossless,
@@ -23,6 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from dicom_node.errors import PixelDecodingError
 from dicom_node.imaging.decode import check_pixels, decode_frames
 from dicom_node.imaging.plain_coded import read_coded_image
 from dicom_node.quiet import quiet
@@ -92,6 +93,27 @@ def test_a_codestream_of_more_bits_than_are_stored_is_declined(tmp_path, syntax)
     series_of(ds, path)
 
     assert short_way(path) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda codestream: codestream[:-2],
+        lambda codestream: codestream[: len(codestream) // 2],
+        # Decoding goes on with what no 12 bits express.
+        lambda codestream: codestream[: len(codestream) // 2] + b"\xff\xd9",
+    ],
+)
+def test_a_jpeg_frame_that_ends_too_early_is_declined_and_refused(tmp_path, damage):
+    path = tmp_path / "one.dcm"
+    ds = make_coded(JPEGLosslessSV1, 12)
+    ds.PixelData = encapsulate([damage(next(generate_frames(ds.PixelData)))])
+    ds["PixelData"].is_undefined_length = True
+    series_of(ds, path)
+
+    assert short_way(path) is None
+    with pytest.raises((PixelDecodingError, RuntimeError)):
+        long_way(path)
 
 
 def test_a_frame_with_two_offsets_is_declined(tmp_path):
