@@ -47,7 +47,7 @@ def load_settings(
     ------
     SettingsError
         The file cannot be read, a key is unknown, or a value is out of range;
-        the message names the key.
+        the message names the key, and the variable that it came from.
 
     """
     values: dict[str, Any] = {}
@@ -60,14 +60,20 @@ def load_settings(
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             msg = f"{path} is not a TOML file: {error}"
             raise SettingsError(msg) from error
-    _merge_environment(values, os.environ if environment is None else environment)
+    variables = _merge_environment(
+        values, os.environ if environment is None else environment
+    )
     try:
         return NodeSettings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(_describe(error, values)) from error
+        raise SettingsError(_describe(error, values, variables)) from error
 
 
-def _merge_environment(values: dict[str, Any], environment: Mapping[str, str]) -> None:
+def _merge_environment(
+    values: dict[str, Any], environment: Mapping[str, str]
+) -> dict[tuple[int | str, ...], str]:
+    """Put variables over what a file says; return which key came from which."""
+    variables: dict[tuple[int | str, ...], str] = {}
     lists = _lists()
     tables = sorted(set(NodeSettings.model_fields) - lists, key=len, reverse=True)
     for name, text in environment.items():
@@ -84,6 +90,7 @@ def _merge_environment(values: dict[str, Any], environment: Mapping[str, str]) -
             except json.JSONDecodeError as error:
                 msg = f"{name} is not a JSON list: {error}"
                 raise SettingsError(msg) from error
+            variables[key,] = name
             continue
         # A table's own name may hold an underscore.
         table = next((one for one in tables if key.startswith(f"{one}_")), None)
@@ -97,6 +104,8 @@ def _merge_environment(values: dict[str, Any], environment: Mapping[str, str]) -
             raise SettingsError(msg)
         # A list inside a table is JSON, too; an address such as [::1] is none.
         section[item] = _json_list(text) if text.startswith("[") else text
+        variables[table, item] = name
+    return variables
 
 
 def _json_list(text: str) -> Any:
@@ -120,12 +129,19 @@ def _is_kubernetes(key: str, text: str) -> bool:
     return _KUBERNETES.fullmatch(key) is not None
 
 
-def _describe(error: ValidationError, values: Mapping[str, Any]) -> str:
+def _describe(
+    error: ValidationError,
+    values: Mapping[str, Any],
+    variables: Mapping[tuple[int | str, ...], str],
+) -> str:
     """Say each problem in a line of its own, in the words of the settings file."""
-    return "\n".join(
-        f"{_where(item['loc'], values)}: {_what(item, values)}"
-        for item in error.errors(include_input=False, include_url=False)
-    )
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        place = item["loc"]
+        variable = variables.get(place[:2]) or variables.get(place[:1])
+        source = f" (from {variable})" if variable else ""
+        lines.append(f"{_where(place, values)}{source}: {_what(item, values)}")
+    return "\n".join(lines)
 
 
 def _where(location: tuple[int | str, ...], values: Any) -> str:

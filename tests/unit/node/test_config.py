@@ -170,6 +170,24 @@ def test_what_only_looks_like_kubernetes_is_named(name, text):
         load_settings(None, {name: text})
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("DICOM_NODE_NODE_PROT", "1", "node.prot (from {}): there is no such key"),
+        ("DICOM_NODE_NODE_PORT", "many", "node.port (from {}): it must be a whole"),
+        ("DICOM_NODE_CALLERS", "[{}]", "callers[1].ae_title (from {}): it must be"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named_beside_its_key(
+    tmp_path, name, text, said
+):
+    path = tmp_path / "node.toml"
+    path.write_text("[node]\nhost = 'localhost'\n")
+
+    with pytest.raises(SettingsError, match=re.escape(said.format(name))):
+        load_settings(path, {name: text})
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(SettingsError, match=r"absent\.toml"):
         load_settings(tmp_path / "absent.toml", {})
