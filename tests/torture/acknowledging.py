@@ -25,6 +25,8 @@ __all__ = ["Acknowledgement", "Acknowledgements", "Window", "acknowledging", "p9
 _ROOT = Path(__file__).parents[2]
 _PAUSE_S = 0.03
 _PATIENCE_S = 30.0
+_LEAST = 2
+"""Durations that have a percentile."""
 _UID = "1.2.826.0.1.3680043.10.511.19"
 _NOISE_BYTES = 1 << 13
 
@@ -67,6 +69,15 @@ class Acknowledgements:
             if one.seconds is not None
             and any(begin <= one.began < end for begin, end in wanted)
         ]
+
+    def rest(self, seconds: float) -> Window:
+        """Let the process alone so long, and until there is a percentile of that."""
+        began = time.monotonic()
+        time.sleep(seconds)
+        ends = began + _PATIENCE_S
+        while len(self.within([(began, ends)])) < _LEAST and time.monotonic() < ends:
+            time.sleep(_PAUSE_S)
+        return began, time.monotonic()
 
 
 def p99(seconds: list[float]) -> float:

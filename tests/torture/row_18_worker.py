@@ -85,7 +85,7 @@ def run(scale: Scale, work: Path, tell: Tell) -> Outcome:
         _wait(node, _study(0))
         with acknowledging(node.dicom_port, work) as told:
             tell("receiving alone")
-            idle = _rest(_CALM_S[scale])
+            idle = [told.rest(_CALM_S[scale])]
             wrong, slowest, calm, faulty = _break(
                 node,
                 work,
@@ -254,12 +254,6 @@ def _compare(
 
 def _ms(seconds: list[float]) -> int:
     return round(p99(seconds) * 1000)
-
-
-def _rest(seconds: float) -> list[Window]:
-    began = time.monotonic()
-    time.sleep(seconds)
-    return [(began, time.monotonic())]
 
 
 def _break_files(work: Path, tell: Tell, *, each: int) -> list[Figure]:
