@@ -98,17 +98,29 @@ class SpareFiles:
 
     def _make(self) -> list[str]:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        names = [secrets.token_hex(16) for _ in range(_COUNT)]
+        names: list[str] = []
         with contextlib.suppress(FileExistsError):
             self.folder.mkdir(mode=_FOLDER_MODE)
             sync_path(self.folder.parent)  # somebody tidied it up
         try:
-            for name in names:
+            for _ in range(_COUNT):
+                name = secrets.token_hex(16)
                 os.close(os.open(f"{self.folder}/{name}", flags, _FILE_MODE))
+                names.append(name)
+        except OSError:
+            if not names:
+                raise
+            # One is all that is needed now; others need the last inodes, too.
+            self._unmake(names[1:])
+            del names[1:]
+        try:
             sync_path(self.folder)
         except OSError:
-            for name in names:
-                with contextlib.suppress(OSError):
-                    (self.folder / name).unlink()
+            self._unmake(names)
             raise
         return names
+
+    def _unmake(self, names: list[str]) -> None:
+        for name in names:
+            with contextlib.suppress(OSError):
+                (self.folder / name).unlink()

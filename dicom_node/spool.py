@@ -47,6 +47,8 @@ _MIN_FREE_INODES = 1000
 _LOOK_EVERY_BYTES = 16 << 20
 """An instance that comes is checked against the reserve each time it has grown so."""
 _FIRST_PAGE_BYTES = mmap.PAGESIZE
+_PROBES = 2
+"""Files that a disk must take at once to be trusted again."""
 _WORTH_BYTES = 1 << 16  # less is written as soon by the sync alone
 
 
@@ -237,9 +239,15 @@ class Spool:
 
     def _probe(self) -> None:
         make_durable(self.data_dir, *_FOLDERS)
-        write_whole(
-            self._incoming / f"{secrets.token_hex(16)}{_PART}", b"probe"
-        ).unlink()
+        # An instance may need a folder of its own: what one that failed has left free
+        # is not enough.
+        names = [f"{secrets.token_hex(16)}{_PART}" for _ in range(_PROBES)]
+        try:
+            for name in names:
+                write_whole(self._incoming / name, b"probe")
+        finally:
+            for name in names:
+                (self._incoming / name).unlink(missing_ok=True)
         self._suspicion = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -71,6 +72,28 @@ def test_what_cannot_be_made_ahead_is_told_to_whoever_finds_none(
 
     monkeypatch.undo()
     spares.take(tmp_path / "taken" / "last")
+
+
+@pytest.mark.parametrize("room", [1, 5, 31])
+def test_a_disk_that_takes_few_files_gives_one_at_a_time(
+    spares: SpareFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    make = os.open
+
+    def count(path: str, flags: int, *rest: int) -> int:
+        if flags & os.O_CREAT and len(names(spares.folder)) + len(taken) >= room:
+            raise OSError(28, "No space left on device")
+        return make(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", count)
+    taken = []
+    for number in range(room):
+        spares.take(tmp_path / "taken" / str(number))
+        taken.append(number)
+        assert not names(spares.folder)
+
+    with pytest.raises(OSError, match="No space"):
+        spares.take(tmp_path / "taken" / "last")
 
 
 def test_without_a_folder_to_move_to_nothing_is_made_for_ever(

@@ -242,6 +242,33 @@ def test_a_folder_that_cannot_be_synced_refuses_the_file(
     assert spool.names.is_refused(spool.final_path("a" * 64))
 
 
+def test_a_disk_that_takes_one_file_and_no_folder_is_not_trusted_again(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    written: list[Path] = []
+
+    def once(path: Path, data: bytes) -> Path:
+        if any(one.exists() for one in written):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        return write_whole(path, data)
+
+    writer = spool.open()
+    monkeypatch.setattr(spool, "make_folder", fail)
+    monkeypatch.setattr("dicom_node.spool.write_whole", once)
+    with pytest.raises(OutOfResourcesError):
+        writer.commit(SHA)
+
+    for _ in range(3):
+        assert spool.trouble() == "the disk takes no file: No space left on device"
+    assert _parts(spool) == []
+    monkeypatch.undo()
+    assert spool.trouble() is None
+
+
 def test_spare_files_that_no_sync_made_durable_do_not_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
