@@ -22,9 +22,6 @@ _START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 _END_OF_IMAGE = b"\xff\xd9"
 """EOI of JPEG and JPEG-LS; no coded value looks like it (ISO/IEC 10918-1 B.1.1.5)."""
 
-_PADDING_BYTES = 4096
-"""PS3.5 A.4 pads a frame with one byte; some writers take more."""
-
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
@@ -87,8 +84,10 @@ def has_end(frame: bytes) -> bool:
         One compressed frame.
 
     """
-    is_jpeg = frame[:2] == b"\xff\xd8"
-    return not is_jpeg or frame.rfind(_END_OF_IMAGE, -_PADDING_BYTES) >= 0
+    if frame[:2] != b"\xff\xd8":
+        return True
+    # A picture within the header has an end of its own; PS3.5 A.4 pads a frame.
+    return frame.rfind(_END_OF_IMAGE, _start_of_frame(frame) or 0) >= 0
 
 
 def _jpeg_size(frame: bytes) -> tuple[int, int] | None:

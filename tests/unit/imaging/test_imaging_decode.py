@@ -406,9 +406,11 @@ def test_a_jpeg_frame_that_ends_too_early_is_refused(missing, lossless):
     rng = np.random.default_rng(0)
     stored = rng.integers(100, 130, (64, 48)).astype(np.uint8)
     codestream = jpeg8_encode(stored, lossless=lossless, level=95)
+    preview = b"\xff\xe0" + (2 + len(codestream)).to_bytes(2) + codestream
+    codestream = codestream[:2] + preview + codestream[2:]
     ds = make_image(stored)
     ds.file_meta.TransferSyntaxUID = JPEGLosslessSV1 if lossless else JPEGBaseline8Bit
-    ds.PixelData = encapsulate([codestream + bytes(3)])
+    ds.PixelData = encapsulate([codestream + bytes(5001)])
     ds["PixelData"].is_undefined_length = True
     assert np.abs(decode(ds) - stored).max() <= (0 if lossless else 8)
 
