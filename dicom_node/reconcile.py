@@ -8,6 +8,7 @@ lost instance.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -96,6 +97,8 @@ def reconcile(store: Store, spool: Spool) -> ReconcileReport:
                 case _Found.UNREADABLE:
                     unreadable += 1
                     left += 1
+                case _Found.GONE:
+                    pass
                 case _Found.DAMAGED:
                     unreadable += 1
                     left += not _set_aside(store, spool, path)
@@ -116,6 +119,8 @@ def reconcile(store: Store, spool: Spool) -> ReconcileReport:
 class _Found(Enum):
     UNDERSTOOD = auto()
     DAMAGED = auto()
+    GONE = auto()
+    """Somebody who looked whether a row names it deleted it meanwhile."""
     UNREADABLE = auto()
     """By the system's word: that may pass."""
 
@@ -155,6 +160,8 @@ def _reindex(store: Store, data_dir: Path, path: Path) -> _Found:
         facts = whole.stat()
     except (CannotUnderstandError, OSError) as error:
         system = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(system, FileNotFoundError) and not os.path.lexists(whole):
+            return _Found.GONE
         may_pass = isinstance(system, OSError)
         # The text of an OSError quotes the whole path.
         reason = system.strerror if isinstance(system, OSError) else str(error)

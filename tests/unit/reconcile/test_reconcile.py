@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -192,6 +192,27 @@ def test_a_file_that_the_system_does_not_give_is_left_and_stops_nothing(
     report = reconcile(store, spool)
 
     assert report == ReconcileReport(1, unreadable=1, missing=0, left=1)
+
+
+def test_what_is_deleted_while_it_is_looked_at_is_no_trouble(
+    store: Store, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = keep(spool, 1, is_ended=False)
+    spool.names.settle(path, is_kept=False)
+    ask = store.known_paths
+
+    def ask_late(paths: Iterable[str]) -> set[str]:
+        known = ask(paths)
+        store.files.delete_refused(spool.names)  # the database is back
+        return known
+
+    monkeypatch.setattr(store, "known_paths", ask_late)
+
+    report = reconcile(store, spool)
+
+    assert report == ReconcileReport(0, 0, 0)
+    assert report.trouble is None
+    assert not (spool.data_dir / path).exists()
 
 
 def test_what_was_refused_before_the_end_is_not_taken_up(
