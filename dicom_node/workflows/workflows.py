@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
-from dbos import DBOS
+from dbos import DBOS, Queue
 
 from dicom_node.assembly import Clock, system_clock
 from dicom_node.audit import Counters
@@ -174,6 +174,16 @@ class Workflows:
             DBOS.destroy(destroy_registry=True)
             msg = f"the workflow database cannot be opened ({type(error).__name__})"
             raise StoreError(msg) from error
+        try:
+            watch = QueueWatch(dbos)
+            watch.start(self._queues())
+        except BaseException:
+            DBOS.destroy(destroy_registry=True)
+            raise
+        self._watch = watch
+
+    def _queues(self) -> list[Queue]:
+        """Make the queues of studies, and one for each destination."""
         workers = self._settings.workers
         queues = [
             DBOS.register_queue(
@@ -197,8 +207,7 @@ class Workflows:
             )
             for name in sorted(names)
         ]
-        self._watch = QueueWatch(dbos)
-        self._watch.start(queues)
+        return queues
 
     def stop(self, *, grace_s: int) -> None:
         """Take no more work; what does not finish in time is left for the next start.

@@ -39,6 +39,8 @@ from dicom_node.errors import ObjectError, SettingsError, StoreError
 from dicom_node.service import NodeService
 from dicom_node.status import read_status, requeue_study, status_tables
 from dicom_node.store import Store
+from dicom_node.store.outbox import Parcel
+from dicom_node.store.parcels import OutboxStore
 from dicom_node.workflows import Workflows
 from tests.builders.archive import Archive
 from tests.builders.postgres import postgres_cluster
@@ -612,6 +614,25 @@ def test_a_start_that_fails_leaves_nothing_behind(
     assert "stop_failed" not in told
     assert ('"event": "listening"' in told) == is_late
     # Folder, database and port are free for the next.
+    processor = QuickProcessor()
+    with running(settings, processor) as node:
+        send(node, write_ct(tmp_path, 1))
+        wait_for(lambda: len(processor.processed) == 1, "the study")
+
+
+def test_a_start_that_fails_behind_the_workflows_lets_the_next_one_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: OutboxStore) -> tuple[Parcel, ...]:
+        raise StoreError("the database is away")
+
+    settings = make_settings(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(OutboxStore, "pending_parcels", fail)
+        with pytest.raises(StoreError, match="away"):
+            NodeService(settings, processor=QuickProcessor()).start()
+
+    assert not [one.name for one in threading.enumerate() if "dbos" in one.name]
     processor = QuickProcessor()
     with running(settings, processor) as node:
         send(node, write_ct(tmp_path, 1))
