@@ -198,8 +198,15 @@ class DicomServer:
             An address or port cannot be listened on.
 
         """
+        try:
+            for door in self._doors:
+                door.open()
+        except BaseException:
+            # Who came in by one of them would speak to a node that is not there.
+            for door in self._doors:
+                door.close()
+            raise
         for door in self._doors:
-            door.open()
             log.info(
                 "listening",
                 ae_title=self._settings.node.ae_title,

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import structlog
 
 from dicom_node.errors import SettingsError
+from dicom_node.tcp import listen_on
 from dicom_node.tls import ServerTls
 
 __all__ = ["Door", "OnConnection"]
@@ -72,29 +73,23 @@ class Door:
 
         """
         try:
-            family = socket.getaddrinfo(
-                self._host,
-                self.port,
-                type=socket.SOCK_STREAM,
-                flags=socket.AI_PASSIVE,
-            )[0][0]
-            self._listener = socket.create_server(
-                (self._host, self.port),
-                family=family,
-                backlog=_BACKLOG,
-                dualstack_ipv6=self._host == "::" and socket.has_dualstack_ipv6(),
-            )
+            listener = listen_on(self._host, self.port, backlog=_BACKLOG)
         except OSError as error:
             msg = f"cannot listen on {self._host}:{self.port}: {error.strerror}"
             raise SettingsError(msg) from error
-        self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(
+        self.port = listener.getsockname()[1]
+        thread = threading.Thread(
             target=self._accept,
-            args=(self._listener,),
+            args=(listener,),
             name="dicom-tls-listener" if self.tls else "dicom-listener",
             daemon=True,
         )
-        self._thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no room for a thread
+            listener.close()
+            raise
+        self._listener, self._thread = listener, thread
 
     def close(self) -> None:
         """Listen no more."""

@@ -1,4 +1,4 @@
-"""Keep TCP from waiting where two peers speak in turn.
+"""Listen, and keep TCP from waiting where two peers speak in turn.
 
 A sender with Nagle's algorithm (RFC 896) holds the last piece of a message back until
 what it sent before is acknowledged; a receiver with delayed acknowledgements (RFC 1122
@@ -11,10 +11,30 @@ from __future__ import annotations
 
 import socket
 
-__all__ = ["acknowledge", "send_at_once"]
+__all__ = ["acknowledge", "listen_on", "send_at_once"]
 
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 """Linux alone has it, tcp(7)."""
+
+
+def listen_on(host: str, port: int, *, backlog: int = 128) -> socket.socket:
+    """Listen as every port of the node does: on ``::``, for IPv4 as well.
+
+    Raises
+    ------
+    OSError
+        The address or port cannot be listened on.
+
+    """
+    family = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0][0]
+    return socket.create_server(
+        (host, port),
+        family=family,
+        backlog=backlog,
+        dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+    )
 
 
 def send_at_once(connection: socket.socket) -> None:

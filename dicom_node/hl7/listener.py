@@ -21,7 +21,7 @@ from dicom_node.errors import ProtocolViolationError, SettingsError
 from dicom_node.hl7.answering import Answering
 from dicom_node.hl7.framing import FrameReader, frame
 from dicom_node.shares import choose_to_end
-from dicom_node.tcp import acknowledge, send_at_once
+from dicom_node.tcp import acknowledge, listen_on, send_at_once
 from dicom_node.tls import ServerFiles, ServerTls
 
 __all__ = ["Hl7Listener", "Hl7Statistics", "is_allowed"]
@@ -117,13 +117,7 @@ class Hl7Listener:
         files = ServerFiles.of(one)
         self.tls = None if files is None else ServerTls(files)
         try:
-            family = socket.getaddrinfo(one.host, one.port, type=socket.SOCK_STREAM)
-            self._listener = socket.create_server(
-                (one.host, one.port),
-                family=family[0][0],
-                backlog=_BACKLOG,
-                dualstack_ipv6=one.host == "::" and socket.has_dualstack_ipv6(),
-            )
+            self._listener = listen_on(one.host, one.port, backlog=_BACKLOG)
         except OSError as error:
             msg = f"hl7: cannot listen on {one.host}:{one.port}: {error.strerror}"
             raise SettingsError(msg) from error

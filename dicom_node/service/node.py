@@ -8,7 +8,6 @@ second, and what it received is put to work when its workflows are there.
 
 from __future__ import annotations
 
-import socket
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
@@ -41,6 +40,7 @@ from dicom_node.service.health import (
     work_trouble,
     worker_trouble,
 )
+from dicom_node.service.ports import check_ports
 from dicom_node.service.rooms import (
     make_audit,
     make_guard,
@@ -154,16 +154,16 @@ class NodeService:
 
     def _start(self) -> None:
         began = time.monotonic()
-        _check_rules(self._settings)
-        self._started_at = datetime.now(UTC)
         settings, closing = self._settings, self._closing
+        closing.add(Part.CLAIM, self.claim.release)  # it may have been taken before
+        _check_rules(settings)
+        self._started_at = datetime.now(UTC)
         spool = self._spool = Spool(
             self._data_dir, min_free_bytes=settings.limits.min_free_bytes
         )
         store = self.claim.take()
         if store is None:
             raise SettingsError("the wait for another node's end was cancelled")
-        closing.add(Part.CLAIM, self.claim.release)
         closing.add(Part.STORE, store.close)
         closing.add(Part.DOCUMENTS, self._documents.close)
         self._store = store
@@ -206,7 +206,7 @@ class NodeService:
             commitments=self._commitment,
             is_draining=self._is_draining,
         )
-        _check_ports(settings)
+        check_ports(settings)
         self._server.start()
         closing.add(Part.DICOM, lambda: self._server.stop(_ACCEPT_GRACE_S))
         resumed = work.launch(self._assembler, spool)
@@ -384,19 +384,6 @@ class NodeService:
             except StoreError:
                 return self._drains  # who sends is told that the database is away
         return self._drains or self.claim.trouble is not None
-
-
-def _check_ports(settings: NodeSettings) -> None:
-    """Refuse ports that are taken before a PACS is let in by a node that must end."""
-    for one in (settings.web, settings.hl7):
-        if not one.enabled:
-            continue
-        family = socket.AF_INET6 if ":" in one.host else socket.AF_INET
-        try:
-            socket.create_server((one.host, one.port), family=family).close()
-        except OSError as error:
-            msg = f"cannot listen on {one.host}:{one.port}: {error.strerror}"
-            raise SettingsError(msg) from error
 
 
 def _check_rules(settings: NodeSettings) -> None:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from dicom_node.config import WebSettings
 from dicom_node.errors import SettingsError
-from dicom_node.tcp import send_at_once
+from dicom_node.tcp import listen_on, send_at_once
 from dicom_node.tls import ServerFiles, ServerTls
 from dicom_node.web.connections import make_protocol
 from dicom_node.web.entrance import Entrance
@@ -96,11 +96,8 @@ class WebServer:
 
         """
         host, port = self._settings.host, self._settings.port
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._socket = socket.create_server(
-                (host, port), family=family, backlog=_BACKLOG
-            )
+            self._socket = listen_on(host, port, backlog=_BACKLOG)
         except OSError as error:
             msg = f"cannot listen on {host}:{port}: {error.strerror}"
             raise SettingsError(msg) from error

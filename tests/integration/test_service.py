@@ -598,7 +598,7 @@ def test_a_start_that_fails_leaves_nothing_behind(
 ) -> None:
     settings = make_settings(tmp_path, port=free_port())
     if is_late:  # somebody takes the port in the moment after the look
-        monkeypatch.setattr("dicom_node.service.node._check_ports", lambda _: None)
+        monkeypatch.setattr("dicom_node.service.node.check_ports", lambda _: None)
     there = {thread.name for thread in threading.enumerate()}
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = settings.web.model_copy(update={"port": other.getsockname()[1]})
