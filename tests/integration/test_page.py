@@ -309,6 +309,13 @@ def test_who_signs_out_is_out(seen: Seen) -> None:
     assert "/sign-in" in seen.page["redraw"]["left"]
 
 
+def test_the_way_back_of_a_browser_shows_nothing_after_signing_out(seen: Seen) -> None:
+    gone = seen.page["redraw"]["gone"]
+
+    assert "/sign-in?next=" in gone["address"]
+    assert "Page, Ada" not in gone["shown"]
+
+
 def test_every_file_can_be_downloaded(seen: Seen) -> None:
     details = seen.page["details"]
 

@@ -11,8 +11,9 @@ export const complaints = [];
 /** Statuses that the scenario asks for: the browser writes each as a console error. */
 export const expected = new Set();
 
-export function launch() {
+export function launch(options = {}) {
   return chromium.launch({
+    ...options,
     executablePath: '/usr/bin/chromium',
     args: [
       '--no-sandbox', // root's Chromium has none

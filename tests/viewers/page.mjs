@@ -456,13 +456,33 @@ async function redraw(page) {
   await theirs.goto(`${task.url}/`);
   await theirs.waitForURL(/\/sign-in/);
   const left = theirs.url();
+  const gone = await signOutAndGoBack();
   await looking.close();
   await context.close();
   return {
     text, place, from, to, frame, painted, erased, undone, shown, verdict, accepted, axe: [...axe, ...verifyAxe], offered,
     barred, verified, files,
     address: new URL(request.url()).pathname, body: request.postDataJSON(), left,
+    gone,
   };
+}
+
+/** In a browser that keeps pages as they were left: playwright turns that off. */
+async function signOutAndGoBack() {
+  const keeping = await launch({ ignoreDefaultArgs: ['--disable-back-forward-cache'] });
+  try {
+    const context = await openContext(keeping);
+    const page = await context.newPage();
+    await signIn(page, 'vic');
+    await openStudy(page, task.study);
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.waitForURL(/\/sign-in/);
+    await page.evaluate(() => window.history.back());
+    await page.waitForURL(/\/sign-in\?next=/, { timeout: 5000 }).catch(() => {}); // the test tells
+    return { address: page.url(), shown: await page.locator('body').innerText() };
+  } finally {
+    await keeping.close();
+  }
 }
 
 function slow(page, address, ms) {

@@ -95,6 +95,10 @@ function drawMasthead(me, here) {
 
 async function signOut() {
   stopAsking();
+  // A browser that goes back may show the page as it was left, a patient's name in it.
+  window.addEventListener('pageshow', event => {
+    if (event.persisted) window.location.reload();
+  });
   try {
     await post('/sign-out');
     window.location.assign('/sign-in');
