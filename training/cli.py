@@ -26,7 +26,7 @@ _BUNDLED = "training.bundled.command"
 
 COMMANDS = {
     "fetch": _Command(
-        "download the open volumes, pinned by SHA-256",
+        "download the open volumes of TotalSegmentator, pinned by SHA-256",
         f"{_BUNDLED}:add_no_arguments",
         f"{_BUNDLED}:fetch_command",
     ),

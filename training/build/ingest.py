@@ -14,6 +14,7 @@ from training.build.blocks import BlockTask
 from training.build.settings import BuildSettings
 from training.errors import ConfigError, DatasetError
 from training.readers import READERS, find_reader
+from training.readers.source import SourceImage
 from training.registry import DatasetSpec
 
 __all__ = ["Ingested", "Source", "fingerprint", "ingest"]
@@ -55,7 +56,7 @@ def ingest(
     seen: set[bytes] = set()
     hidden = None if progress else True
     with tqdm(desc=f"read {spec.id}", unit="image", disable=hidden) as bar:
-        for image in reader(root, spec):
+        for image in _said_where(reader(root, spec), source):
             name = hashlib.sha256(image.image_id.encode("utf-8", "surrogatepass"))
             if name.digest() in seen:
                 raise DatasetError(f"{spec.id}: two images share an identifier")
@@ -78,6 +79,15 @@ def ingest(
         for number in range(blocks)
     )
     return Ingested(spec, len(seen), tasks)
+
+
+def _said_where(images: Iterator[SourceImage], source: Source) -> Iterator[SourceImage]:
+    # A reader names its file, which datasets have in common: dataset.json, say.
+    try:
+        yield from images
+    except DatasetError as error:
+        where = f"reading {source.spec.id} in {source.root}"
+        raise DatasetError(f"{error} ({where})") from error
 
 
 def fingerprint(root: Path) -> str:

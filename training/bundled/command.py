@@ -74,7 +74,7 @@ def add_page_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def fetch_command(_options: argparse.Namespace) -> None:
-    """Download the open volumes, pinned by SHA-256."""
+    """Download the open volumes of TotalSegmentator, pinned by SHA-256."""
     sys.stdout.write(f"{fetch_totalsegmentator()}\n")
 
 

@@ -10,8 +10,9 @@ from training.build.blocks import block_files, process_block
 from training.build.ingest import Source, fingerprint, ingest
 from training.build.settings import BuildSettings
 from training.build.table import SampleTable
-from training.errors import ConfigError
+from training.errors import ConfigError, DatasetError
 from training.readers import READERS
+from training.registry import load_registry
 
 
 @pytest.fixture
@@ -97,3 +98,17 @@ def test_an_unknown_reader_is_named(source: Source, tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="'nope'"):
         _ingest(wrong, tmp_path)
+
+
+def test_what_a_reader_cannot_read_is_said_with_its_dataset_and_folder(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "Task03_Liver"
+    folder.mkdir()
+    source = Source(load_registry()["msd-liver"], folder)
+
+    with pytest.raises(DatasetError) as caught:
+        _ingest(source, tmp_path / "work")
+
+    assert "dataset.json" in str(caught.value)
+    assert f"(reading msd-liver in {folder})" in str(caught.value)
