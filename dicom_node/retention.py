@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,9 +39,16 @@ _AT_ONCE = 500
 _EVENTS_AT_ONCE = 1000
 _CACHE_AT_ONCE = 500
 _BOTH = frozenset(StudyPart)
+_Term = tuple[str, frozenset[StudyPart]]
+"""Why something goes by its age, and what: each has days of its own."""
+_WAITING: _Term = ("waiting reports", frozenset())
 _WATER_MARK = "water mark"
 _PAUSE_ROUNDS = 10
 """For which nothing is deleted for the disk after a round that freed none of it."""
+_LOOKS_IN_A_TERM = 24
+_LOOK_AGAIN = timedelta(hours=1)
+"""What goes by its age is looked for again so long after nothing was due, and more
+often where its term is short: each look passes all studies that were emptied before."""
 _COUNT_AGAIN_ROUNDS = 10
 """The size of all files is asked for only so often where nothing depends on it."""
 
@@ -100,6 +107,8 @@ class Retention(Collector):
         self._pause = 0
         """Rounds until it is tried again to free the disk."""
         self._is_cache_clean = False
+        self._nothing_due: dict[_Term, datetime] = {}
+        """When nothing was due by its age, or nothing any more."""
         self._held: set[int] = set()
         """Studies that the last round was to delete, and somebody waits for."""
         self._warning: str | None = None
@@ -163,9 +172,13 @@ class Retention(Collector):
         for days, reason, parts, is_of_failed in aged:
             if days is None:
                 continue
+            if not is_plan and self._was_looked_for((reason, parts), days, now):
+                continue
             rule = RemovalRule(reason, parts, now - timedelta(days=days), is_of_failed)
             left = _AT_ONCE
+            is_some = False
             for one in self._candidates(rule):
+                is_some = True
                 if left <= 0:
                     break
                 if is_plan:
@@ -174,6 +187,8 @@ class Retention(Collector):
                     )
                 yield Due(one, rule)
                 left -= one.study_id not in self._held
+            if not is_plan and not is_some:
+                self._nothing_due[reason, parts] = now
         for reason, excess in (
             ("space", self._over_max_bytes),
             (_WATER_MARK, self._to_free),
@@ -193,6 +208,13 @@ class Retention(Collector):
                     left -= size
                 if left <= 0:
                     break
+
+    def _was_looked_for(self, term: _Term, days: float, now: datetime) -> bool:
+        last = self._nothing_due.get(term)
+        # Either way, since a clock may be set back.
+        return last is not None and abs(now - last) < min(
+            _LOOK_AGAIN, timedelta(days=days) / _LOOKS_IN_A_TERM
+        )
 
     def _candidates(self, rule: RemovalRule) -> Iterator[Candidate]:
         """Yield all that a rule names, a page at a time, as long as more is wanted."""
@@ -340,12 +362,14 @@ class Retention(Collector):
 
     def _remove_old_rows(self) -> None:
         settings, now = self._settings, self._clock()
-        if settings.waiting_reports_days is not None:
+        days = settings.waiting_reports_days
+        if days is not None and not self._was_looked_for(_WAITING, days, now):
             count = self._store.retention.remove_waiting_reports(
-                before=now - timedelta(days=settings.waiting_reports_days), now=now
+                before=now - timedelta(days=days), now=now
             )
             if count:
                 log.info("waiting_reports_removed", count=count)
+            self._nothing_due[_WAITING] = now  # all that were due are gone
         if settings.events_days is not None:
             self._store.retention.remove_events(
                 before=now - timedelta(days=settings.events_days),

@@ -89,6 +89,41 @@ def test_what_is_younger_stays(place: Place) -> None:
     assert images[0].exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "pause"),
+    [
+        ({"images_days": 7, "results_days": 7}, timedelta(hours=1)),
+        ({"images_days": 7, "results_days": 7}, -timedelta(hours=1)),  # it was set back
+        ({"images_days": 0.01, "results_days": 0.01}, timedelta(seconds=36)),
+    ],
+)
+def test_where_nothing_was_old_enough_it_is_looked_for_again_after_a_while(
+    place: Place, settings: dict[str, float], pause: timedelta
+) -> None:
+    retention = place.retention(**settings)
+    assert retention.run() == 0
+    images = place.finish_study(1)
+
+    place.now += pause * 0.9
+    assert retention.run() == 0
+    assert [one.rule.reason for one in retention.due(is_plan=True)] == ["age", "age"]
+    place.now += pause * 0.1
+    assert retention.run() == 2
+
+    assert not images[0].exists()
+
+
+def test_what_is_due_is_not_waited_for_after_a_round_that_found_some(
+    place: Place,
+) -> None:
+    retention = place.retention(images_days=7)
+    place.finish_study(1)
+    assert retention.run() == 1
+    place.finish_study(2, study_instance_uid="1.2.9", series_instance_uid="1.2.9.4")
+
+    assert retention.run() == 1
+
+
 def _undelivered(place: Place) -> None:
     place.set_rows(deliveries, state="pending")
 
