@@ -43,7 +43,7 @@ from dicom_node.errors import (
 )
 from dicom_node.header import read_header
 from dicom_node.instance_file import instance_sha256
-from dicom_node.normalized import NormalizedAnswer, NormalizedRequest, Report
+from dicom_node.scp.normalized import NormalizedAnswer, NormalizedRequest, Report
 from dicom_node.store import CommitmentTask, KeptInstance, Store
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from dicom_node.errors import (
     SettingsError,
     StoreError,
 )
-from dicom_node.grounding import GroundingWorker
+from dicom_node.grounding.worker import GroundingWorker
 from dicom_node.keep_house import look_at_space
 from dicom_node.reconcile import describe_trouble
 from dicom_node.retrieve import check_archive

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dicom_node.config import NodeSettings
 from dicom_node.errors import ObjectError, SettingsError
-from dicom_node.grounding import GroundingWorker
+from dicom_node.grounding.worker import GroundingWorker
 from dicom_node.imaging import PixelReader
 from dicom_node.overlay import segmentation_paths, write_overlays
 from dicom_node.pipeline import (

@@ -25,7 +25,7 @@ from dicom_node.errors import (
     WorkerLostError,
 )
 from dicom_node.fhir.bundle import write_fhir_json
-from dicom_node.grounding import GroundedPrompt, Grounder
+from dicom_node.grounding.grounder import GroundedPrompt, Grounder
 from dicom_node.imaging import PixelReader, find_series, latest_datetime
 from dicom_node.imaging.read_ahead import ReadAhead, read_ahead
 from dicom_node.objects import make_objects, needs_probabilities

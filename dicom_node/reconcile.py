@@ -21,12 +21,12 @@ import structlog
 
 from dicom_node.audit import EventKind
 from dicom_node.errors import CannotUnderstandError
-from dicom_node.final_names import TakenOut
 from dicom_node.header import read_header
 from dicom_node.instance_file import instance_sha256
-from dicom_node.quarantine import count_quarantined, set_aside
 from dicom_node.records import ReceivedInstance
 from dicom_node.spool import Spool
+from dicom_node.spool.final_names import TakenOut
+from dicom_node.spool.quarantine import count_quarantined, set_aside
 from dicom_node.store import Store
 from dicom_node.wording import counted
 

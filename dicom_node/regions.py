@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dicom_node.errors import GroundingError
-from dicom_node.grounder import GroundedPrompt, boxes_around
+from dicom_node.grounding.grounder import GroundedPrompt, boxes_around
 from dicom_node.identity import derive_uid
 from dicom_node.records import (
     BoundingBox,

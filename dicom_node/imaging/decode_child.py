@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
-from dicom_node.child_answers import Answer, Tell, answer_requests
+from dicom_node.child.answers import Answer, Tell, answer_requests
 from dicom_node.errors import OutOfResourcesError, PixelDecodingError
 from dicom_node.imaging.dataset import read_dataset
 from dicom_node.imaging.decode import (

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from dicom_node.child_answers import Answer
-from dicom_node.child_process import ChildProcess
+from dicom_node.child.answers import Answer
+from dicom_node.child.process import ChildProcess
 from dicom_node.errors import OutOfResourcesError, PixelDecodingError, ProcessLostError
 from dicom_node.imaging.reading import Reading
 from dicom_node.imaging.room import PixelRoom

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dicom_node.child_process import ChildProcess
+from dicom_node.child.process import ChildProcess
 from dicom_node.errors import OutOfResourcesError, ProcessLostError
 
 __all__ = ["Reading"]

@@ -10,7 +10,7 @@ from dicom_node.config import ModelSettings
 from dicom_node.errors import ModelLoadError
 
 if TYPE_CHECKING:
-    from dicom_node.grounding import GroundedPrompt, ModelIdentity, Progress
+    from dicom_node.grounding.grounder import GroundedPrompt, ModelIdentity, Progress
     from dicom_node.imaging import Pixels
     from dicom_node.records import ImageSeries
 
@@ -61,7 +61,7 @@ class KnownModel:
             It cannot be loaded.
 
         """
-        from dicom_node.grounding import GroundingWorker
+        from dicom_node.grounding.worker import GroundingWorker
 
         if self._identity is None:
             with GroundingWorker(

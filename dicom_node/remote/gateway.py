@@ -17,7 +17,7 @@ from dicom_node.config import NodeSettings, RemoteSettings
 from dicom_node.deidentify import Options, Pseudonyms, patient_identity, read_key
 from dicom_node.deliver import send_objects
 from dicom_node.errors import RemoteModelError, RemoteWaitsError, StoreError
-from dicom_node.grounder import ModelIdentity
+from dicom_node.grounding.grounder import ModelIdentity
 from dicom_node.imaging.dataset import quiet_reading, read_dataset
 from dicom_node.records import ImageSeries, NotProcessed, Phrase, StudyReady
 from dicom_node.remote.asking import make_questions

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dicom_node.errors import GroundingError
-from dicom_node.grounder import GroundedPrompt, ModelIdentity, Progress
+from dicom_node.grounding.grounder import GroundedPrompt, ModelIdentity, Progress
 from dicom_node.imaging import Pixels
 from dicom_node.records import ImageSeries, NotProcessed
 

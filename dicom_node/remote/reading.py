@@ -25,7 +25,7 @@ from pydicom.uid import (
 
 from conformance.rules_seg import SEGMENTATION_CLASSES
 from dicom_node.errors import NodeError, RemoteModelError
-from dicom_node.grounder import GroundedPrompt, ModelIdentity, boxes_around
+from dicom_node.grounding.grounder import GroundedPrompt, ModelIdentity, boxes_around
 from dicom_node.header import read_header
 from dicom_node.imaging.dataset import quiet_reading
 from dicom_node.records import ImageSeries, NotProcessed

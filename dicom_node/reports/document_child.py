@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pydicom
 
-from dicom_node.child_answers import Answer, Tell, answer_requests
+from dicom_node.child.answers import Answer, Tell, answer_requests
 from dicom_node.errors import ReportError
 from dicom_node.reports.cda import cda_text
 from dicom_node.reports.pdf import pdf_text

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from dicom_node.child_process import ChildProcess
+from dicom_node.child.process import ChildProcess
 from dicom_node.errors import ProcessLostError, ReportError
 
 __all__ = ["DocumentReader"]

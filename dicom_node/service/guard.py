@@ -10,10 +10,10 @@ import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dicom_node.admission import Refusals
 from dicom_node.audit import EventKind
 from dicom_node.config import NodeSettings
 from dicom_node.errors import SettingsError, StoreError
+from dicom_node.scp.admission import Refusals
 from dicom_node.store import Store
 from dicom_node.tls import NamedCertificate, ServerTls, certificates_of, valid_until
 

@@ -16,8 +16,8 @@ from dicom_node.web import HealthReport, check_disk, examine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dicom_node.association import DicomServer
     from dicom_node.commitment import CommitmentService
+    from dicom_node.scp import DicomServer
     from dicom_node.service.claim import NodeClaim
     from dicom_node.service.upkeep import Upkeep
     from dicom_node.workflows import StudyProcessor, Workflows

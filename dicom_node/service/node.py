@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry
 
 from dicom_node import __version__
 from dicom_node.assembly import Assembler, system_clock
-from dicom_node.association import DicomServer
 from dicom_node.audit import Counters, EventKind
 from dicom_node.commitment import CommitmentService
 from dicom_node.config import NodeSettings
@@ -26,6 +25,7 @@ from dicom_node.inbox import ReportInbox
 from dicom_node.leftovers import adopt_leftovers
 from dicom_node.reports import DocumentReader
 from dicom_node.rules import RuleBook
+from dicom_node.scp import DicomServer
 from dicom_node.service.claim import NodeClaim
 from dicom_node.service.closing import Closing, Part
 from dicom_node.service.health import (

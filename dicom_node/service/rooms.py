@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dicom_node.assembly import Assembler, system_clock
-from dicom_node.association import DicomServer
 from dicom_node.audit import Counters
 from dicom_node.config import NodeSettings
 from dicom_node.inbox import ReportInbox
 from dicom_node.receive import InstanceReceiver
+from dicom_node.scp import DicomServer
 from dicom_node.scratch import scratch_folder
 from dicom_node.service.guard import Guard
 from dicom_node.spool import Spool

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import Connection
 
-from dicom_node.final_names import FinalNames, TakenOut
+from dicom_node.spool.final_names import FinalNames, TakenOut
 from dicom_node.store.database import Database
 from dicom_node.store.instances import known_paths
 

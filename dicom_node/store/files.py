@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from dicom_node.final_names import FinalNames, TakenOut
+from dicom_node.spool.final_names import FinalNames, TakenOut
 from dicom_node.store.database import Database
 from dicom_node.store.deletion import (
     delete_unnamed,

@@ -9,8 +9,8 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dicom_node.association import ServerStatistics
 from dicom_node.errors import StoreError
+from dicom_node.scp import ServerStatistics
 from dicom_node.store import DeliveryState, Store, StudyState
 from dicom_node.store.switches import DRAINING, PAUSED
 

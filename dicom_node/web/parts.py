@@ -29,7 +29,7 @@ from dicom_node.web.study_detail import ReportTexts
 from dicom_node.web.warm_up import WarmUp
 
 if TYPE_CHECKING:
-    from dicom_node.grounder import ModelIdentity
+    from dicom_node.grounding.grounder import ModelIdentity
     from dicom_node.web.oidc import Provider
 
 __all__ = ["NodeNumbers", "Parts", "WebParts", "make_parts"]

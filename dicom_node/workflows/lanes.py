@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dicom_node.grounding_process import SMALL_PICTURES
+from dicom_node.grounding.process import SMALL_PICTURES
 from dicom_node.workflows.order import end_of_row, row_of
 
 __all__ = ["SMALL_QUEUE", "Lanes", "is_small"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node.audit import EventKind
-from dicom_node.quarantine import set_aside
+from dicom_node.spool.quarantine import set_aside
 from dicom_node.store import Store
 from dicom_node.workflows.names import folder_name
 from dicom_node.workflows.processing import RESULTS, UNFINISHED

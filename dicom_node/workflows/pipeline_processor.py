@@ -24,7 +24,7 @@ from dicom_node.stages import StageLog
 from dicom_node.workflows.workbench import Workbench
 
 if TYPE_CHECKING:
-    from dicom_node.grounding import Grounder, ModelIdentity
+    from dicom_node.grounding.grounder import Grounder, ModelIdentity
     from dicom_node.imaging import PixelReader
     from dicom_node.pipeline import Rooms
     from dicom_node.remote import RemoteGateway, RemoteModel
@@ -276,7 +276,7 @@ class PipelineProcessor:
                 log.info("model_loaded", name=identity.name, version=identity.version)
 
     def _make_worker(self, settings: ModelSettings) -> Grounder:
-        from dicom_node.grounding import GroundingWorker
+        from dicom_node.grounding.worker import GroundingWorker
 
         # Once at a time: whoever waits behind a study that ends the process goes
         # before its next try.

@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Self
 from dicom_node.stages import StageLog
 
 if TYPE_CHECKING:
-    from dicom_node.grounder import GroundedPrompt, Grounder, ModelIdentity, Progress
+    from dicom_node.grounding.grounder import (
+        GroundedPrompt,
+        Grounder,
+        ModelIdentity,
+        Progress,
+    )
     from dicom_node.imaging import Pixels
     from dicom_node.pipeline import Rooms
     from dicom_node.records import ImageSeries

@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from prometheus_client import CollectorRegistry
 
-from dicom_node.association import ServerStatistics
 from dicom_node.config import LimitSettings, NodeSection, NodeSettings, WebSettings
 from dicom_node.dicomweb import DicomwebService
+from dicom_node.scp import ServerStatistics
 from dicom_node.spool import Spool
 from dicom_node.store import Store
 from dicom_node.web import HealthReport, NodeCollector

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dicom_node.config import LimitSettings
-from dicom_node.grounder import GroundedPrompt, ModelIdentity
+from dicom_node.grounding.grounder import GroundedPrompt, ModelIdentity
 from dicom_node.imaging import PixelReader
 from dicom_node.pipeline import Rooms, process_study
 from dicom_node.records import StudyReady

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from dicom_node.association import ServerStatistics
 from dicom_node.dicomweb.library import Library
 from dicom_node.dicomweb.metadata import MetadataCache
 from dicom_node.dicomweb.query import parse_query
 from dicom_node.dicomweb.search import KNOWN, Searcher
 from dicom_node.identity import content_version
 from dicom_node.records import ReceivedInstance
+from dicom_node.scp import ServerStatistics
 from dicom_node.store import Store
 from dicom_node.store.removable import StudyPart
 from dicom_node.store.retention import RemovalRule

@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from dicom_node.config import ModelSettings
-from dicom_node.grounding import GroundingWorker
+from dicom_node.grounding.worker import GroundingWorker
 from model import bundled_checkpoint
 from model.features import see_stack
 from model.inference import GroundingModel

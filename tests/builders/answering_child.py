@@ -1,4 +1,4 @@
-"""A child process for tests of `dicom_node.child_process`."""
+"""A child process for tests of `dicom_node.child.process`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from dicom_node.child_answers import Answer, Tell, answer_requests
+from dicom_node.child.answers import Answer, Tell, answer_requests
 from dicom_node.errors import PixelDecodingError
 
 

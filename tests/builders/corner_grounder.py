@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dicom_node.grounding import GroundedPrompt, ModelIdentity
+from dicom_node.grounding.grounder import GroundedPrompt, ModelIdentity
 from dicom_node.imaging import Pixels
 from dicom_node.records import BoundingBox, ImageSeries
 

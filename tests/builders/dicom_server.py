@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dicom_node.association import DicomServer
 from dicom_node.config import (
     CallerSettings,
     DicomTlsSettings,
@@ -18,8 +17,9 @@ from dicom_node.config import (
     NodeSection,
     NodeSettings,
 )
-from dicom_node.normalized import CommitmentHandler
 from dicom_node.records import ReceivedInstance
+from dicom_node.scp import DicomServer
+from dicom_node.scp.normalized import CommitmentHandler
 from dicom_node.spool import Spool
 from dicom_node.store import InstanceOutcome
 

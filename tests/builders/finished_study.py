@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dicom_node.config import LimitSettings
-from dicom_node.grounding import GroundedPrompt, ModelIdentity
+from dicom_node.grounding.grounder import GroundedPrompt, ModelIdentity
 from dicom_node.header import read_header
 from dicom_node.imaging import PixelReader
 from dicom_node.pipeline import Rooms, process_study

@@ -13,7 +13,12 @@ import numpy as np
 
 from dicom_node.config import ModelSettings, load_settings
 from dicom_node.errors import GroundingError
-from dicom_node.grounder import GroundedPrompt, ModelIdentity, Progress, boxes_around
+from dicom_node.grounding.grounder import (
+    GroundedPrompt,
+    ModelIdentity,
+    Progress,
+    boxes_around,
+)
 from dicom_node.imaging import Pixels
 from dicom_node.records import ImageSeries
 from dicom_node.service import run_node

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from dicom_node.config import NodeSettings
 from dicom_node.config.peers import Role
-from dicom_node.grounder import ModelIdentity
+from dicom_node.grounding.grounder import ModelIdentity
 from dicom_node.store import Store
 from dicom_node.web import HealthReport
 from dicom_node.web.app import make_app

@@ -7,7 +7,7 @@ import pytest
 
 from dicom_node.config import ModelSettings
 from dicom_node.errors import ModelLoadError
-from dicom_node.grounding import GroundingWorker
+from dicom_node.grounding.worker import GroundingWorker
 from dicom_node.imaging import CanonicalGrid, find_series
 from model import GroundingModel, ImageStack
 from tests.builders.dicom_series import make_ct_series

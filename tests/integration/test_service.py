@@ -683,7 +683,7 @@ def test_the_receiver_listens_before_it_loads_what_it_does_not_use(
         store.migrate()
     code = f"""
 import json, os, sys
-from dicom_node.association import DicomServer
+from dicom_node.scp import DicomServer
 from dicom_node.config import NodeSettings
 from dicom_node.service import NodeService
 
@@ -712,7 +712,7 @@ def test_a_node_at_rest_has_not_loaded_what_makes_results() -> None:
     names = ("highdicom", "pydicom.sr", "scipy", "reportlab", "pynetdicom", "httpx")
     code = f"""
 import sys
-import dicom_node.service.node, dicom_node.service.web_door, dicom_node.grounding
+import dicom_node.service.node, dicom_node.service.web_door, dicom_node.grounding.worker
 from dicom_node.workflows import PipelineProcessor
 from dicom_node.config import NodeSettings
 early = [one for one in {names!r} if one in sys.modules]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dicom_node.config import ModelSettings, NodeSettings
-from dicom_node.grounding import GroundingWorker
+from dicom_node.grounding.worker import GroundingWorker
 from dicom_node.records import Report, StudyReady
 from dicom_node.stages import STAGES_JSON, read_stages
 from dicom_node.workflows import PipelineProcessor

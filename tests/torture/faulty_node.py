@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from dicom_node.config import Engine, ModelSettings, load_settings
-from dicom_node.grounding import GroundingWorker
+from dicom_node.grounding.worker import GroundingWorker
 from dicom_node.scratch import scratch_folder
 from dicom_node.service import run_node
 from dicom_node.workflows import PipelineProcessor, steps

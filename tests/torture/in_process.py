@@ -16,14 +16,14 @@ from typing import Any
 import structlog
 
 from conformance.profile import Rejection
-from dicom_node.acceptor import Acceptor
 from dicom_node.config import LimitSettings
 from dicom_node.errors import TransportError
-from dicom_node.normalized import CommitmentHandler
-from dicom_node.pdu import AssociateRequest
 from dicom_node.receive import InstanceReceiver, StoreAnswer
+from dicom_node.scp.acceptor import Acceptor
+from dicom_node.scp.normalized import CommitmentHandler
+from dicom_node.scp.pdu import AssociateRequest
+from dicom_node.scp.transport import PduSocket
 from dicom_node.spool import Spool
-from dicom_node.transport import PduSocket
 from tests.builders.dicom_server import MemoryLedger
 
 __all__ = ["InProcessHost", "silence"]

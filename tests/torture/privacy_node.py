@@ -16,7 +16,7 @@ from types import FrameType
 
 from dicom_node.cli.common import keep_private
 from dicom_node.config import ModelSettings, load_settings
-from dicom_node.grounder import GroundedPrompt, Progress
+from dicom_node.grounding.grounder import GroundedPrompt, Progress
 from dicom_node.imaging import Pixels
 from dicom_node.records import ImageSeries
 from dicom_node.service import run_node

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from dicom_node.dimse import decode_command
 from dicom_node.errors import ProtocolViolationError
-from dicom_node.pdu import decode_associate_request
+from dicom_node.scp.dimse import decode_command
+from dicom_node.scp.pdu import decode_associate_request
 from tests.torture.bystander import Bystander, echo
 from tests.torture.fuzz_anchors import measure_anchors
 from tests.torture.in_process import InProcessHost, silence

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.profile import ASSOCIATION_LIMITS
-from dicom_node.transport import BUFFER_BYTES
+from dicom_node.scp.transport import BUFFER_BYTES
 from tests.builders.raw_peer import (
     CT_IMAGE_STORAGE,
     EXPLICIT_LITTLE,

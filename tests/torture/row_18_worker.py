@@ -20,7 +20,7 @@ from pydicom.errors import InvalidDicomError
 from dicom_node.config import DicomPeer, ModelSettings
 from dicom_node.deliver import send_objects
 from dicom_node.errors import ModelLoadError
-from dicom_node.grounding import GroundingWorker
+from dicom_node.grounding.worker import GroundingWorker
 from model import bundled_checkpoint
 from tests.builders.archive import Archive
 from tests.builders.dicom_series import make_dx_image

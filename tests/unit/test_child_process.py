@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.child_process import ChildProcess
+from dicom_node.child.process import ChildProcess
 from dicom_node.errors import ProcessLostError
 
 CHILD = "tests.builders.answering_child"
@@ -121,7 +121,7 @@ def test_stopping_lets_an_idle_child_leave_by_itself(child):
 def test_the_child_ends_when_its_parent_is_killed(tmp_path, request_text):
     script = (
         "import sys\n"
-        "from dicom_node.child_process import ChildProcess\n"
+        "from dicom_node.child.process import ChildProcess\n"
         f"child = ChildProcess({CHILD!r})\n"
         "child.ask({'echo': 1}, timeout_s=30)\n"
         "print(child.pid, flush=True)\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.child_process import ChildProcess
+from dicom_node.child.process import ChildProcess
 
 _SAY = """
 # PR_GET_DUMPABLE is 3.

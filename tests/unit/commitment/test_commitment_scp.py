@@ -470,7 +470,7 @@ def test_a_data_set_without_end_is_refused_when_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "dicom_node.normalized.ASSOCIATION_LIMITS",
+        "dicom_node.scp.normalized.ASSOCIATION_LIMITS",
         replace(ASSOCIATION_LIMITS, normalized_bytes=100),
     )
     with node(tmp_path) as here, RawPeer(here.port) as peer:

@@ -20,7 +20,7 @@ from pydicom.uid import (
 from dicom_node.config import DicomPeer
 from dicom_node.deliver import SendOutcome, Timeouts, echo, send_objects
 from dicom_node.errors import AssociationRefusedError, StoreRefusedError
-from dicom_node.pdu import (
+from dicom_node.scp.pdu import (
     answer_context,
     decode_associate_request,
     encode_associate_accept,

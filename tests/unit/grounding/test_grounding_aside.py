@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicom_node import child_process
-from dicom_node.child_process import _Patience
+from dicom_node.child import process as child_process
+from dicom_node.child.process import _Patience
 from dicom_node.config import Engine, ModelSettings
 from dicom_node.errors import WorkerLostError
-from dicom_node.grounding import GroundingWorker
+from dicom_node.grounding.worker import GroundingWorker
 from dicom_node.imaging import find_series
 from tests.builders.dicom_series import make_ct_series, make_dx_image
 from tests.builders.process import wait_until
@@ -150,7 +150,7 @@ def saving(monkeypatch):
             assert go.wait(60)
         save(file, pixels)
 
-    monkeypatch.setattr("dicom_node.grounding.np.save", slow_save)
+    monkeypatch.setattr("dicom_node.grounding.worker.np.save", slow_save)
     return held, go
 
 

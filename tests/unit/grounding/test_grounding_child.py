@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from dicom_node.grounding_child import _checkpoint_folder
+from dicom_node.grounding.child import _checkpoint_folder
 
 REVISION = "a" * 40
 HUB = {"checkpoint": None, "hub_id": "owner/name", "hub_revision": REVISION}

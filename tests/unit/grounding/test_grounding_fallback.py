@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from dicom_node.config import Engine, ModelSettings
 from dicom_node.errors import GroundingError, ModelLoadError, WorkerLostError
-from dicom_node.grounding import GroundingWorker
+from dicom_node.grounding.worker import GroundingWorker
 from dicom_node.imaging import find_series
 from dicom_node.regions import check_answer
 from tests.builders.dicom_series import make_ct_series

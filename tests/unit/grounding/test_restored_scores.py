@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dicom_node.grounder import restore_answer
+from dicom_node.grounding.grounder import restore_answer
 
 GRID: Any = SimpleNamespace(
     axes=(0, 1, 2),

@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from dicom_node.admission import Refusal, Refusals
 from dicom_node.audit import EventKind
 from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
+from dicom_node.scp.admission import Refusal, Refusals
 from dicom_node.service.guard import Guard
 from dicom_node.store import Store
 from dicom_node.store.database import Database

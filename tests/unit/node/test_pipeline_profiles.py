@@ -11,7 +11,7 @@ import numpy as np
 from pydicom import Dataset, dcmread
 
 from dicom_node.config import LimitSettings
-from dicom_node.grounding import GroundedPrompt
+from dicom_node.grounding.grounder import GroundedPrompt
 from dicom_node.imaging import PixelReader, Pixels
 from dicom_node.pipeline import ProcessedStudy, Rooms, process_study
 from dicom_node.records import ImageSeries

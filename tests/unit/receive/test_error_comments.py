@@ -13,7 +13,7 @@ import dicom_node
 from dicom_node import errors
 
 ROOT = Path(dicom_node.__file__).parent
-ROOMS = ("receive.py", "spool.py", "header.py", "data_set.py", "acceptor.py")
+ROOMS = ("receive.py", "spool/spool.py", "header.py", "data_set.py", "scp/acceptor.py")
 
 
 def summaries() -> set[str]:

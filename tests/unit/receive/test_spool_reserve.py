@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dicom_node import spool as spool_module
 from dicom_node.errors import OutOfResourcesError
 from dicom_node.spool import Spool
+from dicom_node.spool import spool as spool_module
 
 
 def let_disk_say(monkeypatch: pytest.MonkeyPatch, **values: int) -> dict[str, int]:

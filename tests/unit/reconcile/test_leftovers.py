@@ -245,7 +245,7 @@ def test_settling_syncs_the_names_and_the_log_once(
     answer = receive(spool, store)
     assert answer.instance is not None
     synced: list[Path] = []
-    for room in ("spool", "store.database"):
+    for room in ("spool.spool", "store.database"):
         monkeypatch.setattr(f"dicom_node.{room}.sync_path", synced.append)
 
     for _ in range(2):

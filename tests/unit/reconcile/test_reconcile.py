@@ -128,7 +128,7 @@ def test_a_file_that_is_not_what_its_name_says_is_not_recorded(
 def test_a_full_quarantine_leaves_the_file_and_tells_of_it_at_each_start(
     store: Store, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicom_node.quarantine._MOST", 0)
+    monkeypatch.setattr("dicom_node.spool.quarantine._MOST", 0)
     path = spool.data_dir / keep(spool, 1)
     path.write_bytes(b"not a DICOM file")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dicom_node.errors import GroundingError
-from dicom_node.grounding import GroundedPrompt
+from dicom_node.grounding.grounder import GroundedPrompt
 from dicom_node.records import (
     BoundingBox,
     Code,

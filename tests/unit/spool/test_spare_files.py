@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.spare_files import SpareFiles
+from dicom_node.spool.spare_files import SpareFiles
 from tests.builders.process import wait_until
 
 

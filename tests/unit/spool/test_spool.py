@@ -230,7 +230,7 @@ def test_a_folder_that_cannot_be_synced_refuses_the_file(
     writer = spool.open()
     writer.write(b"bytes")
     spool.make_folder(spool.data_dir / "instances" / "aa")
-    for room in ("spool", "durable"):
+    for room in ("spool.spool", "durable"):
         monkeypatch.setattr(f"dicom_node.{room}.sync_path", _failing(errno.EIO))
 
     with pytest.raises(OutOfResourcesError):
@@ -258,7 +258,7 @@ def test_a_disk_that_takes_one_file_and_no_folder_is_not_trusted_again(
 
     writer = spool.open()
     monkeypatch.setattr(spool, "make_folder", fail)
-    monkeypatch.setattr("dicom_node.spool.write_whole", once)
+    monkeypatch.setattr("dicom_node.spool.spool.write_whole", once)
     with pytest.raises(OutOfResourcesError):
         writer.commit(SHA)
 
@@ -278,7 +278,7 @@ def test_spare_files_that_no_sync_made_durable_do_not_stay(
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr("dicom_node.spare_files.sync_path", fail)
+        patched.setattr("dicom_node.spool.spare_files.sync_path", fail)
         with pytest.raises(OutOfResourcesError):
             spool.open()
 
@@ -292,7 +292,7 @@ def test_a_spare_folder_that_was_tidied_away_is_made_durable_again(
     spool = Spool(tmp_path, min_free_bytes=0)
     (tmp_path / "spare").rmdir()
     synced: list[Path] = []
-    monkeypatch.setattr("dicom_node.spare_files.sync_path", synced.append)
+    monkeypatch.setattr("dicom_node.spool.spare_files.sync_path", synced.append)
 
     spool.open().abort()
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import TakenOverError
-from dicom_node.final_names import FinalNames, TakenOut
-from dicom_node.quarantine import set_aside
 from dicom_node.reconcile import reconcile
 from dicom_node.spool import Spool
+from dicom_node.spool.final_names import FinalNames, TakenOut
+from dicom_node.spool.quarantine import set_aside
 from dicom_node.store import Store
 from tests.builders.kept_studies import Place
 from tests.builders.stores import received

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from dicom_node.association import ServerStatistics
 from dicom_node.config import WebSettings
 from dicom_node.identity import content_version
+from dicom_node.scp import ServerStatistics
 from dicom_node.web.metrics import NodeCollector
 from dicom_node.web.server import WebServer
 from tests.builders.finished_study import store_series

@@ -12,10 +12,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from dicom_node.association import ServerStatistics
 from dicom_node.audit import Counters
 from dicom_node.config import WebSettings
 from dicom_node.errors import SettingsError
+from dicom_node.scp import ServerStatistics
 from dicom_node.store import Store
 from dicom_node.web import NodeCollector, check_disk, examine
 from dicom_node.web.server import WebServer

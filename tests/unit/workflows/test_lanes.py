@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.grounding_process import SMALL_PICTURES
+from dicom_node.grounding.process import SMALL_PICTURES
 from dicom_node.workflows.lanes import Lanes, is_small
 from dicom_node.workflows.order import end_of_row, place_in_line, row_of
 from tests.builders.process import wait_until

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from dicom_node.config import Engine, ModelSettings, NodeSettings
 from dicom_node.errors import WorkerLostError
-from dicom_node.grounding import GroundingWorker, ModelIdentity
+from dicom_node.grounding.grounder import ModelIdentity
+from dicom_node.grounding.worker import GroundingWorker
 from dicom_node.imaging import find_series
 from dicom_node.study_files import gather_studies
 from dicom_node.workflows import PipelineProcessor, pipeline_processor

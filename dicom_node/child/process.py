@@ -2,7 +2,7 @@
 
 Decoders of compressed pixels and the model run in such processes: a hostile file
 or a lost device ends the child and never the node. The parent side is
-`ChildProcess`, the child side `child_answers`. Messages are JSON over a socket
+`ChildProcess`, the child side `answers`. Messages are JSON over a socket
 pair; arrays and documents travel in files that have no name, handed over by their
 descriptors: however either process ends, nothing of a patient stays behind.
 
@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 
-from dicom_node.child_answers import CONNECTION_LOST, FILES, Answer, Tell
+from dicom_node.child.answers import CONNECTION_LOST, FILES, Answer, Tell
 from dicom_node.errors import ProcessLostError
 
 __all__ = ["ChildProcess", "child_environment"]
@@ -40,7 +40,7 @@ _WAIT_S = 5.0
 """How much longer than an answer may take a request waits for its turn: until then
 whoever has it was ended, if it is for the time that it takes."""
 
-_CONFINEMENT = "dicom_node.confinement"
+_CONFINEMENT = "dicom_node.child.confinement"
 
 _FILE_BYTES = 64 << 30
 """Largest file that a child may write; the decoded frames of a study are one."""

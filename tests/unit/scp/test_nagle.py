@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from dicom_node.transport import PduSocket
+from dicom_node.scp.transport import PduSocket
 
 _TURNS = 50
 _LIMIT_S = 0.4

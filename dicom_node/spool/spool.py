@@ -30,8 +30,8 @@ from pathlib import Path
 
 from dicom_node.durable import make_durable, sync_path, write_whole
 from dicom_node.errors import OutOfResourcesError, SettingsError
-from dicom_node.final_names import FinalNames
-from dicom_node.spare_files import SpareFiles
+from dicom_node.spool.final_names import FinalNames
+from dicom_node.spool.spare_files import SpareFiles
 
 __all__ = ["Spool", "SpoolWriter", "proven_sha256"]
 

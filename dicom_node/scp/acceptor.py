@@ -22,22 +22,23 @@ from conformance.profile import (
     Rejection,
     Status,
 )
-from dicom_node.arriving import Arriving, Progress
 from dicom_node.config import LimitSettings
-from dicom_node.dimse import Command, CommandField, decode_command, encode_response
 from dicom_node.errors import (
     ConnectionLostError,
     PeerTooSlowError,
     ProtocolViolationError,
     TransportError,
 )
-from dicom_node.normalized import (
+from dicom_node.receive import InstanceReceiver, Reception, StoreAnswer, StoreRequest
+from dicom_node.scp.arriving import Arriving, Progress
+from dicom_node.scp.dimse import Command, CommandField, decode_command, encode_response
+from dicom_node.scp.normalized import (
     CommitmentHandler,
     CommitmentTalk,
     NormalizedAnswer,
     NormalizedMessage,
 )
-from dicom_node.pdu import (
+from dicom_node.scp.pdu import (
     RELEASE_RESPONSE,
     AbortReason,
     AnsweredContext,
@@ -53,8 +54,7 @@ from dicom_node.pdu import (
     encode_p_data,
     not_a_request,
 )
-from dicom_node.receive import InstanceReceiver, Reception, StoreAnswer, StoreRequest
-from dicom_node.transport import PduSocket
+from dicom_node.scp.transport import PduSocket
 
 __all__ = ["Acceptor", "AcceptorHost"]
 

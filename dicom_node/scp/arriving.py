@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from conformance.profile import Status
-from dicom_node.dimse import Command
-from dicom_node.normalized import NormalizedMessage
 from dicom_node.receive import Reception
+from dicom_node.scp.dimse import Command
+from dicom_node.scp.normalized import NormalizedMessage
 
 __all__ = ["Arriving", "Progress"]
 

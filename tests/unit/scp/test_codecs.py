@@ -17,9 +17,9 @@ from conformance.profile import (
     ContextResult,
     Status,
 )
-from dicom_node.dimse import Command, CommandField, decode_command, encode_response
 from dicom_node.errors import ProtocolViolationError
-from dicom_node.pdu import (
+from dicom_node.scp.dimse import Command, CommandField, decode_command, encode_response
+from dicom_node.scp.pdu import (
     RELEASE_RESPONSE,
     AbortReason,
     AnsweredContext,

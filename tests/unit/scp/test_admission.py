@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.admission import may_call
 from dicom_node.config import CallerSettings
 from dicom_node.errors import SettingsError
+from dicom_node.scp.admission import may_call
 from tests.builders.dicom_server import running_server
 from tests.builders.process import wait_until
 from tests.builders.raw_peer import (

@@ -17,8 +17,8 @@ from typing import Self
 import numpy as np
 import structlog
 
-from dicom_node.child_answers import Answer
-from dicom_node.child_process import ChildProcess
+from dicom_node.child.answers import Answer
+from dicom_node.child.process import ChildProcess
 from dicom_node.config import ENGINES, Engine, ModelSettings
 from dicom_node.errors import (
     DeviceLostError,
@@ -28,35 +28,26 @@ from dicom_node.errors import (
     SettingsError,
     WorkerLostError,
 )
-from dicom_node.grounder import (
+from dicom_node.grounding.grounder import (
     GroundedPrompt,
-    Grounder,
     ModelIdentity,
     Progress,
     TurnProgress,
-    boxes_around,
     restore_answer,
 )
-from dicom_node.grounding_process import (
+from dicom_node.grounding.process import (
     SMALL_PICTURES,
     load_request,
     process_environment,
     result_of,
 )
-from dicom_node.grounding_turns import Turns
+from dicom_node.grounding.turns import Turns
 from dicom_node.imaging import CanonicalGrid, Pixels
 from dicom_node.records import ImageSeries
 
-__all__ = [
-    "GroundedPrompt",
-    "Grounder",
-    "GroundingWorker",
-    "ModelIdentity",
-    "Progress",
-    "boxes_around",
-]
+__all__ = ["GroundingWorker"]
 
-_CHILD = "dicom_node.grounding_child"
+_CHILD = "dicom_node.grounding.child"
 
 _LOAD_TIMEOUT_S = 600.0
 """Importing torch and reading the weights may take this long on a slow disk."""

@@ -1,4 +1,4 @@
-"""A child process answers requests: the side of the child of `child_process`."""
+"""A child process answers requests: the side of the child of `process`."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import socket
 
 from structlog.testing import capture_logs
 
-from dicom_node.doors import Door
+from dicom_node.scp.doors import Door
 from dicom_node.tls import ServerTls
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dicom_node.association import DicomServer
 from dicom_node.config import NodeSettings
-from dicom_node.doors import Door
 from dicom_node.errors import SettingsError
+from dicom_node.scp import DicomServer
+from dicom_node.scp.doors import Door
 from dicom_node.service.ports import check_ports
 from dicom_node.spool import Spool
 from tests.builders.certificates import Authority

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dicom_node.child_answers import Answer, Doors, NotNowError, Tell
+from dicom_node.child.answers import Answer, Doors, NotNowError, Tell
 from dicom_node.errors import DeviceLostError, GroundingError, ModelLoadError
 
 __all__ = ["main"]

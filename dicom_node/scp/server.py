@@ -15,25 +15,25 @@ from dataclasses import dataclass
 import structlog
 
 from conformance.profile import DICOM_APPLICATION_CONTEXT, REJECTIONS, Rejection
-from dicom_node.acceptor import Acceptor
-from dicom_node.admission import Refusal, Refusals, may_call
 from dicom_node.audit import EventKind
 from dicom_node.config import NodeSettings
-from dicom_node.doors import Door
 from dicom_node.errors import PeerTooSlowError, TlsError, TransportError
-from dicom_node.normalized import CommitmentHandler
-from dicom_node.pdu import AssociateRequest
 from dicom_node.receive import (
     InstanceLedger,
     InstanceReceiver,
     OnInstance,
     StoreAnswer,
 )
+from dicom_node.scp.acceptor import Acceptor
+from dicom_node.scp.admission import Refusal, Refusals, may_call
+from dicom_node.scp.doors import Door
+from dicom_node.scp.normalized import CommitmentHandler
+from dicom_node.scp.pdu import AssociateRequest
+from dicom_node.scp.transport import PduSocket
 from dicom_node.shares import choose_to_end
 from dicom_node.spool import Spool
 from dicom_node.store import InstanceOutcome
 from dicom_node.tls import ServerFiles, ServerTls, fingerprint
-from dicom_node.transport import PduSocket
 
 __all__ = ["DicomServer", "OnRelease", "ServerStatistics"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from dicom_node.child_answers import Answer
+from dicom_node.child.answers import Answer
 from dicom_node.config import Engine, ModelSettings
 from dicom_node.errors import GroundingError
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from dicom_node.association import DicomServer
 from dicom_node.config import CallerSettings, DicomTlsSettings
 from dicom_node.errors import SettingsError
+from dicom_node.scp import DicomServer
 from tests.builders.certificates import Authority, Pair
 from tests.builders.dicom_server import RunningServer, running_server
 from tests.builders.process import wait_until

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from dicom_node.admission import Refusal, Refusals, ToldRefusal
 from dicom_node.audit import EventKind
 from dicom_node.config import CallerSettings
+from dicom_node.scp.admission import Refusal, Refusals, ToldRefusal
 from tests.builders.dicom_server import running_server
 from tests.builders.raw_peer import VERIFICATION, RawPeer
 

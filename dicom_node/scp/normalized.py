@@ -16,8 +16,8 @@ from conformance.commitment import (
     NormalizedStatus,
 )
 from conformance.profile import ASSOCIATION_LIMITS
-from dicom_node.dimse import Command, CommandField, encode_event_report
 from dicom_node.errors import StoreError
+from dicom_node.scp.dimse import Command, CommandField, encode_event_report
 
 __all__ = [
     "CommitmentHandler",

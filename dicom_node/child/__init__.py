@@ -1,0 +1,1 @@
+"""Work in a child process with limits, which may die without taking the node along."""
