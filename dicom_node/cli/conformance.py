@@ -28,7 +28,7 @@ def conformance_check(paths: PathsArgument) -> None:
     In a folder, other files are passed over.
     """
     from conformance.validators import is_judged, judge_file
-    from dicom_node.study_files import list_files
+    from dicom_node.commands.study_files import list_files
 
     try:
         files = list_files(paths)

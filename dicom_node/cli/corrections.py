@@ -127,7 +127,7 @@ def export(
 
 @contextmanager
 def _open(config: Path | None) -> Iterator[tuple[NodeSettings, Store]]:
-    from dicom_node.status import open_store
+    from dicom_node.commands.status import open_store
 
     keep_private()
     settings = load_settings(config)

@@ -33,9 +33,9 @@ def ground(
     config: ConfigOption = None,
 ) -> None:
     """Ground phrases on files, as the node does, without a network."""
-    from dicom_node.file_mode import ground_files
+    from dicom_node.commands.file_mode import ground_files
+    from dicom_node.commands.result_table import result_table
     from dicom_node.reports import phrase_from_text, read_report_text
-    from dicom_node.result_table import result_table
 
     for path in paths:
         if not path.exists():
@@ -80,8 +80,8 @@ def send(
     ] = "GROUNDING",
 ) -> None:
     """Send DICOM files by C-STORE, exactly as they are."""
+    from dicom_node.commands.study_files import list_files
     from dicom_node.deliver import parse_destination, send_objects
-    from dicom_node.study_files import list_files
 
     try:
         files = list_files(paths)

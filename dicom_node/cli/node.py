@@ -62,7 +62,7 @@ def demo(
     ] = None,
 ) -> None:
     """Send a real CT with its report to a node of its own and show what returns."""
-    from dicom_node.demo import run_demo
+    from dicom_node.commands.demo import run_demo
 
     stays = sys.stdin.isatty() if stay is None else stay
     raise typer.Exit(run_demo(out, console=OUT, stay=stays))
@@ -71,7 +71,7 @@ def demo(
 @commands.command()
 def doctor(config: ConfigOption = None) -> None:
     """Check the set-up, echo every destination, say what is wrong in plain words."""
-    from dicom_node.doctor import examine
+    from dicom_node.commands.doctor import examine
 
     keep_private()
     is_good = True
@@ -86,7 +86,7 @@ def doctor(config: ConfigOption = None) -> None:
 @commands.command()
 def settings() -> None:
     """Print every setting, its default and its meaning, as Markdown."""
-    from dicom_node.settings_page import render_settings
+    from dicom_node.commands.settings_page import render_settings
 
     typer.echo(render_settings(), nl=False)
 

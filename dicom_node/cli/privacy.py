@@ -50,9 +50,9 @@ def deidentify(
 
     The key of the pseudonyms is that of the node's data folder.
     """
+    from dicom_node.commands.study_files import list_files
     from dicom_node.deidentify import Pseudonyms, deidentify_file, what_leaves
     from dicom_node.errors import DeidentificationError
-    from dicom_node.study_files import list_files
 
     if check == (out is not None):
         fail("either OUT or --check is given", 2)

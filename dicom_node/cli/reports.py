@@ -26,7 +26,7 @@ def waiting(
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 100,
 ) -> None:
     """List the reports that wait for their study or its first image."""
-    from dicom_node.status import read_waiting_reports
+    from dicom_node.commands.status import read_waiting_reports
 
     found = read_waiting_reports(load_settings(config), limit=limit)
     table = Table("Number", "Received", "By", "From", "Status", "Study")
@@ -48,7 +48,7 @@ def forget(
     config: ConfigOption = None,
 ) -> None:
     """Delete a report that waits; if its study comes later, it comes without it."""
-    from dicom_node.status import forget_report
+    from dicom_node.commands.status import forget_report
 
     forget_report(load_settings(config), number)
     OUT.print(f"report {number} is deleted")

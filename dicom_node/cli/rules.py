@@ -15,8 +15,8 @@ rules_commands = typer.Typer(no_args_is_help=True, help="Which studies are proce
 @rules_commands.command("test")
 def rules_test(paths: PathsArgument, config: ConfigOption = None) -> None:
     """Say which rule fits files, each taken as the first image of a series."""
+    from dicom_node.commands.study_files import list_files
     from dicom_node.rules import try_rules
-    from dicom_node.study_files import list_files
 
     settings = load_settings(config)
     try:

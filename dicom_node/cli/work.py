@@ -24,7 +24,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what the node has received, processed and delivered."""
-    from dicom_node.status import read_status, status_tables
+    from dicom_node.commands.status import read_status, status_tables
 
     snapshot = read_status(load_settings(config))
     if as_json:
@@ -54,9 +54,9 @@ def report(
     """Give the node a report; the next one given so for its study replaces it."""
     from datetime import UTC, datetime
 
+    from dicom_node.commands.status import hand_in_report
     from dicom_node.records import IncomingReport, ReportChannel, ReportStatus
     from dicom_node.reports import read_report_text
-    from dicom_node.status import hand_in_report
 
     if how_far not in set(ReportStatus):
         raise typer.BadParameter("it is none of a report", param_hint="--status")
@@ -79,7 +79,7 @@ def requeue(
     config: ConfigOption = None,
 ) -> None:
     """Process a study again, or try its undelivered results at once."""
-    from dicom_node.status import requeue_study
+    from dicom_node.commands.status import requeue_study
 
     OUT.print(requeue_study(load_settings(config), study))
 
@@ -93,7 +93,7 @@ def trace(
     config: ConfigOption = None,
 ) -> None:
     """Say where a study's time went, as a trace that ui.perfetto.dev opens."""
-    from dicom_node.status import read_trace
+    from dicom_node.commands.status import read_trace
 
     text = json.dumps(read_trace(load_settings(config), study))
     if out is None:
@@ -110,7 +110,7 @@ def retention(
     ] = False,
 ) -> None:
     """Delete what `retention` lets go; a running node does so by itself."""
-    from dicom_node.keep_house import plan_removal, remove_due
+    from dicom_node.commands.keep_house import plan_removal, remove_due
 
     settings = load_settings(config)
     if not dry_run:
@@ -144,7 +144,7 @@ def backup(
     ] = False,
 ) -> None:
     """Copy the data folder, beside the running node or without it."""
-    from dicom_node.backup import make_backup
+    from dicom_node.commands.backup import make_backup
 
     keep_private()
     made = make_backup(load_settings(config), target, is_linked=link)
@@ -160,7 +160,7 @@ def restore(
     config: ConfigOption = None,
 ) -> None:
     """Make the data folder from a backup; it must be empty."""
-    from dicom_node.backup import restore_backup
+    from dicom_node.commands.backup import restore_backup
 
     keep_private()
     made = restore_backup(load_settings(config), source)
@@ -173,7 +173,7 @@ def restore(
 @commands.command()
 def pause(config: ConfigOption = None) -> None:
     """Process nothing more until `resume`; receiving and delivering go on."""
-    from dicom_node.operate import set_paused
+    from dicom_node.commands.operate import set_paused
 
     is_news = set_paused(load_settings(config), True)
     said = "paused" if is_news else "it was paused already"
@@ -183,7 +183,7 @@ def pause(config: ConfigOption = None) -> None:
 @commands.command()
 def resume(config: ConfigOption = None) -> None:
     """Go on after `pause` or `drain`."""
-    from dicom_node.operate import set_draining, set_paused
+    from dicom_node.commands.operate import set_draining, set_paused
 
     settings = load_settings(config)
     changed = (set_paused(settings, False), set_draining(settings, False))
@@ -201,7 +201,7 @@ def drain(
     ] = False,
 ) -> None:
     """Accept no new association and finish what is here, to stop without loss."""
-    from dicom_node.operate import read_remaining, set_draining
+    from dicom_node.commands.operate import read_remaining, set_draining
 
     settings = load_settings(config)
     set_draining(settings, True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dicom_node.commands.status import hand_in_report
 from dicom_node.config import DestinationSettings, DicomPeer, load_settings
 from dicom_node.deliver import send_objects
 from dicom_node.records import IncomingReport, ReportChannel, ReportStatus
-from dicom_node.status import hand_in_report
 from dicom_node.store import Store
 from dicom_node.timeline import VersionMoments, seconds_to_result
 from tests.bench.receivers import open_one

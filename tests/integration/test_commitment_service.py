@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dicom_node.commands.doctor import examine
+from dicom_node.commands.status import read_status, requeue_study
 from dicom_node.config import NodeSettings
-from dicom_node.doctor import examine
 from dicom_node.service import NodeService
-from dicom_node.status import read_status, requeue_study
 from tests.builders.committing_archive import (
     CommittingArchive,
     report_of,
@@ -166,7 +166,7 @@ def test_a_person_who_asks_again_makes_the_node_ask_again(tmp_path: Path) -> Non
 def test_the_doctor_asks_every_kind_of_destination(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicom_node.doctor._model", lambda _settings: iter(()))
+    monkeypatch.setattr("dicom_node.commands.doctor._model", lambda _settings: iter(()))
     (tmp_path / "share").mkdir()
     with run_committing_archive() as archive:
         pacs = settings_for(tmp_path / "data", archive).model_dump(mode="json")

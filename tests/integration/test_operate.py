@@ -15,10 +15,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from structlog.testing import capture_logs
 
+from dicom_node.commands.operate import read_remaining, set_draining, set_paused
 from dicom_node.config import DicomPeer, NodeSettings
 from dicom_node.deliver import send_objects
 from dicom_node.errors import SettingsError
-from dicom_node.operate import read_remaining, set_draining, set_paused
 from dicom_node.service import NodeService
 from dicom_node.workflows.lanes import SMALL_QUEUE
 from tests.builders.process import wait_until

@@ -28,6 +28,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from rich.console import Console
 
 from dicom_node.audit import configure_logging
+from dicom_node.commands.status import read_status, requeue_study, status_tables
 from dicom_node.config import (
     DestinationSettings,
     DicomPeer,
@@ -37,7 +38,6 @@ from dicom_node.config import (
 from dicom_node.deliver import send_objects
 from dicom_node.errors import ObjectError, SettingsError, StoreError
 from dicom_node.service import NodeService
-from dicom_node.status import read_status, requeue_study, status_tables
 from dicom_node.store import Store
 from dicom_node.store.outbox import Parcel
 from dicom_node.store.parcels import OutboxStore

@@ -11,11 +11,11 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from dicom_node.commands.status import read_status, requeue_study
 from dicom_node.config import DicomPeer, NodeSettings
 from dicom_node.deliver import send_objects
 from dicom_node.errors import ModelLoadError, SettingsError, StoreError
 from dicom_node.service import NodeService
-from dicom_node.status import read_status, requeue_study
 from dicom_node.workflows import steps
 from tests.builders.process import wait_until
 from tests.builders.study_processor import QuickProcessor

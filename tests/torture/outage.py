@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from dicom_node.status import requeue_study
+from dicom_node.commands.status import requeue_study
 from tests.builders.archive import Archive
 from tests.builders.process import free_port
 from tests.torture.delivering_node import DeliveringNode, run_delivering

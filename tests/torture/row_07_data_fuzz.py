@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from dicom_node.commands.study_files import gather_studies
 from dicom_node.errors import ReceiveError
 from dicom_node.header import is_uid, read_header
 from dicom_node.instance_file import file_meta
 from dicom_node.receive import StoreRequest
-from dicom_node.study_files import gather_studies
 from tests.torture.data_attacks import PREAMBLES, Attack, attacks
 from tests.torture.data_doors import (
     Answer,

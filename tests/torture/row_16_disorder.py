@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.commands.status import hand_in_report
 from dicom_node.records import IncomingReport, ReportChannel, ReportStatus
-from dicom_node.status import hand_in_report
 from tests.builders.archive import Archive
 from tests.builders.process import free_port
 from tests.torture.conflict_anchor import conflict_at_orthanc

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dicom_node.commands.status import hand_in_report
 from dicom_node.records import IncomingReport, ReportChannel, ReportStatus
-from dicom_node.status import hand_in_report
 from tests.builders.archive import Archive
 from tests.builders.process import free_port
 from tests.torture.charset_cases import CASES

@@ -9,7 +9,8 @@ import pytest
 
 _ROOT = Path(__file__).parents[2]
 _LINK = re.compile(r"\]\(([^)\s]+)")
-_CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(rf"{_BLOCK.pattern}|`[^`\n]*`", _BLOCK.flags)
 _DOCUMENTS = sorted(
     [*_ROOT.glob("*.md"), *(_ROOT / "docs").rglob("*.md"), *_ROOT.glob("model/**/*.md")]
 )
@@ -17,7 +18,7 @@ _DOCUMENTS = sorted(
 
 def anchors(document: Path) -> set[str]:
     """Make the anchors of headings as they are made where the documents are shown."""
-    headings = re.findall(r"^#+ (.+)$", _CODE.sub("", document.read_text()), re.M)
+    headings = re.findall(r"^#+ (.+)$", _BLOCK.sub("", document.read_text()), re.M)
     return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
 
 

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian
 
-from dicom_node import doctor
 from dicom_node.audit import Counters
+from dicom_node.commands import doctor
 from dicom_node.commitment import CommitmentService
 from dicom_node.config import NodeSettings
 from dicom_node.identity import content_version

@@ -13,12 +13,12 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from structlog.testing import capture_logs
 
+from dicom_node.commands.study_files import gather_studies
 from dicom_node.config import LimitSettings
 from dicom_node.errors import OutOfResourcesError, PixelDecodingError
 from dicom_node.imaging import PixelReader, find_series
 from dicom_node.imaging import pixels as pixels_module
 from dicom_node.imaging.reading import Reading
-from dicom_node.study_files import gather_studies
 from tests.builders.dicom_series import (
     make_ct_series,
     make_dx_image,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.backup import MANIFEST, make_backup, restore_backup
+from dicom_node.commands.backup import MANIFEST, make_backup, restore_backup
 from dicom_node.config import NodeSettings
 from dicom_node.errors import BackupError, SettingsError
 from dicom_node.reconcile import reconcile
@@ -96,7 +96,7 @@ def test_files_that_retention_deletes_meanwhile_are_not_missed(
     place.finish_study(1, 2)
     (study,) = place.store.snapshot().studies
     study_id = place.store.study_id(study.study_instance_uid)
-    from dicom_node import backup
+    from dicom_node.commands import backup
 
     copy = backup._copy_database
 

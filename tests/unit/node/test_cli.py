@@ -233,7 +233,7 @@ def test_libraries_that_warn_are_not_heard(run, monkeypatch):
         warnings.warn("ZZCANARY", stacklevel=1)
         return "# page"
 
-    monkeypatch.setattr("dicom_node.settings_page.render_settings", noisy)
+    monkeypatch.setattr("dicom_node.commands.settings_page.render_settings", noisy)
 
     assert run("settings") == (0, "# page", "")
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicom_node.commands.settings_page import render_settings
 from dicom_node.config import load_settings
 from dicom_node.errors import SettingsError
-from dicom_node.settings_page import render_settings
 
 ISSUE_EXAMPLE = """
 [node]

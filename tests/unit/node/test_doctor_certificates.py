@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node import doctor
+from dicom_node.commands import doctor
 from dicom_node.config import NodeSettings
 from tests.builders.certificates import Authority, Pair
 

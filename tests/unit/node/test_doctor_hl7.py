@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from dicom_node import doctor
+from dicom_node.commands import doctor
 from dicom_node.config import NodeSettings
 
 

@@ -6,7 +6,7 @@ import fcntl
 import socket
 from pathlib import Path
 
-from dicom_node import doctor
+from dicom_node.commands import doctor
 from dicom_node.config import NodeSettings
 from dicom_node.service import LOCK_FILE
 from dicom_node.tls import certificates_of

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from dicom_node import doctor
 from dicom_node.cli import app, main
+from dicom_node.commands import doctor
 from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
 from dicom_node.store import Store

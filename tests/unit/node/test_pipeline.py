@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.commands.study_files import gather_studies
 from dicom_node.config import LimitSettings, NodeSettings
 from dicom_node.errors import GroundingError, ModelLoadError, WorkerLostError
 from dicom_node.imaging import PixelReader
 from dicom_node.pipeline import Rooms, interpret, process_study, profiles_of
 from dicom_node.records import ObjectReference, PhraseStatus
-from dicom_node.study_files import gather_studies
 from tests.builders.corner_grounder import BrightestBox
 from tests.builders.dicom_series import make_ct_series
 

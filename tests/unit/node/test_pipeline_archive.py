@@ -7,10 +7,10 @@ from pathlib import Path
 from pydicom import dcmread
 
 from conformance.profile import RESULT_SOP_CLASSES
+from dicom_node.commands.study_files import gather_studies
 from dicom_node.config import LimitSettings
 from dicom_node.imaging import PixelReader
 from dicom_node.pipeline import Rooms, process_study
-from dicom_node.study_files import gather_studies
 from tests.builders.corner_grounder import BrightestBox
 from tests.builders.dicom_series import make_ct_series
 

@@ -10,12 +10,12 @@ import highdicom as hd
 import numpy as np
 from pydicom import Dataset, dcmread
 
+from dicom_node.commands.study_files import gather_studies
 from dicom_node.config import LimitSettings
 from dicom_node.grounding.grounder import GroundedPrompt
 from dicom_node.imaging import PixelReader, Pixels
 from dicom_node.pipeline import ProcessedStudy, Rooms, process_study
 from dicom_node.records import ImageSeries
-from dicom_node.study_files import gather_studies
 from tests.builders.corner_grounder import BrightestBox
 from tests.builders.dicom_series import make_ct_series
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from dicom_node.commands.study_files import gather_studies
 from dicom_node.config import LimitSettings, ReportSettings
 from dicom_node.imaging import PixelReader
 from dicom_node.pipeline import Rooms, interpret, process_study
@@ -21,7 +22,6 @@ from dicom_node.records import (
     StudyReady,
 )
 from dicom_node.result import read_shortfall
-from dicom_node.study_files import gather_studies
 from tests.builders.corner_grounder import BrightestBox
 from tests.builders.dicom_series import make_ct_series
 from tests.builders.documents import encapsulated, make_pdf

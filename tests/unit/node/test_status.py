@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from dicom_node.commands.operate import set_draining, set_paused
+from dicom_node.commands.status import read_status, read_trace, status_tables
 from dicom_node.config import NodeSettings
 from dicom_node.errors import StoreError
-from dicom_node.operate import set_draining, set_paused
-from dicom_node.status import read_status, read_trace, status_tables
 from dicom_node.store import Store
 from tests.builders.stores import received
 

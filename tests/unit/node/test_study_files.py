@@ -5,7 +5,7 @@ import shutil
 import pydicom
 import pytest
 
-from dicom_node.study_files import gather_studies, list_files
+from dicom_node.commands.study_files import gather_studies, list_files
 from tests.builders.dicom_series import make_ct_series
 
 

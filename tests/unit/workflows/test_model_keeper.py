@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from dicom_node.commands.study_files import gather_studies
 from dicom_node.config import Engine, ModelSettings, NodeSettings
 from dicom_node.errors import WorkerLostError
 from dicom_node.grounding.grounder import ModelIdentity
 from dicom_node.grounding.worker import GroundingWorker
 from dicom_node.imaging import find_series
-from dicom_node.study_files import gather_studies
 from dicom_node.workflows import PipelineProcessor, pipeline_processor
 from tests.builders.dicom_series import make_ct_series
 from tests.builders.process import wait_until

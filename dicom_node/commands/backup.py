@@ -20,10 +20,10 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from dicom_node.commands.status import require_database
 from dicom_node.config import NodeSettings
 from dicom_node.durable import sync_path, write_whole
 from dicom_node.errors import BackupError, SettingsError
-from dicom_node.status import require_database
 from dicom_node.wording import counted
 
 __all__ = ["MANIFEST", "BackupReport", "make_backup", "restore_backup"]

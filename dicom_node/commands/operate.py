@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dicom_node.commands.status import open_store
 from dicom_node.config import NodeSettings
-from dicom_node.status import open_store
 from dicom_node.store import DeliveryState, StudyState
 from dicom_node.wording import counted
 from dicom_node.workflows import DRAINING, PAUSED

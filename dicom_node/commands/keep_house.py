@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dicom_node.assembly import system_clock
+from dicom_node.commands.status import open_store, require_database
 from dicom_node.config import NodeSettings
 from dicom_node.retention import Due, Retention
 from dicom_node.service.claim import LOCK_FILE, lock_folder
 from dicom_node.spool import Spool
-from dicom_node.status import open_store, require_database
 
 __all__ = ["look_at_space", "plan_removal", "remove_due"]
 

@@ -25,18 +25,18 @@ import pydicom
 from pydicom.uid import CTImageStorage
 from rich.console import Console
 
+from dicom_node.commands.overlay import write_overlays
+from dicom_node.commands.pacs import ReceivingPacs
+from dicom_node.commands.result_table import result_table
+from dicom_node.commands.study_files import gather_studies
 from dicom_node.config import DicomPeer, LimitSettings
 from dicom_node.deliver import echo, send_objects
 from dicom_node.errors import DeliveryError, NodeError, SettingsError
 from dicom_node.identity import derive_uid
 from dicom_node.imaging import PixelReader, find_series
 from dicom_node.opendata import fetch_totalsegmentator
-from dicom_node.overlay import write_overlays
-from dicom_node.pacs import ReceivingPacs
 from dicom_node.reports.document import make_report_document
 from dicom_node.result import RESULT_JSON
-from dicom_node.result_table import result_table
-from dicom_node.study_files import gather_studies
 
 __all__ = ["DEMO_REPORT", "prepare_study", "run_demo"]
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dicom_node.atna import check_repository
+from dicom_node.commands.keep_house import look_at_space
 from dicom_node.config import NodeSettings
 from dicom_node.deliver import check, echo
 from dicom_node.errors import (
@@ -26,7 +27,6 @@ from dicom_node.errors import (
     StoreError,
 )
 from dicom_node.grounding.worker import GroundingWorker
-from dicom_node.keep_house import look_at_space
 from dicom_node.reconcile import describe_trouble
 from dicom_node.retrieve import check_archive
 from dicom_node.rules import RuleBook

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.commands.overlay import segmentation_paths, write_overlays
+from dicom_node.commands.study_files import StudyFiles, gather_studies
 from dicom_node.config import NodeSettings
 from dicom_node.errors import ObjectError, SettingsError
 from dicom_node.grounding.worker import GroundingWorker
 from dicom_node.imaging import PixelReader
-from dicom_node.overlay import segmentation_paths, write_overlays
 from dicom_node.pipeline import (
     ProcessedStudy,
     Progress,
@@ -22,7 +23,6 @@ from dicom_node.pipeline import (
 from dicom_node.records import NotProcessed, StudyReady
 from dicom_node.reports import DocumentReader
 from dicom_node.result import remove_previous_result
-from dicom_node.study_files import StudyFiles, gather_studies
 
 __all__ = ["FilesOutcome", "ground_files"]
 

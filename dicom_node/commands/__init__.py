@@ -1,0 +1,1 @@
+"""What each command of `cli` does, but for serving and working."""
