@@ -12,6 +12,7 @@ from pathlib import Path
 from dicom_node.commands.status import hand_in_report
 from dicom_node.config import DestinationSettings, DicomPeer, load_settings
 from dicom_node.deliver import send_objects
+from dicom_node.grounding import child as grounding_child
 from dicom_node.records import IncomingReport, ReportChannel, ReportStatus
 from dicom_node.store import Store
 from dicom_node.timeline import VersionMoments, seconds_to_result
@@ -169,7 +170,7 @@ def pids_of(node: RunningNode) -> dict[str, int]:
     for task in Path(f"/proc/{own}/task").iterdir():
         for child in (task / "children").read_text(encoding="ascii").split():
             said = Path(f"/proc/{child}/cmdline").read_bytes()
-            if b"grounding_child" in said:
+            if grounding_child.__name__.encode("ascii") in said:
                 found["the model"] = int(child)
     return found
 

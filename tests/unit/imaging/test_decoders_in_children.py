@@ -35,7 +35,7 @@ _ALLOWED = {
     "imaging/decode_child.py",
     "imaging/fast_codecs.py",
     "objects/segment_frames.py",  # the node's own segmentations, by Python alone
-    "overlay.py",  # the node's own segmentations, from the command line
+    "commands/overlay.py",  # the node's own segmentations, from the command line
     "dicomweb/metadata.py",  # zlib, of the node's own cache
 }
 
