@@ -19,7 +19,7 @@ from dicom_node.store.commitment_requests import SopPair
 from dicom_node.store.database import Database
 from dicom_node.store.events import record_event
 from dicom_node.store.newest import is_superseded
-from dicom_node.store.outbox import Parcel
+from dicom_node.store.outbox import Parcel, parcels_in
 from dicom_node.store.schema import (
     DeliveryState,
     commitments,
@@ -67,28 +67,13 @@ class CommitmentStore:
 
         ``next_attempt_at`` is when commitment is to be asked for (again).
         """
-        query = (
-            select(
-                versions.c.study_id,
-                deliveries.c.version_id,
-                deliveries.c.destination,
-                func.max(deliveries.c.attempts).label("attempts"),
-                func.max(deliveries.c.id).label("last_delivery_id"),
-                func.min(deliveries.c.next_attempt_at).label("next_attempt_at"),
-            )
-            .join(versions, versions.c.id == deliveries.c.version_id)
-            .where(deliveries.c.state == DeliveryState.STORED)
-            .group_by(
-                versions.c.study_id, deliveries.c.version_id, deliveries.c.destination
-            )
-            .order_by(deliveries.c.version_id)
-        )
-        if study_id is not None:
-            query = query.where(versions.c.study_id == study_id)
-        if destination is not None:
-            query = query.where(deliveries.c.destination == destination)
         with self._database.read() as connection:
-            return tuple(Parcel(*row) for row in connection.execute(query))
+            return parcels_in(
+                connection,
+                DeliveryState.STORED,
+                study_id=study_id,
+                destination=destination,
+            )
 
     def refusals(self) -> dict[str, tuple[str, int]]:
         """Return why each destination has not committed yet, and to how much."""

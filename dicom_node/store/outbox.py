@@ -29,8 +29,8 @@ __all__ = [
     "enter_delivery",
     "enter_missing",
     "give_up_replaced",
+    "parcels_in",
     "pending_items",
-    "pending_parcels",
     "record_attempt",
     "revive_deliveries",
 ]
@@ -41,7 +41,7 @@ GIVE_UP_AFTER = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """The undelivered results of one version for one destination."""
+    """The results of one version in one state, for one destination."""
 
     study_id: int
     version_id: int
@@ -90,14 +90,18 @@ class AttemptOutcome:
     """It can never be taken as it is, `deliver.SendOutcome`."""
 
 
-def pending_parcels(
+def parcels_in(
     connection: Connection,
+    state: DeliveryState,
     *,
     version_id: int | None = None,
     study_id: int | None = None,
     destination: str | None = None,
 ) -> tuple[Parcel, ...]:
-    """Return what is undelivered, by version and destination, oldest first."""
+    """Return what is in a state, by version and destination, oldest first.
+
+    Of what is stored, ``next_attempt_at`` is when commitment is asked for (again).
+    """
     query = (
         select(
             versions.c.study_id,
@@ -108,7 +112,7 @@ def pending_parcels(
             func.min(deliveries.c.next_attempt_at).label("next_attempt_at"),
         )
         .join(versions, versions.c.id == deliveries.c.version_id)
-        .where(deliveries.c.state == DeliveryState.PENDING)
+        .where(deliveries.c.state == state)
         .group_by(
             versions.c.study_id, deliveries.c.version_id, deliveries.c.destination
         )
@@ -120,17 +124,7 @@ def pending_parcels(
         query = query.where(versions.c.study_id == study_id)
     if destination is not None:
         query = query.where(deliveries.c.destination == destination)
-    return tuple(
-        Parcel(
-            row.study_id,
-            row.version_id,
-            row.destination,
-            row.attempts,
-            row.last_delivery_id,
-            row.next_attempt_at,
-        )
-        for row in connection.execute(query)
-    )
+    return tuple(Parcel(*row) for row in connection.execute(query))
 
 
 def pending_items(

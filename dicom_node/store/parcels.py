@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dicom_node.store import outbox as _outbox
 from dicom_node.store.database import Database
+from dicom_node.store.schema import DeliveryState
 
 __all__ = ["OutboxStore"]
 
@@ -41,8 +42,9 @@ class OutboxStore:
     ) -> tuple[_outbox.Parcel, ...]:
         """Return what is undelivered, by version and destination."""
         with self._database.read() as connection:
-            return _outbox.pending_parcels(
+            return _outbox.parcels_in(
                 connection,
+                DeliveryState.PENDING,
                 version_id=version_id,
                 study_id=study_id,
                 destination=destination,
