@@ -53,12 +53,12 @@ def busy_node(folder: Path, order: str) -> Iterator[tuple[NodeService, GatedProc
 
 
 def bring(node: NodeService, folder: Path, uid: str, *, slices: int) -> None:
-    """Send a study and wait until it is in the queue, or with the worker."""
+    """Send a study and wait until it has a version, which may be done by then."""
     send(node, *(write_ct(folder, number, study=uid) for number in range(slices)))
     wait_for(
-        lambda: (
-            uid
-            in {one.study_instance_uid for one in node.store.work.unfinished_versions()}
+        lambda: any(
+            one.study_instance_uid == uid and one.versions
+            for one in node.store.snapshot().studies
         ),
         "its version",
     )
