@@ -308,7 +308,8 @@ def _draw_curve(path: Path) -> None:
     ):
         axis.plot(seconds, values)
         axis.set_ylabel(name)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.1 * max(values))
     axes[-1].set_xlabel("seconds")
+    figure.tight_layout()
     figure.savefig(path.with_suffix(".png"))
     plt.close(figure)

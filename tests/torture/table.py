@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.torture.outcome import Figure, Outcome
+from tests.torture.outcome import Figure, Outcome, Scale
 from tests.torture.rows import ROWS, Row
 
 __all__ = ["PAGE", "RECORDS", "render_table", "write_table"]
@@ -55,19 +55,21 @@ def _verdict(row: Row) -> str:
 
 def _line(row: Row) -> str:
     path = RECORDS / f"{row.name}.json"
-    command = f"`python -m tests.torture run {row.number}`"
+    command = f"python -m tests.torture run {row.number}"
     if not path.exists():
         cells = ["not measured", ""]
     else:
         document = json.loads(path.read_text(encoding="utf-8"))
         outcome = Outcome.read(document)
         reached = [_cell(outcome.figures), *outcome.notes]
-        if document["scale"] == "short":
+        if document["scale"] != Scale.FULL:
+            command = f"{command} --scale {document['scale']}"
+        if document["scale"] == Scale.SHORT:
             reached.append("**short form only**")
         reached.append(f"{document['commit']}, {document['seconds']} s")
         anchors = [f"{name}: {_cell(of)}" for name, of in outcome.anchors.items()]
         cells = ["<br>".join(reached), "<br>".join(anchors) or "none measured"]
-    parts = [str(row.number), row.title, row.does, *cells, command]
+    parts = [str(row.number), row.title, row.does, *cells, f"`{command}`"]
     return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
 
 
